@@ -1,0 +1,1 @@
+"""I/O, one outside system per module, and no decisions."""

@@ -1,0 +1,199 @@
+"""Opening the ledger, its transactions, its version, and what its errors mean."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from gpuspawner.core.errors import LedgerError
+
+from .unit import LedgerUnit
+
+BUSY_TIMEOUT_SECONDS = 10
+"""How long a transaction waits for another one's end."""
+
+
+class Ledger:
+    """A ledger in one SQLite file.
+
+    Nothing is opened, created or migrated before the first transaction. Instances may be used from several
+    threads.
+
+    Args:
+        path: The database file. Its directory must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+        self._engine: sa.Engine | None = None
+        self._opening = threading.Lock()
+
+    @contextmanager
+    def write(self) -> Iterator[LedgerUnit]:
+        """One immediate transaction: no other writer works between its first read and its commit.
+
+        Raises:
+            LedgerError: The ledger cannot be written; nothing was changed.
+        """
+        with self._transaction("BEGIN IMMEDIATE") as unit:
+            yield unit
+
+    @contextmanager
+    def read(self) -> Iterator[LedgerUnit]:
+        """One consistent view; writers are not held up.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        with self._transaction("BEGIN") as unit:
+            yield unit
+
+    def close(self) -> None:
+        """Close all connections; the next transaction opens new ones."""
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[LedgerUnit]:
+        engine = self._open()
+        with _explained(self.path), engine.connect() as connection:
+            connection.exec_driver_sql(begin)
+            try:
+                self._require_version(connection)
+                yield LedgerUnit(connection)
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                _roll_back(connection)
+                raise
+
+    def _open(self) -> sa.Engine:
+        with self._opening:
+            if self._engine is None:
+                if not self.path.parent.is_dir():
+                    raise LedgerError(f"The ledger's directory {self.path.parent} does not exist; create it.")
+                engine = _create_engine(self.path)
+                try:
+                    with _explained(self.path):
+                        self._migrate(engine)
+                except BaseException:
+                    engine.dispose()
+                    raise
+                self._engine = engine
+            return self._engine
+
+    def _migrate(self, engine: sa.Engine) -> None:
+        with engine.connect() as connection:
+            if self._version(connection) == self._head:
+                return
+        with Path(f"{self.path}.migrate").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with engine.connect() as connection:
+                version = self._version(connection)
+                if version == self._head:
+                    return
+                self._require_known(version)
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                try:
+                    config = Config()
+                    config.set_main_option("script_location", self._script.dir)
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+                    connection.exec_driver_sql("COMMIT")
+                except BaseException:
+                    _roll_back(connection)
+                    raise
+
+    @property
+    def _head(self) -> str | None:
+        return self._script.get_current_head()
+
+    def _require_version(self, connection: sa.Connection) -> None:
+        version = self._version(connection)
+        if version != self._head:
+            self._require_known(version)
+            raise LedgerError(f"The ledger {self.path} was replaced while it was open; restart this process.")
+
+    def _require_known(self, version: str | None) -> None:
+        known = {s.revision for s in self._script.walk_revisions()} | {None}
+        if version not in known:
+            raise LedgerError(
+                f"The ledger {self.path} was written by a newer version of gpuspawner (its version is {version}). "
+                "Install that version, or restore the ledger's backup."
+            )
+
+    @staticmethod
+    def _version(connection: sa.Connection) -> str | None:
+        found = connection.exec_driver_sql(
+            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        ).first()
+        if found is None:
+            return None
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise LedgerError(f"The ledger {path} {_explain(str(error.orig))}") from error
+    except SQLAlchemyError as error:
+        raise LedgerError(f"The ledger {path} cannot be used: {error}") from error
+    except OSError as error:
+        raise LedgerError(f"The ledger {path} cannot be used: {error.strerror}.") from error
+
+
+def _create_engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: object) -> None:
+        # The driver's own implicit BEGIN is off: every transaction here says itself how it begins.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    return engine
+
+
+def _roll_back(connection: sa.Connection) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except SQLAlchemyError:
+        # SQLite has rolled back by itself (a full disk does that); the connection is not used again.
+        connection.invalidate()
+
+
+_EXPLANATIONS = {
+    "database or disk is full": "could not be written because its disk is full. Free some space there.",
+    "disk i/o error": "could not be read or written: the disk reports an error, or is full. Check that disk.",
+    "readonly database": "is read-only. Give this process the right to write it, or remount its file system.",
+    "unable to open": "cannot be opened. Check that its directory exists and may be written by this process.",
+    "locked": f"was busy for more than {BUSY_TIMEOUT_SECONDS} s. Try again; see which process holds it.",
+    "malformed": "is damaged. Restore it from the backup.",
+    "not a database": "is not a ledger: the file is something else. Move it away, or restore the backup.",
+}
+
+
+def _explain(text: str) -> str:
+    lowered = text.lower()
+    for sign, explanation in _EXPLANATIONS.items():
+        if sign in lowered:
+            return explanation
+    return f"cannot be used: {text}."

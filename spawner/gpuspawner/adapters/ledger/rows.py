@@ -1,0 +1,171 @@
+"""Between rows and values, with nothing decided on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from gpuspawner.core.model import (
+    Device,
+    DeviceRecord,
+    GpuProcess,
+    Health,
+    Home,
+    HomeKind,
+    Lease,
+    LeaseState,
+    Outcome,
+    Sample,
+)
+
+Row = RowMapping | Mapping[str, Any]
+
+
+def device_to_row(record: DeviceRecord) -> dict[str, Any]:
+    """A device record as a row of ``devices``."""
+    device = record.device
+    major, minor = device.compute_capability or (None, None)
+    return {
+        "host": device.host,
+        "uuid": device.uuid,
+        "index": device.index,
+        "model": device.model,
+        "memory_bytes": device.memory_bytes,
+        "compute_major": major,
+        "compute_minor": minor,
+        "parent": device.parent,
+        "present": True,
+        "health": record.health.value,
+        "health_reason": record.health_reason,
+        "standing_fault": record.standing_fault,
+        "occupied_by": record.occupied_by,
+        "baseline_bytes": record.baseline_bytes,
+        "seen_at": record.seen_at,
+        "sample": sample_to_json(record.sample),
+    }
+
+
+def row_to_device(row: Row) -> DeviceRecord:
+    """A row of ``devices`` as a value."""
+    major, minor = row["compute_major"], row["compute_minor"]
+    return DeviceRecord(
+        device=Device(
+            host=row["host"],
+            uuid=row["uuid"],
+            model=row["model"],
+            memory_bytes=row["memory_bytes"],
+            index=row["index"],
+            compute_capability=None if major is None or minor is None else (major, minor),
+            parent=row["parent"],
+        ),
+        health=Health(row["health"]),
+        health_reason=row["health_reason"],
+        seen_at=row["seen_at"],
+        occupied_by=row["occupied_by"],
+        standing_fault=row["standing_fault"],
+        baseline_bytes=row["baseline_bytes"],
+        sample=json_to_sample(row["sample"]),
+    )
+
+
+def sample_to_json(sample: Sample | None) -> dict[str, Any] | None:
+    """The newest sample as it is kept beside its device."""
+    if sample is None:
+        return None
+    return {
+        "at": sample.at.isoformat(),
+        "utilization_percent": sample.utilization_percent,
+        "memory_used_bytes": sample.memory_used_bytes,
+        "temperature_celsius": sample.temperature_celsius,
+        "power_milliwatts": sample.power_milliwatts,
+        "processes": None
+        if sample.processes is None
+        else [
+            {"pid": p.pid, "memory_bytes": p.memory_bytes, "container_id": p.container_id}
+            for p in sample.processes
+        ],
+    }
+
+
+def json_to_sample(data: Row | None) -> Sample | None:
+    """The way back of :func:`sample_to_json`."""
+    if data is None:
+        return None
+    processes = data["processes"]
+    return Sample(
+        at=datetime.fromisoformat(data["at"]),
+        utilization_percent=data["utilization_percent"],
+        memory_used_bytes=data["memory_used_bytes"],
+        temperature_celsius=data["temperature_celsius"],
+        power_milliwatts=data["power_milliwatts"],
+        processes=None if processes is None else tuple(GpuProcess(**p) for p in processes),
+    )
+
+
+def lease_to_row(lease: Lease) -> dict[str, Any]:
+    """A lease as a row of ``leases``; its devices are rows of their own."""
+    return {
+        "id": lease.id,
+        "host": lease.host,
+        "owner": lease.owner,
+        "server": lease.server,
+        "state": lease.state.value,
+        "reason": lease.reason,
+        "claimant": lease.claimant,
+        "created_at": lease.created_at,
+        "state_since": lease.state_since,
+        "image": lease.image,
+        "container_id": lease.container_id,
+        "outcome": outcome_to_json(lease.outcome),
+        "evidence": lease.evidence,
+    }
+
+
+def row_to_lease(row: Row, devices: tuple[str, ...]) -> Lease:
+    """A row of ``leases``, with the devices that belong to it, as a value."""
+    return Lease(
+        id=row["id"],
+        host=row["host"],
+        owner=row["owner"],
+        server=row["server"],
+        devices=devices,
+        state=LeaseState(row["state"]),
+        reason=row["reason"],
+        claimant=row["claimant"],
+        created_at=row["created_at"],
+        state_since=row["state_since"],
+        image=row["image"],
+        container_id=row["container_id"],
+        outcome=json_to_outcome(row["outcome"]),
+        evidence=row["evidence"],
+    )
+
+
+def outcome_to_json(outcome: Outcome | None) -> dict[str, Any] | None:
+    """How a container ended, as it is kept with its lease."""
+    if outcome is None:
+        return None
+    return {
+        "exit_code": outcome.exit_code,
+        "oom_killed": outcome.oom_killed,
+        "memory_limit_bytes": outcome.memory_limit_bytes,
+        "finished_at": outcome.finished_at.isoformat() if outcome.finished_at else None,
+        "log_tail": outcome.log_tail,
+        "error": outcome.error,
+    }
+
+
+def json_to_outcome(data: Row | None) -> Outcome | None:
+    """The way back of :func:`outcome_to_json`."""
+    if data is None:
+        return None
+    finished = data["finished_at"]
+    return Outcome(**{**data, "finished_at": datetime.fromisoformat(finished) if finished else None})
+
+
+def row_to_home(row: Row) -> Home:
+    """A row of ``homes`` as a value."""
+    return Home(owner=row["owner"], kind=HomeKind(row["kind"]), source=row["source"])

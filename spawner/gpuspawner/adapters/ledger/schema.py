@@ -1,0 +1,150 @@
+"""Tables of the ledger. A change here needs a migration in ``migrations/versions``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timezone-aware UTC datetime; SQLite keeps no time zone, so it is put back on the way out."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Refuse naive times; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a time zone was given to the ledger: {value}")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """Give the time zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData()
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+devices = sa.Table(
+    "devices",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("index", sa.Integer),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("memory_bytes", sa.BigInteger, nullable=False),
+    sa.Column("compute_major", sa.Integer),
+    sa.Column("compute_minor", sa.Integer),
+    sa.Column("parent", sa.Text),
+    sa.Column("present", sa.Boolean, nullable=False),
+    sa.Column("health", sa.Text, nullable=False),
+    sa.Column("health_reason", sa.Text, nullable=False),
+    sa.Column("standing_fault", sa.Text),
+    sa.Column("occupied_by", sa.Text),
+    sa.Column("baseline_bytes", sa.BigInteger),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("sample", sa.JSON),
+)
+
+samples = sa.Table(
+    "samples",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("at", UtcDateTime, primary_key=True),
+    sa.Column("utilization_percent", sa.Integer),
+    sa.Column("memory_used_bytes", sa.BigInteger),
+    sa.Column("temperature_celsius", sa.Integer),
+    sa.Column("power_milliwatts", sa.Integer),
+    sa.Column("processes", sa.Integer),
+    sqlite_with_rowid=False,
+)
+sa.Index("samples_at", samples.c.at)
+
+sample_hours = sa.Table(
+    "sample_hours",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("hour", UtcDateTime, primary_key=True),
+    sa.Column("samples", sa.Integer, nullable=False),
+    sa.Column("known", sa.Integer, nullable=False),
+    sa.Column("active", sa.Integer, nullable=False),
+    sa.Column("utilization_mean_percent", sa.Float),
+    sa.Column("memory_peak_bytes", sa.BigInteger),
+    sa.Column("temperature_peak_celsius", sa.Integer),
+    sa.Column("power_mean_milliwatts", sa.Float),
+    sqlite_with_rowid=False,
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("claimant", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("state_since", UtcDateTime, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("container_id", sa.Text),
+    sa.Column("outcome", sa.JSON),
+    sa.Column("evidence", sa.Text, nullable=False),
+)
+sa.Index("leases_live", leases.c.host, sqlite_where=leases.c.state != "released")
+sa.Index("leases_owner", leases.c.owner, leases.c.server, leases.c.created_at)
+
+lease_devices = sa.Table(
+    "lease_devices",
+    metadata,
+    sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("live", sa.Boolean, nullable=False),
+)
+sa.Index(
+    "one_owner_per_device",
+    lease_devices.c.host,
+    lease_devices.c.device,
+    unique=True,
+    sqlite_where=lease_devices.c.live == sa.true(),
+)
+
+homes = sa.Table(
+    "homes",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("lease_id", sa.Text),
+    sa.Column("device", sa.Text),
+    sa.Column("data", sa.JSON, nullable=False),
+)
+sa.Index("events_at", events.c.at)

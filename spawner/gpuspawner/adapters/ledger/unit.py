@@ -1,0 +1,245 @@
+"""What can be done inside one transaction of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Sample
+
+from . import rows
+from .schema import devices, events, homes, lease_devices, leases, meta, sample_hours, samples
+
+
+class LedgerUnit:
+    """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._db = connection
+
+    # -- identity -------------------------------------------------------------------------------------------
+
+    def ledger_id(self) -> str:
+        """The random name of this ledger; it marks the containers that belong to it."""
+        return str(self._db.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
+
+    # -- devices --------------------------------------------------------------------------------------------
+
+    def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
+        """Every device of the host that was there at the last inventory, in the driver's order."""
+        found = self._db.execute(
+            sa.select(devices)
+            .where(devices.c.host == host, devices.c.present)
+            .order_by(devices.c.index, devices.c.uuid)
+        )
+        return tuple(rows.row_to_device(row) for row in found.mappings())
+
+    def put_device(self, record: DeviceRecord) -> None:
+        """Store what was learned of a device; it counts as present from now on."""
+        row = rows.device_to_row(record)
+        self._upsert(devices, row, key=("host", "uuid"))
+
+    def drop_devices(self, host: str, present: Collection[str]) -> None:
+        """Mark every other device of the host as no longer there; its history stays."""
+        self._db.execute(
+            sa.update(devices)
+            .where(devices.c.host == host, devices.c.uuid.not_in(list(present)))
+            .values(present=False)
+        )
+
+    # -- samples --------------------------------------------------------------------------------------------
+
+    def add_samples(self, host: str, found: Iterable[tuple[str, Sample]]) -> None:
+        """Keep raw samples, given as (UUID, sample)."""
+        new = [
+            {
+                "host": host,
+                "device": uuid,
+                "at": s.at,
+                "utilization_percent": s.utilization_percent,
+                "memory_used_bytes": s.memory_used_bytes,
+                "temperature_celsius": s.temperature_celsius,
+                "power_milliwatts": s.power_milliwatts,
+                "processes": None if s.processes is None else len(s.processes),
+            }
+            for uuid, s in found
+        ]
+        if new:
+            self._db.execute(sa.insert(samples).prefix_with("OR REPLACE"), new)
+
+    def roll_up_samples(self, before: datetime) -> int:
+        """Fold the raw samples of whole hours older than ``before`` into one row per device and hour.
+
+        Returns:
+            How many raw samples were folded.
+        """
+        hour = sa.func.strftime("%Y-%m-%d %H:00:00.000000", samples.c.at)
+        busy = sa.case((samples.c.utilization_percent > 0, 1), else_=0)
+        limit = before.replace(minute=0, second=0, microsecond=0)
+        folded = (
+            sa.select(
+                samples.c.host,
+                samples.c.device,
+                hour,
+                sa.func.count(),
+                sa.func.count(samples.c.utilization_percent),
+                sa.func.sum(busy),
+                sa.func.avg(samples.c.utilization_percent),
+                sa.func.max(samples.c.memory_used_bytes),
+                sa.func.max(samples.c.temperature_celsius),
+                sa.func.avg(samples.c.power_milliwatts),
+            )
+            .where(samples.c.at < limit)
+            .group_by(samples.c.host, samples.c.device, hour)
+        )
+        self._db.execute(
+            sa.insert(sample_hours).prefix_with("OR REPLACE").from_select(list(sample_hours.c), folded)
+        )
+        return self._db.execute(sa.delete(samples).where(samples.c.at < limit)).rowcount
+
+    def recent_samples(self, host: str, device: str, since: datetime) -> tuple[Sample, ...]:
+        """Raw samples of a device, oldest first; their processes are not kept and thus unknown."""
+        found = self._db.execute(
+            sa.select(samples)
+            .where(samples.c.host == host, samples.c.device == device, samples.c.at >= since)
+            .order_by(samples.c.at)
+        )
+        return tuple(
+            Sample(
+                at=row["at"],
+                utilization_percent=row["utilization_percent"],
+                memory_used_bytes=row["memory_used_bytes"],
+                temperature_celsius=row["temperature_celsius"],
+                power_milliwatts=row["power_milliwatts"],
+            )
+            for row in found.mappings()
+        )
+
+    # -- leases ---------------------------------------------------------------------------------------------
+
+    def live_leases(self, host: str) -> tuple[Lease, ...]:
+        """Every lease of the host that still holds its devices, oldest first."""
+        return self._leases(sa.and_(leases.c.host == host, leases.c.state != LeaseState.RELEASED.value))
+
+    def lease(self, lease_id: str) -> Lease | None:
+        """One lease, live or not."""
+        found = self._leases(leases.c.id == lease_id)
+        return found[0] if found else None
+
+    def last_lease(self, owner: str, server: str) -> Lease | None:
+        """The newest lease of a person's server."""
+        newest = (
+            sa.select(leases.c.id)
+            .where(leases.c.owner == owner, leases.c.server == server)
+            .order_by(leases.c.created_at.desc(), leases.c.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        found = self._leases(leases.c.id == newest)
+        return found[0] if found else None
+
+    def released_among(self, lease_ids: Collection[str]) -> frozenset[str]:
+        """Which of these are leases of this ledger that have ended."""
+        found = self._db.execute(
+            sa.select(leases.c.id).where(
+                leases.c.id.in_(lease_ids), leases.c.state == LeaseState.RELEASED.value
+            )
+        )
+        return frozenset(found.scalars())
+
+    def add_lease(self, lease: Lease) -> None:
+        """Store a new lease. The unique index refuses a device that a live lease holds."""
+        self._db.execute(sa.insert(leases).values(rows.lease_to_row(lease)))
+        if lease.devices:
+            self._db.execute(
+                sa.insert(lease_devices),
+                [
+                    {
+                        "lease_id": lease.id,
+                        "position": n,
+                        "host": lease.host,
+                        "device": uuid,
+                        "live": lease.state.live,
+                    }
+                    for n, uuid in enumerate(lease.devices)
+                ],
+            )
+
+    def update_lease(self, lease: Lease) -> None:
+        """Store a lease's new state; its devices never change."""
+        row = rows.lease_to_row(lease)
+        self._db.execute(sa.update(leases).where(leases.c.id == lease.id).values(row))
+        self._db.execute(
+            sa.update(lease_devices).where(lease_devices.c.lease_id == lease.id).values(live=lease.state.live)
+        )
+
+    def _leases(self, condition: sa.ColumnElement[bool]) -> tuple[Lease, ...]:
+        found = self._db.execute(
+            sa.select(leases).where(condition).order_by(leases.c.created_at, leases.c.id)
+        )
+        lease_rows = found.mappings().all()
+        held: dict[str, list[str]] = {row["id"]: [] for row in lease_rows}
+        pairs = self._db.execute(
+            sa.select(lease_devices.c.lease_id, lease_devices.c.device)
+            .where(lease_devices.c.lease_id.in_(sa.select(leases.c.id).where(condition)))
+            .order_by(lease_devices.c.position)
+        )
+        for lease_id, device in pairs:
+            held[lease_id].append(device)
+        return tuple(rows.row_to_lease(row, tuple(held[row["id"]])) for row in lease_rows)
+
+    # -- homes ----------------------------------------------------------------------------------------------
+
+    def home_of(self, owner: str) -> Home | None:
+        """Where a person's files are, if they have a home yet."""
+        row = self._db.execute(sa.select(homes).where(homes.c.owner == owner)).mappings().first()
+        return rows.row_to_home(row) if row else None
+
+    def put_home(self, home: Home, now: datetime) -> None:
+        """Bind a new home to a person who has none."""
+        self._db.execute(
+            sa.insert(homes).values(
+                owner=home.owner, kind=home.kind.value, source=home.source, created_at=now
+            )
+        )
+
+    # -- audit trail ----------------------------------------------------------------------------------------
+
+    def add_event(self, event: Event) -> None:
+        """Append to the audit trail."""
+        self._db.execute(
+            sa.insert(events).values(
+                at=event.at,
+                kind=event.kind,
+                reason=event.reason,
+                actor=event.actor,
+                lease_id=event.lease_id,
+                device=event.device,
+                data=event.data,
+            )
+        )
+
+    def recent_events(self, limit: int) -> Sequence[Event]:
+        """The newest events, newest first."""
+        found = self._db.execute(sa.select(events).order_by(events.c.id.desc()).limit(limit))
+        return [
+            Event(
+                at=row["at"],
+                kind=row["kind"],
+                reason=row["reason"],
+                actor=row["actor"],
+                lease_id=row["lease_id"],
+                device=row["device"],
+                data=row["data"],
+            )
+            for row in found.mappings()
+        ]
+
+    def _upsert(self, table: sa.Table, row: dict[str, Any], key: tuple[str, ...]) -> None:
+        statement = sqlite_insert(table).values(row)
+        changed = {name: statement.excluded[name] for name in row if name not in key}
+        self._db.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))

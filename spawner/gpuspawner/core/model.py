@@ -1,0 +1,255 @@
+"""The values that every part of gpuspawner talks in.
+
+All times are timezone-aware UTC datetimes, all amounts of memory are bytes.
+``None`` means *unknown*: never zero, never idle, never free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Health(StrEnum):
+    """What is known of a device's condition."""
+
+    OK = "ok"
+    """The device answers and reports no fault."""
+    FAULTY = "faulty"
+    """The device or its driver reports a fault that makes it unfit for work."""
+    UNKNOWN = "unknown"
+    """The device did not answer; nothing may be concluded."""
+
+
+class LeaseState(StrEnum):
+    """The life of a lease; the legal steps are in :mod:`gpuspawner.core.lifecycle`."""
+
+    RESERVED = "reserved"
+    """Devices are held for a start that is under way; there may be no container yet."""
+    ACTIVE = "active"
+    """The container was seen running."""
+    RELEASING = "releasing"
+    """The hub or the agent asked for release; the devices are not yet proved free."""
+    QUARANTINED = "quarantined"
+    """Release could not be proved in time; the devices stay held, with the evidence."""
+    RELEASED = "released"
+    """Proved free. The only state in which the devices are not held."""
+
+    @property
+    def live(self) -> bool:
+        """Whether a lease in this state holds its devices."""
+        return self is not LeaseState.RELEASED
+
+    @property
+    def ending(self) -> bool:
+        """Whether its person has already let go of it."""
+        return self not in (LeaseState.RESERVED, LeaseState.ACTIVE)
+
+
+class ContainerState(StrEnum):
+    """Docker's word for a container, reduced to what matters for a lease."""
+
+    CREATED = "created"
+    """Made and not started: holds no device."""
+    RUNNING = "running"
+    """Running, paused or restarting: holds its devices."""
+    EXITED = "exited"
+    """Ended (Docker's *exited* and *dead*): holds no device any more."""
+    REMOVING = "removing"
+    """Being removed; not yet gone."""
+
+
+class HomeKind(StrEnum):
+    """Where a home lives."""
+
+    VOLUME = "volume"
+    """A named Docker volume; ``source`` is its name."""
+    BIND = "bind"
+    """A directory of the host; ``source`` is its absolute path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU, or a MIG instance of one, as NVML describes it."""
+
+    host: str
+    """Name of the host it is in."""
+    uuid: str
+    """``GPU-…`` or ``MIG-…``: the only name that is never reused."""
+    model: str
+    """Product name, for people: ``NVIDIA A100-SXM4-40GB``."""
+    memory_bytes: int
+    """Installed memory."""
+    index: int | None = None
+    """NVML's index now; it may change at a boot. For display only."""
+    compute_capability: tuple[int, int] | None = None
+    """(major, minor), as in sm_80 = (8, 0)."""
+    parent: str | None = None
+    """UUID of the whole GPU, for a MIG instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process with a context on a device."""
+
+    pid: int
+    """Process id in the host's namespace."""
+    memory_bytes: int | None = None
+    """Device memory it holds."""
+    container_id: str | None = None
+    """Full id of the container it runs in; None when it runs on the host itself or is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one look at a device showed; every part may be unknown."""
+
+    at: datetime
+    """When the look began."""
+    utilization_percent: int | None = None
+    """Share of the last sample period in which a kernel ran, 0 to 100 %."""
+    memory_used_bytes: int | None = None
+    """Memory in use, without what the driver reserves for itself."""
+    temperature_celsius: int | None = None
+    """Core temperature."""
+    power_milliwatts: int | None = None
+    """Power draw."""
+    processes: tuple[GpuProcess, ...] | None = None
+    """Compute processes; an empty tuple means *certainly none*."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReading:
+    """The outcome of asking one device, the failure to answer included."""
+
+    uuid: str
+    device: Device | None = None
+    """Its description, if it could be read at this look."""
+    sample: Sample | None = None
+    error: str | None = None
+    """Why something could not be read, in words."""
+    lost: bool = False
+    """The driver says that the card has fallen off the bus."""
+    xids: tuple[int, ...] = ()
+    """XID codes raised since the last look."""
+    recovery_action: int | None = None
+    """NVML field 230: 0 none, 1 reset, 2 reboot, 3 drain peers, 4 drain and reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A device as the ledger knows it: what it is, and what was last learned of it."""
+
+    device: Device
+    health: Health
+    health_reason: str
+    """Why it is not OK; empty when it is."""
+    seen_at: datetime
+    """When it last answered, or was last looked at in vain if it never did."""
+    occupied_by: str | None = None
+    """Who uses it without a lease, in words; None when nobody does."""
+    standing_fault: str | None = None
+    """A fault that stays until an administrator clears it."""
+    baseline_bytes: int | None = None
+    """Least memory it was seen to use with no process on it."""
+    sample: Sample | None = None
+    """The newest sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """A validated wish for a server; made only by :mod:`gpuspawner.policy.options`."""
+
+    gpus: int
+    """How many whole devices; 0 is a server without a GPU."""
+    model: str | None = None
+    """Exact product name, or None for any."""
+    image: str | None = None
+    """Name in the image catalogue, or None for the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a container ended, kept after it is removed."""
+
+    exit_code: int | None = None
+    oom_killed: bool = False
+    """The kernel ended it because its memory limit was reached."""
+    memory_limit_bytes: int | None = None
+    """The limit it ran under; None when there was none or it is not known."""
+    finished_at: datetime | None = None
+    log_tail: str = ""
+    """The last lines that it printed."""
+    error: str = ""
+    """Docker's own error text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who holds which devices. One is made for every server, also for one without a GPU."""
+
+    id: str
+    host: str
+    owner: str
+    """The person, by the hub's user name."""
+    server: str
+    """The hub's server name; empty for a person's default server."""
+    devices: tuple[str, ...]
+    """UUIDs, in the order in which they were chosen."""
+    state: LeaseState
+    reason: str
+    """Why it is in this state, for people."""
+    claimant: str
+    """The run of the hub that reserved it (see adapters/runlock.py)."""
+    created_at: datetime
+    state_since: datetime
+    image: str = ""
+    """Image reference that it was reserved for."""
+    container_id: str | None = None
+    outcome: Outcome | None = None
+    """How its container ended, once that is known."""
+    evidence: str = ""
+    """Why a release was proved or a quarantine imposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the Engine lists it."""
+
+    id: str
+    name: str
+    state: ContainerState
+    lease_id: str | None = None
+    """From our label; None for a container that is not ours."""
+    owner: str | None = None
+    devices: tuple[str, ...] = ()
+    """UUIDs it was given by CDI, or by our label. ``("all",)`` when it may use every card."""
+    outcome: Outcome | None = None
+    """For an ended one: exit code and OOM flag; the log tail is fetched apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a person's files are. Never derived from a user name."""
+
+    owner: str
+    kind: HomeKind
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit trail: every decision carries its reason."""
+
+    at: datetime
+    kind: str
+    """What happened, as a short fixed word such as ``lease.granted``."""
+    reason: str
+    """Why, for people."""
+    actor: str = "system"
+    """Who decided: a user name, ``hub`` or ``agent``."""
+    lease_id: str | None = None
+    device: str | None = None
+    data: dict[str, object] = field(default_factory=dict)
+    """Evidence, JSON-able."""

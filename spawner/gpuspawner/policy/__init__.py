@@ -1,0 +1,1 @@
+"""Models of what people write (settings, options), and their translation into core values."""

@@ -1,0 +1,71 @@
+"""What the outside systems must be able to do, in terms of core values.
+
+The adapters implement these; fakes in ``tests/support`` do too, and pass the same contract tests. The ledger
+has no port: it is a library over SQLite that tests use for real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .core.model import Container, DeviceReading
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """One look at all devices of the host."""
+
+    driver_version: str | None
+    """None when the driver did not say."""
+    devices: tuple[DeviceReading, ...]
+    """One for each device the driver lists, the ones that fail included."""
+    missing_reason: str | None = None
+    """Why the list of devices itself is not known; None when it is complete."""
+
+
+class GpuProbe(Protocol):
+    """The driver's view of the GPUs."""
+
+    def look(self) -> ProbeReport:
+        """Look at every device, within a bounded time.
+
+        A device that fails or hangs is reported as such and does not hide the others. Never raises for what
+        a driver can do wrong.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the Docker Engine says of itself."""
+
+    version: str
+    cdi_spec_dirs: tuple[str, ...]
+    """Empty when CDI is off."""
+    default_runtime: str
+    runc_version: str
+    root_dir: str
+    """Where it keeps images and volumes."""
+
+
+class ContainerEngine(Protocol):
+    """The Docker Engine.
+
+    Every method raises ``EngineError`` when it cannot tell or cannot do; that proves nothing.
+    """
+
+    def info(self) -> EngineInfo:
+        """Describe the Engine."""
+
+    def list_containers(self) -> Sequence[Container]:
+        """List every container, in any state, that carries our label or may use a GPU."""
+
+    def read_log_tail(self, container_id: str, lines: int) -> str:
+        """Return the last lines that a container printed; empty when it is gone."""
+
+    def stop(self, container_id: str, grace_seconds: int) -> None:
+        """End a container; one that is gone or has ended is success."""
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container and its anonymous volumes; one that is gone is success."""
