@@ -1,7 +1,7 @@
 """The one place where what a user asks for becomes a value that may be believed.
 
 ``user_options`` are any JSON that a browser form, a query string or the REST API sends. JupyterHub stores
-them before anything is checked. Nothing but the :class:`~gpuspawner.core.model.SpawnRequest` made here is used.
+them before anything is checked. Only the :class:`~gpuspawner.core.model.SpawnRequest` made here is used.
 """
 
 from __future__ import annotations

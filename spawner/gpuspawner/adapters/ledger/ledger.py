@@ -130,7 +130,7 @@ class Ledger:
         known = {s.revision for s in self._script.walk_revisions()} | {None}
         if version not in known:
             raise LedgerError(
-                f"The ledger {self.path} was written by a newer version of gpuspawner (its version is {version}). "
+                f"The ledger {self.path} is of a newer gpuspawner (its version is {version}). "
                 "Install that version, or restore the ledger's backup."
             )
 
