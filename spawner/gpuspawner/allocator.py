@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from .adapters.ledger import Ledger, LedgerUnit
-from .core.errors import Refused
+from .core.errors import LedgerError, Refused
 from .core.lifecycle import step
 from .core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
 from .core.placement import Offer, choose_devices, survey
@@ -159,25 +159,24 @@ class Allocator:
         with self.ledger.read() as unit:
             return unit.last_lease(owner, server)
 
-    def ensure_home(self, owner: str, fresh: Home) -> Home:
-        """Return the person's home, binding ``fresh`` to them if they have none.
+    def home_of(self, owner: str) -> Home | None:
+        """Where a person's files are, if they have a home yet. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return unit.home_of(owner)
+
+    def ensure_home(self, fresh: Home) -> Home:
+        """Return the home of ``fresh.owner``, binding ``fresh`` to them if they have none.
 
         Raises:
             LedgerError: The ledger cannot be used.
         """
-        with self.ledger.read() as unit:
-            known = unit.home_of(owner)
-        if known is not None:
-            return known
         with self.ledger.write() as unit:
-            known = unit.home_of(owner)
+            known = unit.home_of(fresh.owner)
             if known is None:
                 now = self._clock()
                 unit.put_home(fresh, now)
                 unit.add_event(
-                    Event(
-                        now, "home.created", f"first server of {owner}", owner, data={"source": fresh.source}
-                    )
+                    Event(now, "home.created", "first server", fresh.owner, data={"source": fresh.source})
                 )
             return known or fresh
 
@@ -219,5 +218,5 @@ def _let_go(unit: LedgerUnit, lease: Lease, now: datetime, reason: str, actor: s
 def _require(unit: LedgerUnit, lease_id: str) -> Lease:
     lease = unit.lease(lease_id)
     if lease is None:
-        raise LookupError(f"lease {lease_id} is not in the ledger")
+        raise LedgerError(f"Lease {lease_id} is not in the ledger. Was the ledger restored from a backup?")
     return lease

@@ -65,12 +65,11 @@ def find_dead_runs(path: Path, run_ids: Collection[str]) -> frozenset[str]:
         run_ids: Runs to ask about.
 
     Returns:
-        Those that no longer live; an empty set when that cannot be told.
+        Those that no longer live; an empty set when that cannot be told. A missing file tells nothing: it
+        may have been deleted under a run that lives.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return frozenset(run_ids)
     except OSError:
         return frozenset()
     try:

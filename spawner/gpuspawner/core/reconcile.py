@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .model import Container, ContainerState, DeviceReading, Lease, LeaseState
+from .model import Container, ContainerState, DeviceReading, Lease, LeaseState, Outcome
+
+TOOK_TOO_LONG = "the start took too long"
 
 MEBIBYTE = 1024 * 1024
 BASELINE_MARGIN_BYTES = 256 * MEBIBYTE
@@ -111,7 +113,7 @@ def plan_reconcile(world: World, patience: Patience) -> tuple[Action, ...]:
     """
     if world.containers is None:
         return tuple(_overdue(world, patience))
-    by_lease = {c.lease_id: c for c in world.containers if c.lease_id}
+    by_lease = _most_alive(world.containers)
     actions: list[Action] = []
     for lease in world.leases:
         container = by_lease.get(lease.id)
@@ -136,33 +138,45 @@ def _overdue(world: World, patience: Patience) -> Iterator[Action]:
             yield Quarantine(lease, "the Docker Engine does not say whether the container is gone")
 
 
+def _most_alive(containers: Sequence[Container]) -> dict[str, Container]:
+    """Index by lease; of several that name one lease, the one that may hold its devices speaks for it."""
+    order = (ContainerState.RUNNING, ContainerState.REMOVING, ContainerState.CREATED, ContainerState.EXITED)
+    found: dict[str, Container] = {}
+    for container in sorted(containers, key=lambda c: order.index(c.state)):
+        if container.lease_id:
+            found.setdefault(container.lease_id, container)
+    return found
+
+
 def _plan_with(lease: Lease, container: Container, world: World, patience: Patience) -> Action | None:
+    waited = world.now - lease.state_since
     hub_is_over = lease.claimant in world.dead_claimants
-    starting = lease.state is LeaseState.RESERVED and not hub_is_over
+    if lease.state is LeaseState.RELEASING and waited > patience.proof_takes:
+        return Quarantine(lease, f"its container {container.name!r} is still {container.state.value}")
+    late = lease.state is LeaseState.RESERVED and waited > patience.start_takes
+    starting = lease.state is LeaseState.RESERVED and not hub_is_over and not late
+    left_to_us = lease.state.ending and (
+        hub_is_over or lease.state is LeaseState.QUARANTINED or waited > patience.hub_settles
+    )
     match container.state:
-        case ContainerState.REMOVING:
-            return _quarantine_if_overdue(lease, "its container is still being removed", world, patience)
         case ContainerState.RUNNING if lease.state is LeaseState.RESERVED:
             return Activate(lease, container)
-        case ContainerState.RUNNING if lease.state.ending and (
-            hub_is_over or world.now - lease.state_since > patience.hub_settles
-        ):
+        case ContainerState.RUNNING if left_to_us:
             return StopContainer(container, lease.id, lease.reason)
         case ContainerState.EXITED if not starting:
-            return Collect(lease, container, _describe_end(lease, container))
+            return Collect(lease, container, _describe_end(lease, container.outcome))
         case ContainerState.CREATED if lease.state is LeaseState.RESERVED and hub_is_over:
             return Collect(lease, container, "the hub stopped before the server was started")
-        case ContainerState.CREATED if lease.state.ending and (
-            hub_is_over or world.now - lease.state_since > patience.hub_settles
-        ):
+        case ContainerState.CREATED if late:
+            return Collect(lease, container, TOOK_TOO_LONG)
+        case ContainerState.CREATED if left_to_us:
             return Collect(lease, container, lease.reason)
     return None
 
 
-def _describe_end(lease: Lease, container: Container) -> str:
+def _describe_end(lease: Lease, outcome: Outcome | None) -> str:
     if lease.state.ending:
         return lease.reason
-    outcome = container.outcome
     if outcome is not None and outcome.oom_killed:
         return "memory ran out"
     if outcome is not None and outcome.exit_code is not None:
@@ -172,10 +186,13 @@ def _describe_end(lease: Lease, container: Container) -> str:
 
 def _plan_without(lease: Lease, world: World, patience: Patience) -> Action | None:
     match lease.state:
+        case LeaseState.RESERVED | LeaseState.ACTIVE if lease.outcome is not None:
+            # It was collected, and the agent ended before it could write the last step.
+            return RequestRelease(lease, _describe_end(lease, lease.outcome))
         case LeaseState.RESERVED if lease.claimant in world.dead_claimants:
             return RequestRelease(lease, "the hub stopped before the server was created")
         case LeaseState.RESERVED if world.now - lease.state_since > patience.start_takes:
-            return RequestRelease(lease, "the start took too long")
+            return RequestRelease(lease, TOOK_TOO_LONG)
         case LeaseState.ACTIVE:
             return RequestRelease(lease, "the container was removed by somebody else")
         case LeaseState.RELEASING | LeaseState.QUARANTINED:
