@@ -1,0 +1,249 @@
+"""The Docker Engine, as far as the agent needs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
+from requests.exceptions import RequestException, Timeout
+from urllib3.exceptions import HTTPError
+
+from gpuspawner.core.container import CDI_KIND, LABEL_DEVICES, LABEL_LEASE, LABEL_LEDGER, LABEL_OWNER
+from gpuspawner.core.errors import EngineError
+from gpuspawner.core.model import Container, ContainerState, Outcome
+from gpuspawner.ports import EngineInfo
+
+ALL_DEVICES = ("all",)
+
+_STATES = {
+    "created": ContainerState.CREATED,
+    "running": ContainerState.RUNNING,
+    "paused": ContainerState.RUNNING,
+    "restarting": ContainerState.RUNNING,
+    "exited": ContainerState.EXITED,
+    "dead": ContainerState.EXITED,
+    "removing": ContainerState.REMOVING,
+}
+
+_UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_CARD_NODE = re.compile(r"/dev/(nvidia\d|nvidia-caps)|/dev/?$")
+_NO_DEVICES = frozenset({"", "void", "none"})
+_MOST_LOG_BYTES = 64 * 1024
+
+
+class DockerEngine:
+    """Implements :class:`gpuspawner.ports.ContainerEngine`.
+
+    Nothing is contacted before the first call.
+
+    Args:
+        base_url: Where the Engine listens; None for ``DOCKER_HOST`` or else the usual socket.
+        timeout_seconds: How long one answer may take.
+        ledger_id: Containers with this ledger's label are ours; all others are strangers, whatever lease
+            they name. None for an observer that owns none.
+    """
+
+    def __init__(
+        self, base_url: str | None = None, timeout_seconds: int = 10, ledger_id: str | None = None
+    ) -> None:
+        self._base_url = base_url
+        self._timeout = timeout_seconds
+        self._ledger_id = ledger_id
+        self._client: APIClient | None = None
+        self._devices: dict[str, tuple[str, ...]] = {}
+        """By container id. What a container was given never changes, so it is inspected once."""
+
+    def info(self) -> EngineInfo:
+        """Describe the Engine."""
+        with self._asking("describe itself") as client:
+            info = client.info()
+            version = client.version()
+        components = {c.get("Name"): c.get("Version", "") for c in version.get("Components") or ()}
+        return EngineInfo(
+            version=str(version["Version"]),
+            cdi_spec_dirs=tuple(info.get("CDISpecDirs") or ()),
+            default_runtime=str(info.get("DefaultRuntime", "")),
+            runc_version=str(components.get("runc", "")),
+            root_dir=str(info.get("DockerRootDir", "")),
+        )
+
+    def list_containers(self) -> list[Container]:
+        """List every container, in any state, that carries our label or may use a GPU.
+
+        A privileged container that asks for no GPU is left out: it might reach the cards, as root on the host
+        might, and once it does, its process is seen on the card.
+        """
+        with self._asking("list the containers") as client:
+            listed = client.containers(all=True)
+            found = [self._describe(client, summary) for summary in listed]
+        present = {summary["Id"] for summary in listed}
+        self._devices = {id_: devices for id_, devices in self._devices.items() if id_ in present}
+        return [container for container in found if container is not None]
+
+    def read_log_tail(self, container_id: str, lines: int) -> str:
+        """Return the last lines that a container printed; empty when it is gone or keeps no log."""
+        with self._asking("read a container's log") as client:
+            try:
+                log: bytes = client.logs(container_id, tail=lines)
+            except NotFound:
+                return ""
+            except APIError as error:
+                if "does not support reading" in str(error.explanation):
+                    return ""
+                raise
+        return log[-_MOST_LOG_BYTES:].decode(errors="replace")
+
+    def stop(self, container_id: str, grace_seconds: int) -> None:
+        """End a container; one that is gone or has ended is success."""
+        with self._asking("stop a container") as client:
+            try:
+                client.stop(container_id, timeout=grace_seconds)
+            except NotFound:
+                return
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container and its anonymous volumes; one that is gone or going is success."""
+        with self._asking("remove a container") as client:
+            try:
+                client.remove_container(container_id, v=True, force=True)
+            except NotFound:
+                return
+            except APIError as error:
+                if error.status_code != 409 or "in progress" not in str(error.explanation):
+                    raise
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[APIClient]:
+        """Turn everything that can go wrong with an answer into one sentence."""
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            yield self._client
+        except Timeout as error:
+            raise EngineError(
+                f"The Docker Engine did not {what}: no answer within {self._timeout} s."
+            ) from error
+        except APIError as error:
+            why = error.explanation or error
+            raise EngineError(
+                f"The Docker Engine did not {what}: {str(why).strip()} (HTTP {error.status_code})."
+            ) from error
+        except (DockerException, RequestException, HTTPError, OSError) as error:
+            raise EngineError(
+                f"The Docker Engine did not {what}: it cannot be reached ({_innermost(error)})."
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EngineError(f"The Docker Engine did not {what}: its answer makes no sense.") from error
+
+    def _connect(self) -> APIClient:
+        where = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
+        return APIClient(version="auto", timeout=self._timeout, **where)
+
+    def _describe(self, client: APIClient, summary: Mapping[str, Any]) -> Container | None:
+        id_ = summary["Id"]
+        labels = summary.get("Labels") or {}
+        state = _STATES[summary["State"]]
+        ours = self._ledger_id is not None and labels.get(LABEL_LEDGER) == self._ledger_id
+        details: Mapping[str, Any] | None = None
+        if id_ not in self._devices or (ours and state is ContainerState.EXITED):
+            try:
+                details = client.inspect_container(id_)
+            except NotFound:  # it went after the list was made
+                return None
+            self._devices[id_] = find_devices(details)
+        devices = self._devices[id_]
+        labelled = LABEL_LEDGER in labels
+        if not devices and not labelled:
+            return None
+        if labelled:
+            written = [uuid for uuid in labels.get(LABEL_DEVICES, "").split(",") if uuid]
+            devices = tuple(dict.fromkeys((*devices, *written)))
+        ended = ours and details is not None and state is ContainerState.EXITED
+        return Container(
+            id=id_,
+            name=(summary.get("Names") or [id_[:12]])[0].lstrip("/"),
+            state=state,
+            lease_id=(labels.get(LABEL_LEASE) or None) if ours else None,
+            owner=(labels.get(LABEL_OWNER) or None) if ours else None,
+            devices=devices,
+            outcome=read_outcome(details) if ended and details is not None else None,
+        )
+
+
+def find_devices(details: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say which GPUs a container was given, by whatever way.
+
+    Args:
+        details: Docker's inspection of it.
+
+    Returns:
+        UUIDs; ``("all",)`` when it may use every card, and also when it names cards by index or by a short
+        UUID: which ones these are depends on the driver's mood at its start.
+    """
+    config, host = details.get("Config") or {}, details.get("HostConfig") or {}
+    named: list[str] = []
+    for request in host.get("DeviceRequests") or ():
+        named += _requested(request)
+    if str(host.get("Runtime") or "").startswith("nvidia"):
+        named += _visible(config.get("Env") or ())
+    nodes = [device.get("PathOnHost") or "" for device in host.get("Devices") or ()]
+    if any(_CARD_NODE.match(node) for node in nodes):
+        named.append("all")
+    if any(not _UUID.fullmatch(name) for name in named):
+        return ALL_DEVICES
+    return tuple(dict.fromkeys(named))
+
+
+def _requested(request: Mapping[str, Any]) -> list[str]:
+    ids = list(request.get("DeviceIDs") or ())
+    if request.get("Driver") == "cdi":
+        return [id_.partition("=")[2] for id_ in ids if id_.startswith(f"{CDI_KIND}=")]
+    capabilities = {c for together in request.get("Capabilities") or () for c in together}
+    if request.get("Driver") == "nvidia" or capabilities & {"gpu", "nvidia"}:
+        return ids or ["all"]
+    return []
+
+
+def _visible(environment: Iterable[str]) -> list[str]:
+    value = ""
+    for line in environment:
+        name, _, text = line.partition("=")
+        if name == "NVIDIA_VISIBLE_DEVICES":
+            value = text
+    return [] if value in _NO_DEVICES else [id_.removeprefix(f"{CDI_KIND}=") for id_ in value.split(",")]
+
+
+def read_outcome(details: Mapping[str, Any]) -> Outcome:
+    """How an ended container ended, from Docker's inspection of it; the log tail is not part of that."""
+    state, host = details.get("State") or {}, details.get("HostConfig") or {}
+    return Outcome(
+        exit_code=state.get("ExitCode"),
+        oom_killed=bool(state.get("OOMKilled")),
+        memory_limit_bytes=host.get("Memory") or None,
+        finished_at=_parse_time(state.get("FinishedAt") or ""),
+        error=state.get("Error") or "",
+    )
+
+
+def _parse_time(text: str) -> datetime | None:
+    """Docker's time, which has nanoseconds; its year 1 means *never*."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:\d\d)", text)
+    if found is None or text.startswith("0001"):
+        return None
+    return datetime.fromisoformat(f"{found[1]}{found[2] or ''}{found[3].replace('Z', '+00:00')}")
+
+
+def _innermost(error: BaseException) -> str:
+    """The operating system's own words, from under three libraries' wrappings."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return str(error)

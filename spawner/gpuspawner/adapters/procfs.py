@@ -1,0 +1,42 @@
+"""Which container a process of the host runs in, told by its control groups."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_CONTAINER = re.compile(r"(?:^|/)(?:docker[-/])?(?P<id>[0-9a-f]{64})(?:\.scope)?(?=/|$)")
+"""Docker names the group ``/docker/<id>`` (cgroupfs driver) or ``docker-<id>.scope`` (systemd driver);
+a ``--cgroup-parent`` may stand in front of it, and the container may make groups of its own below it."""
+
+
+def find_container(pid: int, proc: Path = Path("/proc")) -> str | None:
+    """Return the full id of the container that a process runs in.
+
+    Args:
+        pid: Process id in the host's namespace.
+        proc: Where procfs is mounted.
+
+    Returns:
+        64 hexadecimal digits; None for a process of the host itself, and for one that is gone or hidden.
+    """
+    try:
+        text = (proc / str(pid) / "cgroup").read_text(errors="replace")
+    except OSError:
+        return None
+    return parse_cgroup(text)
+
+
+def parse_cgroup(text: str) -> str | None:
+    """Find the container's id in the text of ``/proc/<pid>/cgroup``.
+
+    Every line is ``hierarchy:controllers:path``; version 2 has one line, version 1 one for each controller.
+    With Docker inside Docker the first id of a path is the host's own container, which is what the host's
+    Engine knows.
+    """
+    for line in text.splitlines():
+        path = line.split(":", 2)[-1]
+        found = _CONTAINER.search(path)
+        if found:
+            return found["id"]
+    return None
