@@ -67,6 +67,8 @@ def build_host_config(size: Size, devices: tuple[str, ...], home: Home, home_dir
     if home.kind is HomeKind.BIND:
         # Docker must never invent an empty home where a disk is not mounted.
         mount["BindOptions"] = {"CreateMountpoint": False}
+    else:
+        mount["VolumeOptions"] = {"Labels": {LABEL_OWNER: home.owner}}
     return {
         "auto_remove": False,
         "cap_drop": ["ALL"],

@@ -1,0 +1,204 @@
+"""Every word with the Docker Engine: calls, the container's parts, and what its answers mean."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+from docker.errors import DockerException, NotFound
+from requests.exceptions import RequestException
+
+from gpuspawner.adapters.docker_calls import DockerCalls
+from gpuspawner.core.container import (
+    Size,
+    build_gpu_environment,
+    build_host_config,
+    build_labels,
+    merge_host_config,
+)
+from gpuspawner.core.errors import EngineError
+from gpuspawner.core.model import Home, Lease
+
+from .refusals import refuse
+from .settings import SpawnerSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ENGINE_FAILURES = (DockerException, RequestException)
+"""What docker-py raises when the Engine refuses or does not answer."""
+
+
+class ContainerSpawner(SpawnerSettings):
+    """A container per server, built from a lease and a home; whose they are is decided elsewhere."""
+
+    home: Home | None = None
+    """Where the person's files are; set before the container is created."""
+    lease: Lease | None = None
+    """What the container is created with; None is a start without the ledger."""
+
+    _calls: ClassVar[DockerCalls | None] = None
+
+    @property
+    def calls(self) -> DockerCalls:
+        """The pool that all spawners of this hub share."""
+        if ContainerSpawner._calls is None:
+            ContainerSpawner._calls = DockerCalls(self.docker_threads)
+        return ContainerSpawner._calls
+
+    @property
+    def executor(self) -> Any:
+        """DockerSpawner's own has one thread for everybody."""
+        return self.calls.executor
+
+    async def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the Engine: in order for one container, independent of all others."""
+        return await self.calls.run(self.object_name, self._docker, method, *args, **kwargs)
+
+    async def get_object(self) -> Any:
+        """Inspect the container; None only when the Engine says that it does not exist.
+
+        DockerSpawner reads a 500 as *gone* and forgets the container, which keeps its GPU.
+
+        Raises:
+            EngineError: The Engine gave no usable answer, again and again.
+        """
+        patience = self.engine_patience if self._check_pending else 3
+        waited, pause = 0.0, 0.5
+        while True:
+            try:
+                found = await self.docker("inspect_container", self.object_name)
+            except NotFound:
+                self.object_id = ""
+                return None
+            except ENGINE_FAILURES as error:
+                if waited >= patience:
+                    raise EngineError(f"Docker does not answer for {self.object_name}: {error}") from error
+                await asyncio.sleep(pause)
+                waited, pause = waited + pause, min(pause * 2, 5)
+            else:
+                self.object_id = found[self.object_id_key]
+                return found
+
+    async def remove_object(self) -> None:
+        """Remove the container, running or not, and see that it is gone.
+
+        DockerSpawner takes the 409 of a running container for *already being removed*.
+        """
+        while self.object_id:
+            try:
+                await self.docker("remove_container", self.object_id, v=True, force=True)
+            except NotFound:
+                return
+            except ENGINE_FAILURES as error:
+                response = getattr(error, "response", None)
+                if response is None or response.status_code != 409:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    async def pull_image(self, image: str) -> None:
+        """Look for the image; the policy ``never`` gets a sentence instead of Docker's error."""
+        try:
+            await super().pull_image(image)
+        except NotFound:
+            raise refuse(
+                f"The image {image} is not on this server. The administrator must build or load it first.",
+                reason="image_missing",
+                status=503,
+            ) from None
+
+    async def create_object(self) -> Any:
+        """Create the container from lease and home; the site's extra settings are added, and win nothing.
+
+        DockerSpawner merges ``extra_host_config`` over its own and replaces lists, and makes the client, which
+        asks the Engine for its version, on the event loop.
+        """
+        if self.home is None:
+            raise RuntimeError("a container is to be created before its home is known")
+        await self._off_loop(lambda: self.client)
+        devices = self.lease.devices if self.lease else ()
+        site_host, site_create = await self._site_settings()
+        size = Size(pids=self.pids_limit, shm_bytes=self.shm_size)
+        host_config = build_host_config(size, devices, self.home, self.home_dir)
+        host_config["mounts"] = [*self.mount_binds, *_as_list(host_config["mounts"])]
+        labels = build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease)
+        create = merge_host_config(site_create, {"labels": labels, "user": f"{self.uid}:{self.gid}"})
+        with _replaced(
+            self, extra_host_config=merge_host_config(site_host, host_config), extra_create_kwargs=create
+        ):
+            return await super().create_object()
+
+    async def _site_settings(self) -> tuple[dict[str, object], dict[str, object]]:
+        found = []
+        for setting in (self.extra_host_config, self.extra_create_kwargs):
+            value = setting(self) if callable(setting) else setting
+            found.append(dict(await value if inspect.isawaitable(value) else value))
+        return found[0], found[1]
+
+    def get_env(self) -> dict[str, str]:
+        """The server's environment; nothing set elsewhere decides about GPUs."""
+        environment: dict[str, str] = super().get_env()
+        return {**environment, **build_gpu_environment(self.lease.devices if self.lease else ())}
+
+    async def get_url(self) -> str:
+        """Where the server really is, asked of Docker; never raises.
+
+        After a hub was killed between start and saving, its database holds a port that nobody listens on.
+        """
+        stored = str(self.server.url)
+        try:
+            ip, port = await self.get_ip_and_port()
+        except Exception as error:
+            self.log.warning("Keeping the stored address of %s: %s", self._log_name, error)
+            return stored
+        scheme = "https" if self.user.settings.get("internal_ssl") else "http"
+        return f"{scheme}://{ip}:{port}"
+
+    async def _off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call in a thread and see it through: a cancelled start must know what it reserved."""
+        call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await asyncio.wait([call])
+            raise
+
+
+@contextmanager
+def _replaced(target: Any, **values: object) -> Iterator[None]:
+    before = {name: getattr(target, name) for name in values}
+    for name, value in values.items():
+        setattr(target, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(target, name, value)
+
+
+def _as_list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list) else []
+
+
+def explain_engine(text: str) -> str:
+    """Say what Docker's refusal of a container means, without its URLs and ids.
+
+    Args:
+        text: Docker's own error text.
+    """
+    lowered = text.lower()
+    if "cdi" in lowered:
+        return (
+            "The GPU could not be handed to your server: Docker does not know it. "
+            "The administrator should run `gpuspawner doctor`."
+        )
+    if "bind source path does not exist" in lowered:
+        return "Your home directory is not there. Nothing was lost; the administrator should check its disk."
+    if "no space left" in lowered:
+        return "The server's disk is full, so nothing can be started. Tell the administrator."
+    return "Docker could not start your server. Try again; if it happens again, tell the administrator."

@@ -1,0 +1,131 @@
+"""What a site can set, and the defaults that differ from DockerSpawner's."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from dockerspawner import DockerSpawner
+from jupyterhub.traitlets import ByteSpecification
+from traitlets import Enum, Int, TraitError, Unicode, default
+
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import Allocator
+from gpuspawner.core.model import HomeKind
+from gpuspawner.core.quota import Limits
+
+from .hubrun import HubRun
+from .startpage import read_form
+
+
+class SpawnerSettings(DockerSpawner):
+    """DockerSpawner with our traits and defaults, and nothing done with them yet."""
+
+    ledger = Unicode(
+        "gpuspawner.sqlite",
+        help="""The ledger's database file: who holds which GPU, and where everybody's home is.
+
+        The agent must be given the same file. Default: ``gpuspawner.sqlite`` in the hub's working directory.
+        """,
+    ).tag(config=True)
+    host = Unicode(help="Name of this GPU host in the ledger. Default: its host name.").tag(config=True)
+    gpus_per_server = Int(1, min=0, help="The most GPUs that one server may have.").tag(config=True)
+    gpus_per_person = Int(
+        1, min=0, help="The most GPUs that one person may hold in all their servers together."
+    ).tag(config=True)
+    stale_after = Int(
+        30,
+        min=1,
+        help="""Seconds after which the agent's last report is no longer believed.
+
+        No GPU is given out then; servers without a GPU still start.
+        """,
+    ).tag(config=True)
+    home_dir = Unicode("/home/jovyan", help="Where the images expect a person's home.").tag(config=True)
+    home_kind = Enum(
+        [kind.value for kind in HomeKind],
+        default_value=HomeKind.VOLUME.value,
+        help="Whether a new home is a Docker ``volume`` or a directory (``bind``). Known homes stay as they are.",
+    ).tag(config=True)
+    home_base = Unicode(
+        "homes", help="Directory in which homes of the kind ``bind`` are made, on the Docker host."
+    ).tag(config=True)
+    uid = Int(1000, min=1, help="User id in every container, whatever the image. Never root.").tag(
+        config=True
+    )
+    gid = Int(1000, min=1, help="Group id in every container.").tag(config=True)
+    pids_limit = Int(4096, min=64, help="The most processes and threads in a container.").tag(config=True)
+    shm_size = ByteSpecification(
+        "1G",
+        help="Size of /dev/shm, in bytes or with a suffix K, M, G. PyTorch's DataLoader workers need it.",
+    ).tag(config=True)
+    docker_threads = Int(
+        32,
+        min=2,
+        help="The most Docker calls under way at once. A call that hangs occupies one until it times out.",
+    ).tag(config=True)
+    settle_seconds = Int(
+        20,
+        min=1,
+        help="Seconds of ``start_timeout`` that are kept back for clearing away a start that failed.",
+    ).tag(config=True)
+    engine_patience = Int(
+        120,
+        min=0,
+        help="Seconds for which a starting hub waits for a silent Docker Engine before it goes on without.",
+    ).tag(config=True)
+
+    @default("host")
+    def _default_host(self) -> str:
+        return socket.gethostname()
+
+    @default("remove")
+    def _default_remove(self) -> bool:
+        """A container that is kept would come back with its old GPUs, image and token."""
+        return True
+
+    @default("pull_policy")
+    def _default_pull_policy(self) -> str:
+        """Images are on the host beforehand: a pull inside a start would outlast the start."""
+        return "never"
+
+    @default("start_timeout")
+    def _default_start_timeout(self) -> int:
+        return 120
+
+    @default("client_kwargs")
+    def _default_client_kwargs(self) -> dict[str, Any]:
+        return {"max_pool_size": self.docker_threads}
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[[Any], Any]:
+        return lambda spawner: spawner.render_start_page()
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[[Any], Any]:
+        return read_form
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[[Any, Any], Any]:
+        return lambda spawner, options: spawner.check_options(options)
+
+    @property
+    def catalogue(self) -> dict[str, str]:
+        """Image name → reference; the first is the default."""
+        images = self._get_allowed_images()
+        if images == "*":
+            raise TraitError(
+                "DockerSpawner.allowed_images = '*' would let people run any image; list the images instead."
+            )
+        return images or {self.image: self.image}
+
+    @property
+    def run(self) -> HubRun:
+        """What all spawners of this hub share."""
+        path = Path(self.ledger).absolute()
+        limits = Limits(gpus_per_server=self.gpus_per_server, gpus_per_person=self.gpus_per_person)
+        stale_after = timedelta(seconds=self.stale_after)
+        return HubRun.on(path, lambda: Allocator(Ledger(path), self.host, limits, stale_after))

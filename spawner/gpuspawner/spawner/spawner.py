@@ -1,0 +1,345 @@
+"""JupyterHub's hooks: a start reserves, a stop lets go, and a restart of the hub loses nothing.
+
+Decisions are in :mod:`gpuspawner.core`, what the ledger does in :mod:`gpuspawner.allocator`. Docstrings name
+the habit of JupyterHub that forces the code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from gpuspawner.adapters.homes import create_home_directory, name_home
+from gpuspawner.core.container import LABEL_LEASE
+from gpuspawner.core.endings import describe_end
+from gpuspawner.core.errors import (
+    EngineError,
+    GpuSpawnerError,
+    IllegalTransition,
+    InvalidRequest,
+    LedgerError,
+    RunLockHeld,
+)
+from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
+from gpuspawner.core.placement import Offer
+from gpuspawner.policy.options import parse_options
+
+from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine
+from .refusals import CPU_HINT, refuse, refuse_for
+from .startpage import build_page, render_page
+
+
+class GPUSpawner(ContainerSpawner):
+    """Runs each server in a container of its own, with GPUs that nobody else has."""
+
+    # Set by start() and load_state(), and in use after JupyterHub has cleared all traits.
+    lease_id: str | None = None
+    _starting: bool = False
+    _started: asyncio.Event | None = None
+    _vouched: bool = False
+    _step: tuple[int, str] = (0, "Waiting")
+
+    # -- what a person may choose ---------------------------------------------------------------------------
+
+    def parse_request(self, options: object) -> SpawnRequest:
+        """Validate what the user sent. Raises: InvalidRequest."""
+        return parse_options(options, images=self.catalogue, most_gpus=self.gpus_per_server)
+
+    async def check_options(self, options: object) -> None:
+        """JupyterHub's one hook that form, link and API all pass before a start.
+
+        JupyterHub has stored the options already. Ones that are refused are forgotten again, or every later
+        start without options would be refused for them.
+        """
+        try:
+            self.parse_request(options)
+        except InvalidRequest as error:
+            self.orm_spawner.user_options = {}
+            raise refuse_for(error) from None
+
+    async def render_start_page(self) -> str:
+        """The options form: what there is, what is free now, and how the last server ended."""
+        offers: tuple[Offer, ...] = ()
+        problem: str | None = None
+        notice: str | None = None
+        try:
+            offers = await self._off_loop(self.run.allocator.offers)
+            notice = await self.describe_last_end()
+        except GpuSpawnerError as error:
+            problem = str(error)
+        options = self.orm_spawner.user_options
+        return render_page(
+            build_page(
+                offers,
+                problem=problem,
+                notice=notice,
+                images=list(self.catalogue),
+                last=options if isinstance(options, dict) else {},
+                most_gpus=self.gpus_per_server,
+            )
+        )
+
+    async def describe_last_end(self) -> str | None:
+        """How this server ended last time, if its person did not end it; for pages."""
+        try:
+            last = await self._off_loop(self.run.allocator.last_lease, self.user.name, self.name)
+        except LedgerError:
+            return None
+        return describe_end(last)
+
+    async def start(self) -> Any:
+        """Reserve, create, start; on any failure, cancellation included, clear away and let go.
+
+        The deadline is our own and shorter than ``start_timeout``, which would cut off the clearing away and
+        shows people an empty message.
+        """
+        deadline = max(self.start_timeout - self.settle_seconds, 1)
+        self._starting, self._started = True, asyncio.Event()
+        self.lease_id, self.lease, self._vouched = None, None, False
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._start()
+        except BaseException as error:
+            await self._clear_away()
+            if isinstance(error, TimeoutError):
+                raise refuse(
+                    f"Your server did not start within {deadline} s. Try again; if it happens again, "
+                    "tell the administrator.",
+                    reason="start_too_slow",
+                    status=503,
+                ) from error
+            if isinstance(error, GpuSpawnerError):
+                raise refuse_for(error) from error
+            if isinstance(error, ENGINE_FAILURES):
+                raise refuse(explain_engine(str(error)), reason="engine_failed", status=503) from error
+            raise
+        finally:
+            self._starting = False
+            self._started.set()
+
+    async def _start(self) -> Any:
+        request = self.parse_request(self.user_options)
+        images = self.catalogue
+        self.image = images[request.image] if request.image else next(iter(images.values()))
+        self._step = (10, "Choosing your GPU" if request.gpus else "Preparing your server")
+        self.lease = await self._reserve(request)
+        self.home = await self._find_home()
+        self._step = (30, "Creating your server")
+        address = await super().start()
+        self._step = (60, "Starting JupyterLab")
+        if self.lease is not None:
+            await self._activate(self.lease.id)
+        return address
+
+    async def _reserve(self, request: SpawnRequest) -> Lease | None:
+        def reserve() -> Lease:
+            run = self.run
+            claimant = run.claim()
+            run.ledger_id()
+            lease = run.allocator.reserve(
+                request, owner=self.user.name, server=self.name, claimant=claimant, image=self.image
+            )
+            self.lease_id = lease.id
+            return lease
+
+        try:
+            return await self._off_loop(reserve)
+        except (LedgerError, RunLockHeld) as error:
+            if request.gpus:
+                raise refuse_for(error, hint=CPU_HINT) from error
+            self.log.warning("%s starts without a lease: %s", self._log_name, error)
+            return None
+        except GpuSpawnerError as error:
+            raise refuse_for(error, hint=CPU_HINT) from error
+
+    async def _find_home(self) -> Home:
+        """The person's home: from the ledger, or while that is silent from what the hub remembers."""
+
+        remembered = self.home or self._remembered_home()
+
+        def find() -> Home:
+            allocator = self.run.allocator
+            try:
+                known = allocator.home_of(self.user.name)
+            except LedgerError as error:
+                self.log.warning("The home of %s comes from the hub's own records: %s", self.user.name, error)
+                return remembered or self._new_home()
+            fresh = known or remembered or self._new_home()
+            try:
+                return known or allocator.ensure_home(fresh)
+            except LedgerError as error:
+                self.log.warning("The home of %s is not in the ledger yet: %s", self.user.name, error)
+                return fresh
+
+        return await self._off_loop(find)
+
+    def _new_home(self) -> Home:
+        home = name_home(self.user.name, HomeKind(self.home_kind), Path(self.home_base))
+        create_home_directory(home, uid=self.uid, gid=self.gid)
+        return home
+
+    def _remembered_home(self) -> Home | None:
+        """The home that any of this person's servers last had."""
+        for orm_spawner in self.user.orm_user.orm_spawners.values():
+            home = (orm_spawner.state or {}).get("home")
+            if home:
+                return Home(self.user.name, HomeKind(home["kind"]), home["source"])
+        return None
+
+    async def _activate(self, lease_id: str) -> None:
+        run = self.run
+        try:
+            await self._off_loop(
+                run.allocator.activate, lease_id, container_id=self.object_id, claimant=run.claim()
+            )
+        except LedgerError as error:
+            # The container runs and the lease is held; the agent activates it when the ledger is back.
+            self.log.warning("Lease %s could not be marked as active: %s", lease_id, error)
+        self._vouched = True
+
+    async def _clear_away(self) -> None:
+        """After a failed start: no container first, then let go of the lease.
+
+        Bounded, because Docker may hang; what is left then is the agent's to end.
+        """
+        try:
+            async with asyncio.timeout(self.settle_seconds):
+                if await self.get_object() is not None:
+                    await self.remove_object()
+        except (EngineError, TimeoutError, *ENGINE_FAILURES) as error:
+            self.log.error("The container of %s is left to the agent: %s", self._log_name, error)
+        await self._let_go("the server did not start")
+
+    async def _let_go(self, reason: str) -> None:
+        if self.lease_id is None:
+            return
+        try:
+            await self._off_loop(
+                self.run.allocator.request_release, self.lease_id, reason=reason, actor="hub"
+            )
+        except LedgerError as error:
+            # The agent sees that the lease has no container, and lets go of it when the ledger is back.
+            self.log.error("Lease %s could not be let go of: %s", self.lease_id, error)
+        else:
+            self.lease_id = None
+
+    async def poll(self) -> Any:
+        """None while it runs or while that cannot be told.
+
+        An exception here makes the Hub forget a server whose container goes on holding its GPU.
+        """
+        if self._starting:
+            return None
+        try:
+            container = await self.get_object()
+        except EngineError as error:
+            self.log.warning("%s counts as running: %s", self._log_name, error)
+            return None
+        if container is None:
+            return 0
+        state = container["State"]
+        if state["Running"]:
+            if not self._vouched:
+                await self._vouch(container)
+            return None
+        memory = ", memory ran out" if state.get("OOMKilled") else ""
+        return f"ended with exit code {state['ExitCode']}{memory}"
+
+    async def _vouch(self, container: dict[str, Any]) -> None:
+        """Take a server over that an earlier run of the hub started; the container's label is the truth.
+
+        JupyterHub saves a spawner's state only after ``start()``, so a hub that was killed in between knows
+        neither lease nor home.
+        """
+        self.lease_id = container["Config"]["Labels"].get(LABEL_LEASE) or self.lease_id
+        if self.home is None:
+            self.home = _mounted_home(container, self.user.name, self.home_dir)
+        if self.lease_id is None:
+            self._vouched = True
+            return
+        try:
+            await self._activate(self.lease_id)
+        except (IllegalTransition, RunLockHeld, LookupError) as error:
+            self.log.error("%s runs without a lease of its own: %s", self._log_name, error)
+            self._vouched = True
+
+    @property
+    def ready(self) -> bool:
+        """Not while a start is being cleared away: JupyterHub would send the page to a dead server."""
+        return bool(super().ready) and not self._starting
+
+    async def progress(self) -> AsyncIterator[dict[str, object]]:
+        """What the pending page shows."""
+        shown = None
+        while self._starting:
+            if self._step != shown:
+                shown = self._step
+                yield {"progress": shown[0], "message": shown[1]}
+            await asyncio.sleep(0.2)
+        yield {"progress": 80, "message": "Waiting for JupyterLab to answer"}
+
+    # -- stop -----------------------------------------------------------------------------------------------
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop and remove the container.
+
+        The lease is let go of first: if the hub is killed on the way, the agent finishes the stop.
+        """
+        if self._started is not None:
+            await self._started.wait()
+        await self._let_go("the server was stopped")
+        await super().stop(now)
+
+    async def run_post_stop_hook(self) -> None:
+        """Let go of the lease, after whatever kind of end.
+
+        JupyterHub calls ``stop()`` only for a server that polls as running; this hook runs after every stop,
+        failed start and cancelled start. A spawn refused in validation comes by as well, with no lease.
+        """
+        if self._started is not None:
+            await self._started.wait()
+        await self._let_go("the server ended")
+        result = super().run_post_stop_hook()
+        if inspect.isawaitable(result):
+            await result
+
+    # -- what the hub keeps ---------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """DockerSpawner's state, the lease while a container exists, and always the home."""
+        state: dict[str, Any] = super().get_state()
+        if self.object_id and self.lease_id:
+            state["lease_id"] = self.lease_id
+        if self.home is not None:
+            state["home"] = {"kind": self.home.kind.value, "source": self.home.source}
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The way back of :meth:`get_state`."""
+        super().load_state(state)
+        self.lease_id = state.get("lease_id")
+        if "home" in state:
+            self.home = Home(self.user.name, HomeKind(state["home"]["kind"]), state["home"]["source"])
+
+    async def rename(self, old_name: str, new_name: str) -> None:
+        """Refuse: containers and leases are found by the server's name."""
+        raise refuse(
+            "A server cannot be renamed here. Make a new one instead; all your servers have the same files.",
+            reason="rename",
+            status=400,
+        )
+
+    async def delete_forever(self) -> None:
+        """Keep the home: only an administrator deletes one, by an explicit act."""
+        self.log.info("%s is deleted; the home of %s is kept", self._log_name, self.user.name)
+
+
+def _mounted_home(container: dict[str, Any], owner: str, home_dir: str) -> Home | None:
+    for mount in container.get("Mounts", []):
+        if mount.get("Destination") == home_dir:
+            kind = HomeKind(mount["Type"])
+            return Home(owner, kind, mount["Name"] if kind is HomeKind.VOLUME else mount["Source"])
+    return None

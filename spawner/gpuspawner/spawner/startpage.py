@@ -1,0 +1,146 @@
+"""The start page: from what there is to what is shown, and from what was filled in to options. All pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from gpuspawner.core.placement import Offer
+
+GIBIBYTE = 1024**3
+TEMPLATES = Path(__file__).parent / "templates"
+ANY_MODEL = "any"
+NO_GPU = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One card of the page: a kind of server that can be asked for."""
+
+    value: str
+    title: str
+    detail: str
+    state: str
+    """What holds of it now, in words."""
+    enabled: bool
+    """Whether it can be chosen; a choice that cannot is still shown, with its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """One image of the catalogue."""
+
+    name: str
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartPage:
+    """Everything that the template shows."""
+
+    summary: str
+    notice: str | None
+    """How the last server ended, if there is something to tell."""
+    problem: str | None
+    """Why GPUs cannot be given out at all."""
+    choices: tuple[Choice, ...]
+    selected: str
+    images: tuple[ImageChoice, ...]
+    most_gpus: int
+
+
+def build_page(
+    offers: Sequence[Offer],
+    *,
+    problem: str | None,
+    notice: str | None,
+    images: Sequence[str],
+    last: Mapping[str, object],
+    most_gpus: int,
+) -> StartPage:
+    """Build the page.
+
+    Args:
+        offers: What there is, by model.
+        problem: Why GPUs cannot be given out, or None.
+        notice: What to tell of the last server, or None.
+        images: Names in the catalogue; the first is the default.
+        last: The options of the last start, to be offered again.
+        most_gpus: The most GPUs that a server may have.
+    """
+    total, free = sum(o.total for o in offers), sum(o.free for o in offers)
+    choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always free", True)]
+    if len(offers) > 1:
+        choices.append(_gpu_choice(ANY_MODEL, "Any GPU", "Whichever model is free", free, total, problem))
+    choices += [
+        _gpu_choice(
+            o.model, o.model, f"{o.memory_bytes / GIBIBYTE:.0f} GiB of memory", o.free, o.total, problem
+        )
+        for o in offers
+    ]
+    return StartPage(
+        summary=_summarise(free, total, problem),
+        notice=notice,
+        problem=problem,
+        choices=tuple(choices),
+        selected=_preselect(choices, last),
+        images=tuple(ImageChoice(name, name == last.get("image", images[0])) for name in images),
+        most_gpus=most_gpus,
+    )
+
+
+def render_page(page: StartPage) -> str:
+    """The HTML that goes into the Hub's spawn form."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("start.html").render(page=page)
+
+
+def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """Turn form or query fields into options; whatever is not understood is passed on, to be refused with its name.
+
+    The form's own fields are ``device`` (a choice's value), ``count`` and ``image``. A link may also give the
+    options by their API names, such as ``/hub/spawn?opt-gpus=1``.
+    """
+    options: dict[str, object] = {
+        name: values[0] if len(values) == 1 else list(values)
+        for name, values in form.items()
+        if name != "_xsrf" and list(values) != [""]
+    }
+    if "gpus" in options:
+        options["gpus"] = _whole_number(options["gpus"])
+    if "device" in options:
+        device, count = options.pop("device"), options.pop("count", "1")
+        options["gpus"] = 0 if device == NO_GPU else _whole_number(count)
+        if device not in (NO_GPU, ANY_MODEL):
+            options["model"] = device
+    return options
+
+
+def _whole_number(text: object) -> object:
+    return (
+        int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else text
+    )
+
+
+def _gpu_choice(value: str, title: str, detail: str, free: int, total: int, problem: str | None) -> Choice:
+    if problem is not None:
+        return Choice(value, title, detail, "Not available now", False)
+    if free == 0:
+        return Choice(value, title, detail, "All in use" if total > 1 else "In use", False)
+    return Choice(value, title, detail, f"{free} of {total} free now", True)
+
+
+def _summarise(free: int, total: int, problem: str | None) -> str:
+    if problem is not None:
+        return "GPUs cannot be given out now"
+    return f"{free} of {total} GPUs free" if total != 1 else f"{free} of 1 GPU free"
+
+
+def _preselect(choices: Sequence[Choice], last: Mapping[str, object]) -> str:
+    wanted = str(last.get("model") or (ANY_MODEL if last.get("gpus") else NO_GPU))
+    return next((c.value for c in choices if c.value == wanted and c.enabled), NO_GPU)
