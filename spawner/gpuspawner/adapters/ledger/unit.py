@@ -31,10 +31,15 @@ class LedgerUnit:
 
     def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there at the last inventory, in the driver's order."""
+        return self._devices(devices.c.host == host, devices.c.present)
+
+    def absent_devices(self, host: str) -> tuple[DeviceRecord, ...]:
+        """Every device of the host that was there once."""
+        return self._devices(devices.c.host == host, sa.not_(devices.c.present))
+
+    def _devices(self, *conditions: sa.ColumnElement[bool]) -> tuple[DeviceRecord, ...]:
         found = self._db.execute(
-            sa.select(devices)
-            .where(devices.c.host == host, devices.c.present)
-            .order_by(devices.c.index, devices.c.uuid)
+            sa.select(devices).where(*conditions).order_by(devices.c.index, devices.c.uuid)
         )
         return tuple(rows.row_to_device(row) for row in found.mappings())
 

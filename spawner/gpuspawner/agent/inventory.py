@@ -1,0 +1,154 @@
+"""What is known of every card after a look: the report and what was known before, merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gpuspawner.core.health import find_standing_fault, judge_health
+from gpuspawner.core.model import Container, Device, DeviceReading, DeviceRecord, Event, Health, Lease
+from gpuspawner.core.occupancy import name_stranger
+from gpuspawner.ports import ProbeReport
+
+BASELINE_MOST_PERCENT = 5
+"""An empty card's baseline is never more than this share of its memory, whatever a dead program left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The outcome of :func:`take_inventory`."""
+
+    records: tuple[DeviceRecord, ...]
+    """Every device of the host that counts as present."""
+    events: tuple[Event, ...]
+    """What is worth a line in the audit trail."""
+
+    @property
+    def baselines(self) -> dict[str, int]:
+        """Idle memory by UUID, in bytes, as far as it is known."""
+        return {r.device.uuid: r.baseline_bytes for r in self.records if r.baseline_bytes is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What else was seen at the look."""
+
+    leases: Sequence[Lease]
+    containers: Sequence[Container] | None
+    now: datetime
+
+
+def take_inventory(
+    report: ProbeReport,
+    previous: Sequence[DeviceRecord],
+    absent: Sequence[DeviceRecord],
+    leases: Sequence[Lease],
+    containers: Sequence[Container] | None,
+    *,
+    now: datetime,
+) -> Inventory:
+    """Merge a look at the cards with what was known of them.
+
+    Args:
+        report: The look.
+        previous: The records before it.
+        absent: Records of cards that were there once; one that comes back keeps its fault and its baseline.
+        leases: All live leases, read after the containers were listed.
+        containers: Every container that may use a GPU; None when the Engine could not tell.
+        now: The present.
+    """
+    known = {record.device.uuid: record for record in previous}
+    before = frozenset(known)
+    once = {record.device.uuid: record for record in absent}
+    records: list[DeviceRecord] = []
+    events: list[Event] = []
+    for reading in report.devices:
+        old = known.pop(reading.uuid, None) or once.get(reading.uuid)
+        device = reading.device or (old.device if old else None)
+        if device is None:
+            continue  # it never said what it is: there is nothing that could be given out
+        record = _merge(device, reading, old, _Around(leases, containers, now))
+        records.append(record)
+        if reading.uuid not in before:
+            events.append(_event(now, "device.found", f"the driver lists a {device.model}", reading.uuid))
+        events += _describe_changes(record, old, reading.xids, now)
+    held = {uuid for lease in leases for uuid in lease.devices}
+    for uuid, old in known.items():
+        if report.missing_reason is None and uuid not in held:
+            events.append(_event(now, "device.gone", "the driver does not list it any more", uuid))
+            continue
+        record = _unseen(old, report.missing_reason or "the driver does not list it any more")
+        records.append(record)
+        events += _describe_changes(record, old, (), now)
+    return Inventory(tuple(records), tuple(events))
+
+
+def without_stamps(records: Iterable[DeviceRecord]) -> dict[str, DeviceRecord]:
+    """The records without what changes at every look, to tell whether anything else did."""
+    return {r.device.uuid: replace(r, seen_at=datetime.min, sample=None) for r in records}
+
+
+def _merge(device: Device, reading: DeviceReading, old: DeviceRecord | None, around: _Around) -> DeviceRecord:
+    standing = old.standing_fault if old else None
+    health, reason = judge_health(reading, standing)
+    sample = reading.sample
+    fresh = DeviceRecord(
+        device=device,
+        health=health,
+        health_reason=reason,
+        seen_at=sample.at if sample else (old.seen_at if old else around.now),
+        occupied_by=_find_stranger(device, reading, old, around),
+        standing_fault=find_standing_fault(reading) or standing,
+        baseline_bytes=old.baseline_bytes if old else None,
+        sample=sample or (old.sample if old else None),
+    )
+    return replace(fresh, baseline_bytes=_learn_baseline(fresh, reading))
+
+
+def _learn_baseline(record: DeviceRecord, reading: DeviceReading) -> int | None:
+    sample = reading.sample
+    if sample is None or sample.processes != () or sample.memory_used_bytes is None:
+        return record.baseline_bytes
+    most = record.device.memory_bytes * BASELINE_MOST_PERCENT // 100
+    seen = min(sample.memory_used_bytes, most)
+    return seen if record.baseline_bytes is None else min(seen, record.baseline_bytes)
+
+
+def _find_stranger(
+    device: Device, reading: DeviceReading, old: DeviceRecord | None, around: _Around
+) -> str | None:
+    before = old.occupied_by if old else None
+    sample = reading.sample
+    if around.containers is None:
+        # Whose a process is cannot be told now; on a card that nobody leased, any process is a stranger.
+        if any({device.uuid, device.parent} & set(lease.devices) for lease in around.leases):
+            return before
+        return name_stranger(device, sample, around.leases, ()) or before
+    found = name_stranger(device, sample, around.leases, around.containers)
+    if found is None and (sample is None or sample.processes is None):
+        return before
+    return found
+
+
+def _unseen(old: DeviceRecord, reason: str) -> DeviceRecord:
+    if old.standing_fault is not None:
+        return replace(old, health=Health.FAULTY, health_reason=old.standing_fault)
+    return replace(old, health=Health.UNKNOWN, health_reason=reason)
+
+
+def _describe_changes(
+    record: DeviceRecord, old: DeviceRecord | None, xids: Sequence[int], now: datetime
+) -> Iterator[Event]:
+    uuid = record.device.uuid
+    for xid in xids:
+        yield _event(now, "device.xid", f"the driver reported XID {xid}", uuid, xid=xid)
+    if record.health is not (old.health if old else Health.OK):
+        reason = record.health_reason or "it answers and reports no fault"
+        yield _event(now, f"device.{record.health.value}", reason, uuid)
+    if record.occupied_by and not (old and old.occupied_by):
+        yield _event(now, "device.stranger", f"in use without a lease by {record.occupied_by}", uuid)
+
+
+def _event(now: datetime, kind: str, reason: str, uuid: str, **data: object) -> Event:
+    return Event(now, kind, reason, "agent", device=uuid, data=data)
