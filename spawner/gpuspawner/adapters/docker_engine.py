@@ -35,6 +35,8 @@ _UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12
 _CARD_NODE = re.compile(r"/dev/(nvidia\d|nvidia-caps)|/dev/?$")
 _NO_DEVICES = frozenset({"", "void", "none"})
 _MOST_LOG_BYTES = 64 * 1024
+_KILLED = 128 + 9
+"""Exit code of a process that ended by SIGKILL, which docker-init passes on."""
 
 
 class DockerEngine:
@@ -125,21 +127,26 @@ class DockerEngine:
             if self._client is None:
                 self._client = self._connect()
             yield self._client
-        except Timeout as error:
-            raise EngineError(
-                f"The Docker Engine did not {what}: no answer within {self._timeout} s."
-            ) from error
         except APIError as error:
             why = error.explanation or error
             raise EngineError(
                 f"The Docker Engine did not {what}: {str(why).strip()} (HTTP {error.status_code})."
             ) from error
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            raise EngineError(
-                f"The Docker Engine did not {what}: it cannot be reached ({_innermost(error)})."
-            ) from error
+            raise EngineError(f"The Docker Engine did not {what}: {self._explain(error)}.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(f"The Docker Engine did not {what}: its answer makes no sense.") from error
+
+    def _explain(self, error: BaseException) -> str:
+        """What is under three libraries' wrappings, in words."""
+        inner: BaseException | None = error
+        while inner is not None:
+            if isinstance(inner, Timeout):
+                return f"no answer within {self._timeout} s"
+            if isinstance(inner, OSError) and inner.strerror:
+                return f"it cannot be reached ({inner.strerror})"
+            inner = inner.__cause__ or inner.__context__
+        return f"it cannot be reached ({error})"
 
     def _connect(self) -> APIClient:
         where = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
@@ -220,11 +227,16 @@ def _visible(environment: Iterable[str]) -> list[str]:
 
 
 def read_outcome(details: Mapping[str, Any]) -> Outcome:
-    """How an ended container ended, from Docker's inspection of it; the log tail is not part of that."""
+    """How an ended container ended, from Docker's inspection of it; the log tail is not part of that.
+
+    Docker's OOM flag says that memory ran out for *some* process while the container ran, also under
+    ``init: true``, where the one that was killed is not PID 1. A notebook kernel may have been killed hours
+    before its server ended well, so the exit code must tell of a kill too.
+    """
     state, host = details.get("State") or {}, details.get("HostConfig") or {}
     return Outcome(
         exit_code=state.get("ExitCode"),
-        oom_killed=bool(state.get("OOMKilled")),
+        oom_killed=bool(state.get("OOMKilled")) and state.get("ExitCode") == _KILLED,
         memory_limit_bytes=host.get("Memory") or None,
         finished_at=_parse_time(state.get("FinishedAt") or ""),
         error=state.get("Error") or "",
@@ -237,13 +249,3 @@ def _parse_time(text: str) -> datetime | None:
     if found is None or text.startswith("0001"):
         return None
     return datetime.fromisoformat(f"{found[1]}{found[2] or ''}{found[3].replace('Z', '+00:00')}")
-
-
-def _innermost(error: BaseException) -> str:
-    """The operating system's own words, from under three libraries' wrappings."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
-        inner = inner.__cause__ or inner.__context__
-    return str(error)
