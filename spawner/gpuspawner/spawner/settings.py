@@ -48,7 +48,7 @@ class SpawnerSettings(DockerSpawner):
     home_kind = Enum(
         [kind.value for kind in HomeKind],
         default_value=HomeKind.VOLUME.value,
-        help="Whether a new home is a Docker ``volume`` or a directory (``bind``). Known homes stay as they are.",
+        help="Whether new homes are Docker volumes or directories (``bind``). Known homes stay as they are.",
     ).tag(config=True)
     home_base = Unicode(
         "homes", help="Directory in which homes of the kind ``bind`` are made, on the Docker host."

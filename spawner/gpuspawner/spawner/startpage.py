@@ -74,13 +74,11 @@ def build_page(
     total, free = sum(o.total for o in offers), sum(o.free for o in offers)
     choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always free", True)]
     if len(offers) > 1:
-        choices.append(_gpu_choice(ANY_MODEL, "Any GPU", "Whichever model is free", free, total, problem))
-    choices += [
-        _gpu_choice(
-            o.model, o.model, f"{o.memory_bytes / GIBIBYTE:.0f} GiB of memory", o.free, o.total, problem
-        )
-        for o in offers
-    ]
+        detail = "Whichever model is free"
+        choices.append(_gpu_choice(ANY_MODEL, "Any GPU", detail, free=free, total=total, problem=problem))
+    for o in offers:
+        detail = f"{o.memory_bytes / GIBIBYTE:.0f} GiB of memory"
+        choices.append(_gpu_choice(o.model, o.model, detail, free=o.free, total=o.total, problem=problem))
     return StartPage(
         summary=_summarise(free, total, problem),
         notice=notice,
@@ -101,7 +99,7 @@ def render_page(page: StartPage) -> str:
 
 
 def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """Turn form or query fields into options; whatever is not understood is passed on, to be refused with its name.
+    """Turn form or query fields into options; what is not understood is passed on, to be refused by name.
 
     The form's own fields are ``device`` (a choice's value), ``count`` and ``image``. A link may also give the
     options by their API names, such as ``/hub/spawn?opt-gpus=1``.
@@ -127,7 +125,7 @@ def _whole_number(text: object) -> object:
     )
 
 
-def _gpu_choice(value: str, title: str, detail: str, free: int, total: int, problem: str | None) -> Choice:
+def _gpu_choice(value: str, title: str, detail: str, *, free: int, total: int, problem: str | None) -> Choice:
     if problem is not None:
         return Choice(value, title, detail, "Not available now", False)
     if free == 0:

@@ -1,0 +1,220 @@
+"""The command ``gpuspawner demo``: bring everything up, say so, wait, and take it down again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import click
+
+from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.docker_network import ensure_network, remove_network
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.runlock import RunLock
+from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
+from gpuspawner.policy.settings import Settings
+from gpuspawner.setup.images import load_catalogue
+
+from .gpus import prepare_gpus
+from .installation import LOGINS, Layout, ensure_proxy_token, write_settings
+from .processes import Process, end, require_alive, start, wait_until
+
+READY_SECONDS = 60
+
+
+@click.command()
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".gpuspawner"),
+    show_default=True,
+    help="The one directory in which everything is kept.",
+)
+@click.option(
+    "--port", type=click.IntRange(1024, 65000), default=8000, show_default=True, help="Port for browsers."
+)
+def demo(state_dir: Path, port: int) -> None:
+    """Serve a whole hub on this machine, with simulated GPUs where there are none."""
+    layout = Layout(state_dir.absolute())
+    layout.state.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = RunLock(layout.state / "demo.lock", "demo")
+    except RunLockHeld as error:
+        raise GpuSpawnerError(
+            f"A demo already runs from {layout.state}. Stop it first (Ctrl-C there)."
+        ) from error
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        with ExitStack() as cleanup:
+            _serve(layout, port, cleanup)
+    except _Stopped:
+        say("Stopped. Homes and ledger are kept; `make demo` starts again where you left off.")
+    finally:
+        lock.release()
+
+
+class _Stopped(Exception):
+    """Somebody asked the demo to end."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    # A second Ctrl-C must not cut the clearing away short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise _Stopped
+
+
+def say(text: str) -> None:
+    """Print a line for the person who waits."""
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def _serve(layout: Layout, port: int, cleanup: ExitStack) -> None:
+    instance = f"demo-{sha256(str(layout.root).encode()).hexdigest()[:8]}"
+    _require_free_ports(("127.0.0.1", port), ("127.0.0.1", port + 1))
+    gpus = prepare_gpus(layout.sim, instance)
+    if gpus.simulation is not None:
+        cleanup.callback(gpus.simulation.withdraw)
+    say(f"GPUs: {gpus.description}")
+    network = f"gpuspawner-{instance}"
+    gateway = ensure_network(network)
+    cleanup.callback(remove_network, network)
+    _require_free_ports((gateway, port + 81))
+    settings = write_settings(
+        layout,
+        images={entry.title: entry.reference for entry in load_catalogue() if entry.offered},
+        gateway=gateway,
+        host_name=socket.gethostname(),
+        port=port,
+        network=network,
+        prefix=instance,
+    )
+    processes = _start_all(layout, settings, gpus.environment, cleanup)
+    wait_until(
+        lambda: _answers(f"{settings.network.bind_url}/hub/health") and _has_inventory(settings),
+        processes,
+        what="The start of the hub",
+        seconds=READY_SECONDS,
+    )
+    _greet(settings)
+    while True:
+        require_alive(processes)
+        time.sleep(0.5)
+
+
+def _start_all(
+    layout: Layout, settings: Settings, gpu_environment: dict[str, str], cleanup: ExitStack
+) -> list[Process]:
+    network = settings.network
+    environment = {
+        "CONFIGPROXY_AUTH_TOKEN": ensure_proxy_token(layout),
+        "GPUSPAWNER_CONFIG": str(layout.settings),
+        "PATH": f"{Path(sys.executable).parent}:{layout.root / 'node' / 'bin'}:{os.environ['PATH']}",
+    }
+    ledger = settings.ledger_path
+    hub = f"http://{network.hub_address}:{network.hub_port}"
+    commands = {
+        "proxy": [
+            "configurable-http-proxy",
+            *_listen(network.bind_url),
+            *_listen(network.proxy_api_url, "api-"),
+        ]
+        + ["--error-target", f"{hub}/hub/error"],
+        "agent": ["gpuspawner", "agent", "--ledger", str(ledger), "--host", settings.host or ""],
+        "hub": ["jupyterhub", "--config", str(_config_file())],
+    }
+    processes: list[Process] = []
+    # The servers end between hub and agent, so that the agent still sees their GPUs become free.
+    for name in ("proxy", "agent", "hub"):
+        extra = gpu_environment if name == "agent" else {}
+        processes.append(
+            start(name, commands[name], log_dir=layout.logs, environment={**environment, **extra})
+        )
+        cleanup.callback(end, processes[-1])
+        if name == "agent":
+            cleanup.callback(_end_servers, ledger)
+    return processes
+
+
+def _config_file() -> Path:
+    """``jupyterhub_config.py`` at the top of the checkout."""
+    return Path(__file__).parents[3] / "jupyterhub_config.py"
+
+
+def _listen(url: str, prefix: str = "") -> list[str]:
+    parts = urlsplit(url)
+    return [f"--{prefix}ip", str(parts.hostname), f"--{prefix}port", str(parts.port)]
+
+
+def _end_servers(ledger: Path) -> None:
+    """Stop and remove everybody's servers, and wait until the agent has freed what they held."""
+    book = Ledger(ledger)
+    try:
+        with book.read() as unit:
+            ledger_id = unit.ledger_id()
+        engine = DockerEngine(ledger_id=ledger_id)
+        ours = [c for c in engine.list_containers() if c.owner is not None]
+        if ours:
+            say(f"Stopping {len(ours)} server{'s' if len(ours) != 1 else ''} …")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda c: engine.stop(c.id, 10), ours))
+        for container in ours:
+            engine.remove(container.id)
+    except GpuSpawnerError as error:
+        say(f"Some servers may still run: {error}")
+    finally:
+        book.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own address
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _has_inventory(settings: Settings) -> bool:
+    book = Ledger(settings.ledger_path)
+    try:
+        with book.read() as unit:
+            return bool(unit.inventory(settings.host or ""))
+    except LedgerError:
+        return False
+    finally:
+        book.close()
+
+
+def _require_free_ports(*addresses: tuple[str, int]) -> None:
+    for address in addresses:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                raise GpuSpawnerError(
+                    f"Port {address[1]} on {address[0]} is not free ({error.strerror}). Stop what uses it, "
+                    "or choose another: make demo PORT=9000"
+                ) from error
+
+
+def _greet(settings: Settings) -> None:
+    say(f"\nHub ready at {settings.network.bind_url}\n\nLogins:")
+    roles = {"ada": "student", "grace": "student", "teacher": "teacher", "admin": "administrator"}
+    for name in LOGINS:
+        say(f"  {name:<8} password {settings.demo_users[name].password}   ({roles[name]})")
+    say(
+        f"\nCards and holders:  .gpuspawner/venv/bin/gpuspawner status\nLogs:               {settings.state_dir}/logs\nCtrl-C stops everything."
+    )

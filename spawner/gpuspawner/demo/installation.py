@@ -1,0 +1,104 @@
+"""Where the demo keeps its things, and its settings file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from gpuspawner.policy.settings import Settings, load_settings
+
+LOGINS = {"ada": False, "grace": False, "teacher": False, "admin": True}
+"""Login → whether it is an administrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The demo's paths, all below one directory."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """Everything that a second start finds again."""
+        return self.root / "demo"
+
+    @property
+    def settings(self) -> Path:
+        """The settings file."""
+        return self.state / "gpuspawner.yml"
+
+    @property
+    def proxy_token(self) -> Path:
+        """The secret that hub and proxy share."""
+        return self.state / "proxy_token"
+
+    @property
+    def logs(self) -> Path:
+        """What the processes print."""
+        return self.state / "logs"
+
+    @property
+    def sim(self) -> Path:
+        """The simulated GPUs."""
+        return self.state / "sim"
+
+
+def write_settings(
+    layout: Layout,
+    *,
+    images: dict[str, str],
+    gateway: str,
+    host_name: str,
+    port: int,
+    network: str,
+    prefix: str,
+) -> Settings:
+    """Write the demo's settings file, keeping the passwords of an earlier start, and read it back.
+
+    Raises:
+        SettingsError: The file that is there is damaged.
+    """
+    known = load_settings(layout.settings).demo_users if layout.settings.exists() else {}
+    users = {
+        name: {
+            "password": known[name].password if name in known else secrets.token_urlsafe(9),
+            "admin": admin,
+        }
+        for name, admin in LOGINS.items()
+    }
+    data = {
+        "state_dir": str(layout.state),
+        "host": host_name,
+        "images": images,
+        "container_prefix": prefix,
+        "limits": {"gpus_per_server": 2, "gpus_per_person": 2, "memory": "2G", "shm": "256M"},
+        "homes": {"kind": "bind", "directory": str(layout.state / "homes")},
+        "network": {
+            "bind_url": f"http://127.0.0.1:{port}",
+            "proxy_api_url": f"http://127.0.0.1:{port + 1}",
+            "docker_network": network,
+            "hub_address": gateway,
+            "hub_port": port + 81,
+        },
+        "demo_users": users,
+    }
+    _write_private(layout.settings, yaml.safe_dump(data, sort_keys=False))
+    return load_settings(layout.settings)
+
+
+def ensure_proxy_token(layout: Layout) -> str:
+    """The secret that hub and proxy share, made at the first start."""
+    if not layout.proxy_token.exists():
+        _write_private(layout.proxy_token, secrets.token_hex(32))
+    return layout.proxy_token.read_text()
+
+
+def _write_private(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    partial.replace(path)
