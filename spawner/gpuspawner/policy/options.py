@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +17,11 @@ from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import SpawnRequest
 
 _SHOWN_CHARACTERS = 40
+
+_brief = Repr()
+# What is nested deeper or longer is not even walked through: it may be a megabyte, or a thousand levels.
+_brief.maxlevel = 2
+_brief.maxstring = _brief.maxother = _brief.maxlong = 2 * _SHOWN_CHARACTERS
 
 
 class UserOptions(BaseModel):
@@ -62,7 +68,10 @@ def parse_options(raw: object, *, images: Collection[str], most_gpus: int) -> Sp
 
 def shorten(value: object) -> str:
     """Quote something that a user sent, briefly and on one line."""
-    text = repr(value[: _SHOWN_CHARACTERS * 2]) if isinstance(value, str) else repr(value)
+    try:
+        text = _brief.repr(value)
+    except ValueError:  # Python prints no whole number of more than 4300 digits
+        text = "a very long number"
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
