@@ -1,8 +1,10 @@
 """Simulated GPUs: an NVML library, a CDI spec and an nvidia-smi used just as the real ones."""
 
 from gpuspawner.sim.errors import SimError
+from gpuspawner.sim.faults import Recovery
 from gpuspawner.sim.layout import DEMO_LAYOUT, MODELS, SimDevice, SimInstance, parse_layout
-from gpuspawner.sim.simulation import Recovery, Report, Simulation
+from gpuspawner.sim.report import Report
+from gpuspawner.sim.simulation import Simulation
 
 __all__ = [
     "DEMO_LAYOUT",

@@ -14,8 +14,10 @@ import click
 
 from gpuspawner.sim.cdi import DEFAULT_CDI_DIR
 from gpuspawner.sim.errors import SimError
+from gpuspawner.sim.faults import Recovery
 from gpuspawner.sim.layout import DEMO_LAYOUT
-from gpuspawner.sim.simulation import Recovery, Report, Simulation
+from gpuspawner.sim.report import Report
+from gpuspawner.sim.simulation import Simulation
 
 _MEMORY = re.compile(r"([0-9]{1,9})\s*(MiB|GiB|)")
 _PERCENT = re.compile(r"([0-9]{1,3})%?")

@@ -3,13 +3,13 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gpuspawner.sim import cdi, native, store
 from gpuspawner.sim.errors import SimError
+from gpuspawner.sim.faults import RECOVERY_OF_XID, Recovery
 from gpuspawner.sim.layout import (
     DEMO_LAYOUT,
     SimDevice,
@@ -17,58 +17,10 @@ from gpuspawner.sim.layout import (
     build_instances,
     parse_layout,
 )
+from gpuspawner.sim.report import Report, read_report
 
-MARKER = "simulation.json"
 DEFAULT_DRIVER = "580.95.05"
-_CUDA = 13000
 _DRIVER = re.compile(r"[0-9]{3}\.[0-9]{1,4}(\.[0-9]{1,4})?")
-_OWN_ENTRIES = ("devices", "dropbox", "host", "native", "lock")
-
-
-class Recovery(IntEnum):
-    """What the driver asks for after an error: NVML's field 230."""
-
-    NONE = 0
-    GPU_RESET = 1
-    NODE_REBOOT = 2
-    DRAIN_P2P = 3
-    DRAIN_AND_RESET = 4
-
-
-_RECOVERY_OF_XID = {
-    48: Recovery.GPU_RESET,
-    64: Recovery.GPU_RESET,
-    74: Recovery.GPU_RESET,
-    79: Recovery.NODE_REBOOT,
-    95: Recovery.GPU_RESET,
-    119: Recovery.GPU_RESET,
-    120: Recovery.GPU_RESET,
-    140: Recovery.GPU_RESET,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one card or MIG instance shows now."""
-
-    index: int
-    """Of the card; of the instance within its card."""
-    uuid: str
-    name: str
-    utilization: int
-    """Percent."""
-    used_mib: int
-    memory_mib: int
-    pids: tuple[int, ...]
-    lost: bool
-    hang: bool
-    recovery: str
-    xids: tuple[int, ...]
-    """The newest, oldest first."""
-    mig: bool
-    """A card that is divided."""
-    parent: str | None
-    """The card's UUID, for an instance."""
 
 
 class Simulation:
@@ -86,7 +38,7 @@ class Simulation:
         """
         self.root = root.absolute()
         try:
-            about = json.loads((self.root / MARKER).read_text())
+            about = json.loads((self.root / store.MARKER).read_text())
             self.instance = str(about["instance"])
             self.layout = str(about["layout"])
             self.cdi_dir = Path(about["cdi_dir"]) if about["cdi_dir"] is not None else None
@@ -124,7 +76,7 @@ class Simulation:
         root = root.absolute()
         cards = parse_layout(layout, instance)
         _check_driver(driver)
-        if (root / MARKER).exists():
+        if (root / store.MARKER).exists():
             raise SimError(
                 f"there is a simulation in {root} already; to remove it: gpuspawner sim destroy --root {root}"
             )
@@ -136,15 +88,15 @@ class Simulation:
             root.mkdir(parents=True, exist_ok=True)
             root.chmod(0o755)
             files = native.build(build_dir or root / "native")
-            _create_files(root, cards, driver)
-            store.write_text(root / MARKER, _about(instance, layout, cdi_dir, files))
+            store.create_files(root, cards, driver)
+            store.write_text(root / store.MARKER, _about(instance, layout, cdi_dir, files))
             simulation = cls(root)
             simulation.write_spec()
         except OSError as error:
-            _remove(root)
+            store.remove_files(root)
             raise SimError(f"cannot create the simulation in {root}: {error}") from error
         except BaseException:
-            _remove(root)
+            store.remove_files(root)
             raise
         return simulation
 
@@ -163,7 +115,7 @@ class Simulation:
         Raises:
             SimError: as create, or the simulation that is there has another layout or instance name.
         """
-        if not (root / MARKER).exists():
+        if not (root / store.MARKER).exists():
             return cls.create(root, layout, instance=instance, cdi_dir=cdi_dir, build_dir=build_dir)
         simulation = cls(root)
         if (simulation.layout, simulation.instance) != (layout, instance):
@@ -173,7 +125,7 @@ class Simulation:
             )
         with store.locked(simulation.root):
             files = native.build(build_dir or simulation.root / "native")
-            store.write_text(simulation.root / MARKER, _about(instance, layout, cdi_dir, files))
+            store.write_text(simulation.root / store.MARKER, _about(instance, layout, cdi_dir, files))
         simulation = cls(root)
         simulation.write_spec()
         return simulation
@@ -182,7 +134,7 @@ class Simulation:
         """Removes the CDI spec and everything that create made; a hanging driver lets go."""
         if self.cdi_dir is not None:
             cdi.spec_path(self.cdi_dir, self.instance).unlink(missing_ok=True)
-        _remove(self.root)
+        store.remove_files(self.root)
 
     def environment(self) -> dict[str, str]:
         """The variables under which a host process, from its start, sees this simulation through pynvml."""
@@ -275,7 +227,7 @@ class Simulation:
             sequence = state.number("xid_sequence") + 1
             state.values["xid_sequence"] = str(sequence)
             state.xids = [*state.xids, store.Xid(sequence, number, store.now_us())][-store.KEPT_XIDS :]
-            asked = _RECOVERY_OF_XID.get(number) if recovery is None else recovery
+            asked = RECOVERY_OF_XID.get(number) if recovery is None else recovery
             if asked is not None:
                 state.values["recovery"] = str(int(asked))
 
@@ -307,7 +259,7 @@ class Simulation:
         with store.locked(self.root):
             parts: list[SimDevice | SimInstance] = [device, *before]
             for part in parts:
-                report = self._report(part)
+                report = read_report(self.root, part)
                 if report.pids or report.utilization:
                     raise SimError(f"{part.uuid} is in use (processes {list(report.pids)}); end that first")
             self._replace_instances(device, before, instances)
@@ -336,34 +288,9 @@ class Simulation:
         instances = self.instances()
         reports = []
         for card in self.cards:
-            reports.append(self._report(card))
-            reports += [self._report(instance) for instance in instances if instance.parent == card]
+            reports.append(read_report(self.root, card))
+            reports += [read_report(self.root, instance) for instance in instances if instance.parent == card]
         return tuple(reports)
-
-    def _report(self, device: SimDevice | SimInstance) -> Report:
-        state = store.parse_state(self._state_path(device).read_text())
-        memory = state.number("memory_mib")
-        alive = [p for p in state.processes if store.start_ticks(p.pid) == p.start_ticks]
-        holders = store.read_holders(self.root / "dropbox" / device.uuid, memory)
-        busy: list[store.HostProcess | store.Holder] = [*alive, *holders]
-        load = state.number("load") + sum(p.utilization for p in busy)
-        used = state.number("baseline_mib") + state.number("load_memory_mib")
-        used += sum(p.memory_mib for p in busy)
-        return Report(
-            index=device.index,
-            uuid=device.uuid,
-            name=device.name,
-            utilization=min(100, load),
-            used_mib=min(used, memory - state.number("reserved_mib")),
-            memory_mib=memory,
-            pids=tuple(sorted({p.pid for p in busy if p.pid > 0})),
-            lost=bool(state.number("lost")),
-            hang=bool(state.number("hang")),
-            recovery=Recovery(state.number("recovery")).name.lower().replace("_", "-"),
-            xids=tuple(xid.number for xid in state.xids),
-            mig=bool(state.number("mig")),
-            parent=device.parent.uuid if isinstance(device, SimInstance) else None,
-        )
 
     def _card(self, card: str | int) -> SimDevice:
         device = self.find(card)
@@ -405,7 +332,7 @@ class Simulation:
             shutil.rmtree(self.root / "devices" / old.uuid)
             shutil.rmtree(self.root / "dropbox" / old.uuid)
         for new in after:
-            _create_device(self.root, new.uuid, store.instance_state(new))
+            store.create_device(self.root, new.uuid, store.instance_state(new))
         state.values["mig"] = str(int(bool(after)))
         state.values.update(load="0", load_memory_mib="0")
         store.write_text(path, state.text())
@@ -454,7 +381,7 @@ def _check_spec_is_free(path: Path, root: Path) -> None:
         other = next(Path(m["hostPath"]).parent for m in mounts if m["containerPath"].endswith("/host"))
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return
-    if other != root and (other / MARKER).exists():
+    if other != root and (other / store.MARKER).exists():
         raise SimError(
             f"{path} belongs to the simulation in {other}; choose another instance name for this one"
         )
@@ -468,32 +395,3 @@ def _about(instance: str, layout: str, cdi_dir: Path | None, files: native.Nativ
         "native": str(files.directory),
     }
     return json.dumps(about, indent=1) + "\n"
-
-
-def _create_files(root: Path, cards: tuple[SimDevice, ...], driver: str) -> None:
-    store.make_directory(root / "host")
-    host = store.State({"driver": driver, "cuda": str(_CUDA), "hang": "0", "mismatch": "0"})
-    store.write_text(root / "host" / "state", host.text())
-    store.make_directory(root / "devices")
-    store.make_directory(root / "dropbox")
-    for card in cards:
-        _create_device(root, card.uuid, store.card_state(card))
-
-
-def _create_device(root: Path, uuid: str, state: store.State) -> None:
-    store.create_drop_box(root / "dropbox" / uuid)
-    store.make_directory(root / "devices" / uuid)
-    store.write_text(root / "devices" / uuid / "state", state.text())
-
-
-def _remove(root: Path) -> None:
-    """Removes what create made; the marker last, so that an interrupted removal can be repeated."""
-    for name in _OWN_ENTRIES:
-        path = root / name
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    (root / MARKER).unlink(missing_ok=True)
-    if root.is_dir() and not any(root.iterdir()):
-        root.rmdir()

@@ -6,6 +6,7 @@ the directory is what a container has mounted: nobody sees half a state, and a c
 
 import fcntl
 import os
+import shutil
 import struct
 import time
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ from pathlib import Path
 
 from gpuspawner.sim.layout import SimDevice, SimInstance
 
-SLOTS = 64
+SLOTS = 32
 """Drop box slots of a device, as in native/state.h."""
+MARKER = "simulation.json"
+"""Describes the simulation; only on the host, which is how the library knows where it is."""
 KEPT_XIDS = 64
 """The newest XIDs that a state file keeps."""
 
+_CUDA = 13000
+_OWN_ENTRIES = ("devices", "dropbox", "host", "native", "lock")
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid
 
 
@@ -159,9 +164,9 @@ def create_drop_box(path: Path) -> None:
     """
     make_directory(path)
     for slot in range(SLOTS):
-        file = path / f"slot-{slot:02d}"
-        file.touch()
-        file.chmod(0o666)
+        descriptor = os.open(path / f"slot-{slot:02d}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC)
+        os.fchmod(descriptor, 0o666)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -232,3 +237,34 @@ def _read_holder(descriptor: int, memory_mib: int) -> Holder | None:
         if key in amounts and value.isascii() and value.isdigit():
             amounts[key] = int(value)
     return Holder(pid, min(100, amounts["utilization"]), min(memory_mib, amounts["memory_mib"]))
+
+
+def create_files(root: Path, cards: tuple[SimDevice, ...], driver: str) -> None:
+    """The state of a new simulation, all but the marker."""
+    make_directory(root / "host")
+    host = State({"driver": driver, "cuda": str(_CUDA), "hang": "0", "mismatch": "0"})
+    write_text(root / "host" / "state", host.text())
+    make_directory(root / "devices")
+    make_directory(root / "dropbox")
+    for card in cards:
+        create_device(root, card.uuid, card_state(card))
+
+
+def create_device(root: Path, uuid: str, state: State) -> None:
+    """State and drop box of one device."""
+    create_drop_box(root / "dropbox" / uuid)
+    make_directory(root / "devices" / uuid)
+    write_text(root / "devices" / uuid / "state", state.text())
+
+
+def remove_files(root: Path) -> None:
+    """Removes what create made; the marker last, so that an interrupted removal can be repeated."""
+    for name in _OWN_ENTRIES:
+        path = root / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    (root / MARKER).unlink(missing_ok=True)
+    if root.is_dir() and not any(root.iterdir()):
+        root.rmdir()

@@ -9,30 +9,6 @@
 #define SAMPLE_US 166667u /* the fastest sampling of real cards: 1/6 s */
 #define SAMPLE_COUNT 120u
 
-static unsigned long long power_mw(const sim_device *device, const sim_usage *usage) {
-    unsigned long long idle = device->idle_power_mw, limit = device->power_limit_mw;
-    return limit > idle ? idle + (limit - idle) * usage->utilization / 100 : idle;
-}
-
-/* Usage of a card: its own, and on a card in MIG mode that of its instances. */
-static void read_usage(const sim_device *device, sim_usage *out) {
-    char uuids[SIM_MAX_DEVICES][SIM_UUID_SIZE];
-    sim_device instance;
-    sim_usage part;
-    sim_read_usage(device, out);
-    int count = device->mig ? sim_list(device->uuid, uuids, SIM_MAX_DEVICES) : 0;
-    for (int i = 0; i < count; i++) {
-        if (sim_read_device(uuids[i], &instance) != 0)
-            continue;
-        sim_read_usage(&instance, &part);
-        out->used_mib += part.used_mib;
-        for (unsigned p = 0; p < part.process_count && out->process_count < SIM_MAX_PROCESSES; p++)
-            out->processes[out->process_count++] = part.processes[p];
-    }
-    if (out->used_mib > device->memory_mib)
-        out->used_mib = device->memory_mib;
-}
-
 EXPORT nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t handle, unsigned *out) {
     sim_device device;
     nvmlReturn_t result = enter_card(handle, &device);
@@ -62,7 +38,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t handle, nvmlMemory_v
         return result;
     if (out->version != MEMORY_V2)
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
-    read_usage(&device, &usage);
+    sim_read_card_usage(&device, &usage);
     out->total = device.memory_mib * MIB;
     out->reserved = device.reserved_mib * MIB;
     out->used = usage.used_mib * MIB;
@@ -126,7 +102,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t handle, unsigned kind, uns
         usage.utilization = busy;
         out[filled].time_us = tick * SAMPLE_US;
         out[filled].value.ull = 0;
-        out[filled++].value.ui = kind == SAMPLES_POWER ? (unsigned)power_mw(&device, &usage)
+        out[filled++].value.ui = kind == SAMPLES_POWER ? (unsigned)sim_power_mw(&device, &usage)
                                  : kind == SAMPLES_GPU ? busy
                                                        : busy / 2;
     }
@@ -142,8 +118,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t handle, unsigned senso
         return result;
     if (sensor != 0)
         return NVML_ERROR_INVALID_ARGUMENT;
-    read_usage(&device, &usage);
-    *out = (unsigned)(device.temperature_c + usage.utilization * 4 / 10);
+    sim_read_card_usage(&device, &usage);
+    *out = sim_temperature_c(&device, &usage);
     return NVML_SUCCESS;
 }
 
@@ -163,8 +139,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t handle, unsigned *out) 
     nvmlReturn_t result = enter_card(handle, &device);
     if (result != NVML_SUCCESS)
         return result;
-    read_usage(&device, &usage);
-    *out = (unsigned)power_mw(&device, &usage);
+    sim_read_card_usage(&device, &usage);
+    *out = (unsigned)sim_power_mw(&device, &usage);
     return NVML_SUCCESS;
 }
 
@@ -188,12 +164,12 @@ EXPORT nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t handle, uns
     nvmlReturn_t result = enter_card(handle, &device);
     if (result != NVML_SUCCESS)
         return result;
-    read_usage(&device, &usage);
+    sim_read_card_usage(&device, &usage);
     clock_gettime(CLOCK_BOOTTIME, &up);
     uint64_t now = (uint64_t)up.tv_sec * 1000000u + (uint64_t)up.tv_nsec / 1000u;
     if (handle->seen_us != 0 && now > handle->seen_us)
         handle->extra_mj +=
-            (double)(power_mw(&device, &usage) - device.idle_power_mw) * (double)(now - handle->seen_us) / 1e6;
+            (double)(sim_power_mw(&device, &usage) - device.idle_power_mw) * (double)(now - handle->seen_us) / 1e6;
     handle->seen_us = now;
     *out = (unsigned long long)((double)device.idle_power_mw * (double)now / 1e6 + handle->extra_mj);
     return NVML_SUCCESS;

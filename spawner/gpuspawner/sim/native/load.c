@@ -90,7 +90,7 @@ static int take_slot(const sim_device *device) {
         if (sim_slot_path(path, sizeof path, device->uuid, slot) != 0)
             break;
         int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0)
+        if (fd >= 0 && sim_is_regular(fd) && fcntl(fd, F_SETLK, &lock) == 0)
             return fd;
         reason = errno;
         if (fd >= 0)

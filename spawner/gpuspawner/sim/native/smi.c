@@ -20,7 +20,8 @@ enum { FIELD_COUNT = sizeof FIELDS / sizeof FIELDS[0], MAX_COLUMNS = 32 };
 
 static int usage_error(const char *what, const char *value) {
     fprintf(stderr, "nvidia-smi (simulated): %s: %s\n", what, value);
-    fprintf(stderr, "Usage: nvidia-smi [-L] [-i INDEX|UUID] [--query-gpu=FIELD,... --format=csv[,noheader][,nounits]]\n");
+    fprintf(stderr, "Usage: nvidia-smi [-L] [-i INDEX|UUID] "
+                    "[--query-gpu=FIELD,... --format=csv[,noheader][,nounits]]\n");
     fprintf(stderr, "Fields:");
     for (int i = 0; i < FIELD_COUNT; i++)
         fprintf(stderr, " %s", FIELDS[i]);
@@ -75,25 +76,24 @@ static void list_card(int index, const sim_device *device) {
 static void print_table_row(int index, const sim_device *device) {
     sim_usage usage;
     char busy[16] = "N/A";
-    sim_read_usage(device, &usage);
+    sim_read_card_usage(device, &usage);
     if (!device->mig)
         snprintf(busy, sizeof busy, "%u%%", (unsigned)usage.utilization);
-    printf("| %3d  %-46.46s %4uC %5uW / %4uW |\n", index, device->name,
-           (unsigned)(device->temperature_c + usage.utilization * 4 / 10),
-           (unsigned)((device->idle_power_mw + (device->power_limit_mw - device->idle_power_mw) * usage.utilization / 100) / 1000),
-           (unsigned)(device->power_limit_mw / 1000));
-    printf("|      %-40s %6uMiB / %6uMiB %6s |\n", device->uuid, (unsigned)usage.used_mib,
+    printf("| %3d  %-46.46s %4uC %5uW / %4uW |\n", index, device->name, sim_temperature_c(device, &usage),
+           sim_power_mw(device, &usage) / 1000, (unsigned)(device->power_limit_mw / 1000));
+    printf("|      %-40s %5uMiB / %5uMiB %6s |\n", device->uuid, (unsigned)usage.used_mib,
            (unsigned)device->memory_mib, busy);
     for (unsigned i = 0; i < usage.process_count; i++)
         if (usage.processes[i].pid > 0)
-            printf("|      process %-10d %45uMiB    |\n", usage.processes[i].pid, (unsigned)usage.processes[i].memory_mib);
+            printf("|      process %-10d %45uMiB |\n", usage.processes[i].pid, (unsigned)usage.processes[i].memory_mib);
 }
 
 static void print_value(const machine *m, int index, const sim_device *device, const char *field, int units) {
     sim_usage usage;
-    sim_read_usage(device, &usage);
+    sim_read_card_usage(device, &usage);
     const char *mib = units ? " MiB" : "";
-    unsigned long long free_mib = device->memory_mib - usage.used_mib - device->reserved_mib;
+    uint64_t taken = usage.used_mib + device->reserved_mib;
+    uint64_t free_mib = taken < device->memory_mib ? device->memory_mib - taken : 0;
     if (strcmp(field, "index") == 0)
         printf("%d", index);
     else if (strcmp(field, "uuid") == 0)
@@ -107,15 +107,15 @@ static void print_value(const machine *m, int index, const sim_device *device, c
     else if (strcmp(field, "memory.used") == 0)
         printf("%llu%s", (unsigned long long)usage.used_mib, mib);
     else if (strcmp(field, "memory.free") == 0)
-        printf("%llu%s", free_mib, mib);
+        printf("%llu%s", (unsigned long long)free_mib, mib);
     else if (strcmp(field, "utilization.gpu") == 0 && device->mig)
         printf("[N/A]");
     else if (strcmp(field, "utilization.gpu") == 0)
         printf("%u%s", (unsigned)usage.utilization, units ? " %" : "");
     else if (strcmp(field, "temperature.gpu") == 0)
-        printf("%u", (unsigned)(device->temperature_c + usage.utilization * 4 / 10));
+        printf("%u", sim_temperature_c(device, &usage));
     else if (strcmp(field, "power.draw") == 0)
-        printf("%u.00%s", (unsigned)((device->idle_power_mw + (device->power_limit_mw - device->idle_power_mw) * usage.utilization / 100) / 1000), units ? " W" : "");
+        printf("%u.00%s", sim_power_mw(device, &usage) / 1000, units ? " W" : "");
     else if (strcmp(field, "driver_version") == 0)
         printf("%s", m->host.driver);
     else if (strcmp(field, "compute_cap") == 0)
@@ -198,12 +198,15 @@ static int query(machine *m, char *list, char *format) {
 
 static int show(machine *m, int list_only) {
     static const char *const rule = "+--------------------------------------------------------------------------+";
+    char title[2 * SIM_TEXT_SIZE];
     sim_device device;
     int worst = 0, opened = open_machine(m);
     if (opened != 0)
         return opened;
-    if (!list_only)
-        printf("%s\n| NVIDIA-SMI %-14s SIMULATED GPUs: no real card computes here  %*s|\n%s\n", rule, m->host.driver, 1, "", rule);
+    if (!list_only) {
+        snprintf(title, sizeof title, "NVIDIA-SMI %s   SIMULATED GPUs: no real card computes here", m->host.driver);
+        printf("%s\n| %-72.72s |\n%s\n", rule, title, rule);
+    }
     for (int index = 0; index < m->count; index++) {
         int result = selected(m, index) ? open_card(m, index, &device) : -1;
         if (result > 0)

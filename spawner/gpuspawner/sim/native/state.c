@@ -58,14 +58,18 @@ int sim_slot_path(char *out, unsigned size, const char *uuid, unsigned slot) {
     return fits(snprintf(out, size, "%s/dropbox/%s/slot-%02u", sim_root(), uuid, slot), size);
 }
 
+int sim_is_regular(int fd) {
+    struct statx about;
+    return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &about) == 0 && S_ISREG(about.stx_mode);
+}
+
 /* Opens a regular file only, never waits for it, and reads at most size - 1 bytes of it. */
 static int read_text(const char *path, char *text, unsigned size) {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    struct statx about;
     unsigned length = 0;
     if (fd < 0)
         return -1;
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &about) != 0 || !S_ISREG(about.stx_mode)) {
+    if (!sim_is_regular(fd)) {
         close(fd);
         return -1;
     }
@@ -315,4 +319,29 @@ void sim_read_usage(const sim_device *device, sim_usage *out) {
             read_slot(path, device->memory_mib, &process) == 0)
             add_process(device, &process, out);
     out->used_mib = least(out->used_mib, device->memory_mib - least(device->reserved_mib, device->memory_mib));
+}
+
+void sim_read_card_usage(const sim_device *device, sim_usage *out) {
+    char uuids[SIM_MAX_DEVICES][SIM_UUID_SIZE];
+    sim_device instance;
+    sim_usage part;
+    sim_read_usage(device, out);
+    int count = device->mig ? sim_list(device->uuid, uuids, SIM_MAX_DEVICES) : 0;
+    for (int i = 0; i < count; i++) {
+        if (sim_read_device(uuids[i], &instance) != 0)
+            continue;
+        sim_read_usage(&instance, &part);
+        out->used_mib = least(device->memory_mib, out->used_mib + part.used_mib);
+        for (unsigned p = 0; p < part.process_count && out->process_count < SIM_MAX_PROCESSES; p++)
+            out->processes[out->process_count++] = part.processes[p];
+    }
+}
+
+unsigned sim_power_mw(const sim_device *device, const sim_usage *usage) {
+    uint64_t idle = device->idle_power_mw, limit = device->power_limit_mw;
+    return (unsigned)(limit > idle ? idle + (limit - idle) * usage->utilization / 100 : idle);
+}
+
+unsigned sim_temperature_c(const sim_device *device, const sim_usage *usage) {
+    return (unsigned)(device->temperature_c + usage->utilization * 4 / 10);
 }

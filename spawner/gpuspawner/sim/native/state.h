@@ -5,7 +5,7 @@
  *   simulation.json              only on the host; tells the reader where it is
  *   host/state                   driver version, hanging driver
  *   devices/<uuid>/state         one card or one MIG instance
- *   dropbox/<uuid>/slot-00..63   written by processes that pretend to use the card; hostile input
+ *   dropbox/<uuid>/slot-00..31   written by processes that pretend to use the card; hostile input
  */
 #ifndef GPUSPAWNER_SIM_STATE_H
 #define GPUSPAWNER_SIM_STATE_H
@@ -18,8 +18,8 @@
 #define SIM_TEXT_SIZE 96
 #define SIM_MAX_DEVICES 128
 #define SIM_MAX_XIDS 64
-#define SIM_SLOTS 64        /* drop box slots per device */
-#define SIM_MAX_PROCESSES 128 /* slots and host-made processes together */
+#define SIM_SLOTS 32        /* drop box slots per device, and host-made processes at most */
+#define SIM_MAX_PROCESSES 256 /* of a card with all its MIG instances */
 
 typedef struct {
     int hang;              /* every call blocks */
@@ -65,6 +65,7 @@ typedef struct {
 } sim_usage;
 
 const char *sim_root(void);
+int sim_is_regular(int fd);
 uint64_t sim_now_us(void);
 void sim_sleep_ms(unsigned milliseconds);
 int sim_parse_number(const char *text, uint64_t most, uint64_t *out);
@@ -80,5 +81,11 @@ int sim_list(const char *parent, char uuids[][SIM_UUID_SIZE], int most);
 
 /* What is used now, by host-made load and by the processes that hold a lock in the drop box. */
 void sim_read_usage(const sim_device *device, sim_usage *out);
+
+/* The same for a card in MIG mode together with its instances: their memory and processes. */
+void sim_read_card_usage(const sim_device *device, sim_usage *out);
+
+unsigned sim_power_mw(const sim_device *device, const sim_usage *usage);
+unsigned sim_temperature_c(const sim_device *device, const sim_usage *usage);
 
 #endif

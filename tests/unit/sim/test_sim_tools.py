@@ -1,0 +1,120 @@
+"""nvidia-smi and gpu-load."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from gpuspawner.sim import Simulation
+
+Tool = Callable[..., "subprocess.CompletedProcess[str]"]
+QUERY = "--query-gpu=index,uuid,name,memory.total,memory.used,utilization.gpu,temperature.gpu,driver_version"
+
+
+def test_list_has_the_real_format(tool: Tool, sim: Simulation) -> None:
+    done = tool("nvidia-smi", "-L")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"GPU {card.index}: {card.model.name} (simulated) (UUID: {card.uuid})" for card in sim.cards
+    ]
+
+
+def test_table_announces_the_simulation(tool: Tool, sim: Simulation) -> None:
+    done = tool("nvidia-smi")
+    lines = done.stdout.splitlines()
+    assert "SIMULATED" in lines[1]
+    assert {len(line) for line in lines} == {76}
+    assert all(card.uuid in done.stdout for card in sim.cards)
+
+
+def test_query(tool: Tool, sim: Simulation) -> None:
+    sim.set_load(2, utilization=50, memory_mib=1000)
+    lines = tool("nvidia-smi", QUERY, "--format=csv").stdout.splitlines()
+    assert lines[0] == (
+        "index, uuid, name, memory.total [MiB], memory.used [MiB], utilization.gpu [%], temperature.gpu,"
+        " driver_version"
+    )
+    assert (
+        lines[3]
+        == f"2, {sim.cards[2].uuid}, NVIDIA L40S (simulated), 46068 MiB, 1002 MiB, 50 %, 54, 580.95.05"
+    )
+    bare = tool("nvidia-smi", QUERY, "--format=csv,noheader,nounits", "-i", "2").stdout
+    assert bare == f"2, {sim.cards[2].uuid}, NVIDIA L40S (simulated), 46068, 1002, 50, 54, 580.95.05\n"
+
+
+def test_lost_card_is_named_and_the_others_are_listed(tool: Tool, sim: Simulation) -> None:
+    sim.lose(1)
+    done = tool("nvidia-smi", "-L")
+    assert done.returncode == 15
+    lines = done.stdout.splitlines()
+    assert "GPU1" in lines[1]
+    assert "GPU is lost" in lines[1]
+    assert [line.partition(":")[0] for line in (lines[0], *lines[2:])] == ["GPU 0", "GPU 2", "GPU 3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--frobnicate"], "--frobnicate"),
+        (["--query-gpu=index,nonsense", "--format=csv"], "nonsense"),
+        (["--query-gpu=index"], "--format=csv"),
+        (["--query-gpu=index", "--format=xml"], "xml"),
+    ],
+)
+def test_nvidia_smi_names_what_it_does_not_know(tool: Tool, arguments: list[str], message: str) -> None:
+    done = tool("nvidia-smi", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "7"], "no GPU 7 here; there are 4"),
+        (["--gpu", "GPU-no"], "no GPU GPU-no here"),
+        (["--gpu", "../x"], "no GPU ../x here"),
+        (["--utilization", "101"], "0 to 100, not '101'"),
+        (["--utilization", "-1"], "0 to 100, not '-1'"),
+        (["--memory", "lots"], "4000MiB, not 'lots'"),
+        (["--memory", "99999MiB"], "out of memory: 99999 MiB asked for, 40529 MiB free"),
+        (["--memory", "99999999999999999999GiB"], "not '99999999999999999999GiB'"),
+        (["--for", "0"], "60s, not '0'"),
+        (["--for", "1y"], "60s, not '1y'"),
+        (["--nope", "1"], "unknown option '--nope'"),
+        (["--gpu"], "--gpu needs a value"),
+    ],
+)
+def test_gpu_load_names_what_is_wrong(
+    tool: Tool, sim: Simulation, arguments: list[str], message: str
+) -> None:
+    done = tool("gpu-load", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert all(report.utilization == 0 for report in sim.reports())
+
+
+def test_gpu_load_on_a_lost_or_divided_card(tool: Tool, sim: Simulation) -> None:
+    sim.lose(0)
+    sim.set_mig(1, ["1g.5gb", "1g.5gb"])
+    assert "is lost" in tool("gpu-load", "--gpu", "0").stderr
+    assert "2 MIG instances" in tool("gpu-load", "--gpu", "1").stderr
+
+
+def test_tools_without_a_simulation(sim: Simulation, tool: Tool) -> None:
+    aside = sim.root.with_name("aside")
+    sim.root.rename(aside)
+    try:
+        arguments = {"env": {"GPUSPAWNER_SIM_ROOT": str(sim.root)}, "capture_output": True, "text": True}
+        smi = subprocess.run([str(sim.files.smi), "-L"], check=False, **arguments)
+        load = subprocess.run([str(sim.files.load)], check=False, **arguments)
+    finally:
+        aside.rename(sim.root)
+    assert smi.returncode == 9
+    assert "couldn't communicate with the NVIDIA driver" in smi.stdout
+    assert "started without one" in load.stderr
+
+
+def test_tools_are_static(sim: Simulation) -> None:
+    for path in (sim.files.smi, sim.files.load):
+        done = subprocess.run(["objdump", "-p", str(path)], capture_output=True, text=True, check=True)
+        assert "NEEDED" not in done.stdout
+        assert path.stat().st_mode & 0o777 == 0o755
