@@ -21,7 +21,7 @@ _SHOWN_CHARACTERS = 40
 _brief = Repr()
 # What is nested deeper or longer is not even walked through: it may be a megabyte, or a thousand levels.
 _brief.maxlevel = 2
-_brief.maxstring = _brief.maxother = _brief.maxlong = 2 * _SHOWN_CHARACTERS
+_brief.maxstring = _brief.maxother = _brief.maxlong = 4 * _SHOWN_CHARACTERS
 
 
 class UserOptions(BaseModel):
