@@ -56,6 +56,14 @@ class LedgerUnit:
             .values(present=False)
         )
 
+    def clear_fault(self, host: str, uuid: str) -> None:
+        """Forget a device's standing fault; its health is judged anew at the agent's next look."""
+        self._db.execute(
+            sa.update(devices)
+            .where(devices.c.host == host, devices.c.uuid == uuid)
+            .values(standing_fault=None)
+        )
+
     # -- samples --------------------------------------------------------------------------------------------
 
     def add_samples(self, host: str, found: Iterable[tuple[str, Sample]]) -> None:

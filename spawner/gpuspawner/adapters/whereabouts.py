@@ -1,0 +1,31 @@
+"""Where an installation keeps its ledger, for commands that were not told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gpuspawner.core.errors import SettingsError
+
+LEDGER_VARIABLE = "GPUSPAWNER_LEDGER"
+DEMO_LEDGER = Path(".gpuspawner/demo/ledger.sqlite")
+
+
+def find_ledger(given: Path | None) -> Path:
+    """Return the ledger to look at: what was given, else the variable's, else the demo's below here.
+
+    Raises:
+        SettingsError: None is named, or the one that is named does not exist.
+    """
+    named = os.environ.get(LEDGER_VARIABLE)
+    path = given or (Path(named) if named else DEMO_LEDGER)
+    if path.is_file():
+        return path
+    if given or named:
+        raise SettingsError(
+            f"There is no ledger {path}. Check the path; the hub or the agent makes the file."
+        )
+    raise SettingsError(
+        f"No ledger was named, and there is no {DEMO_LEDGER} here. "
+        f"Give --ledger PATH, or set {LEDGER_VARIABLE}=PATH."
+    )

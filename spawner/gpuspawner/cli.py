@@ -1,0 +1,55 @@
+"""The ``gpuspawner`` command. A subcommand is imported when it is called, so that none waits for another."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from .core.errors import GpuSpawnerError
+
+COMMANDS = {
+    "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
+    "clear": ("gpuspawner.status:clear", "Clear a card's standing fault."),
+    "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
+    "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
+    "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
+    "status": ("gpuspawner.status:status", "Show cards and who holds them."),
+}
+"""Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}:{attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run; what we raise on purpose is one line on stderr and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except GpuSpawnerError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gpuspawner")
+def main() -> None:
+    """GPUs of a shared server, for JupyterHub."""

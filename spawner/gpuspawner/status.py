@@ -1,0 +1,250 @@
+"""``gpuspawner status``: cards and who holds them; ``gpuspawner clear``: a card is fit again."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from .adapters.ledger import Ledger
+from .adapters.whereabouts import LEDGER_VARIABLE, find_ledger
+from .core.errors import InvalidRequest
+from .core.model import DeviceRecord, Event, Health, Lease, LeaseState
+
+MEBIBYTE = 1024 * 1024
+STALE_AFTER = timedelta(seconds=30)
+"""Age from which a report is no longer believed; the spawner's default."""
+SHORT_UUID = 12
+_HELD = {LeaseState.RESERVED: "held", LeaseState.ACTIVE: "held"}
+_HEADINGS = (
+    *("GPU", "MODEL", "UUID", "UTIL %", "MEMORY MiB", "TEMP °C"),
+    *("HEALTH", "STATE", "HOLDER", "SINCE (UTC)", "CONTAINER"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One card as it is shown; None is unknown, or nobody."""
+
+    index: int | None
+    model: str
+    uuid: str
+    parent: str | None
+    utilization_percent: int | None
+    memory_used_bytes: int | None
+    memory_bytes: int
+    temperature_celsius: int | None
+    health: str
+    reason: str
+    """Why it is not well, or not free, in words."""
+    state: str
+    """free, held, releasing, quarantined, occupied, faulty or unknown."""
+    holder: str | None
+    since: datetime | None
+    container: str | None
+    last_report: datetime
+
+
+def build_rows(
+    inventory: Iterable[DeviceRecord], leases: Iterable[Lease], *, now: datetime, stale_after: timedelta
+) -> tuple[Row, ...]:
+    """Say of every card what is known of it now. What an old report says is not known any more."""
+    by_device = {uuid: lease for lease in leases for uuid in lease.devices}
+    return tuple(_build_row(r, by_device.get(r.device.uuid), now, stale_after) for r in inventory)
+
+
+def _build_row(record: DeviceRecord, lease: Lease | None, now: datetime, stale_after: timedelta) -> Row:
+    device, stale = record.device, now - record.seen_at > stale_after
+    sample = record.sample
+    if stale or sample is None or now - sample.at > stale_after:
+        sample = None
+    health = Health.UNKNOWN if stale else record.health
+    reasons = [f"last report {describe_age(now - record.seen_at)} ago"] if stale else []
+    if record.health is health:
+        reasons.append(record.health_reason)
+    if lease is not None:
+        state = _HELD.get(lease.state, lease.state.value)
+        if lease.state is LeaseState.QUARANTINED:
+            reasons.append(lease.evidence or lease.reason)
+    elif health is Health.UNKNOWN:
+        state = "unknown"
+    elif record.occupied_by:
+        state = "occupied"
+        reasons.append(f"in use without a lease by {record.occupied_by}")
+    else:
+        state = "faulty" if health is Health.FAULTY else "free"
+    return Row(
+        index=device.index,
+        model=device.model,
+        uuid=device.uuid,
+        parent=device.parent,
+        utilization_percent=sample.utilization_percent if sample else None,
+        memory_used_bytes=sample.memory_used_bytes if sample else None,
+        memory_bytes=device.memory_bytes,
+        temperature_celsius=sample.temperature_celsius if sample else None,
+        health=health.value,
+        reason="; ".join(filter(None, reasons)),
+        state=state,
+        holder=None if lease is None else _name_holder(lease),
+        since=lease.state_since if lease else None,
+        container=lease.container_id if lease else None,
+        last_report=record.seen_at,
+    )
+
+
+def _name_holder(lease: Lease) -> str:
+    return f"{lease.owner}/{lease.server}" if lease.server else lease.owner
+
+
+def describe_age(age: timedelta) -> str:
+    """An age in the largest unit that leaves it readable: ``95 s``, ``3 min``, ``5 h``, ``3 d``."""
+    seconds = round(age.total_seconds())
+    if seconds < 180:
+        return f"{seconds} s"
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 2 * 86400 else f"{seconds // 86400} d"
+
+
+def render(rows: Sequence[Row], *, now: datetime, stale_after: timedelta) -> str:
+    """The rows as an aligned table, followed by what does not fit into one."""
+    if not rows:
+        return "No GPU is known: the agent has not reported any. Check that it runs: gpuspawner doctor"
+    cells = [_HEADINGS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(_HEADINGS))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+    newest = max(row.last_report for row in rows)
+    if now - newest > stale_after:
+        lines += [f"State not known: last report {describe_age(now - newest)} ago. See: gpuspawner doctor"]
+    else:
+        lines += [
+            f"GPU {_known(r.index)} ({r.uuid[:SHORT_UUID]}): {_clean(r.reason)}" for r in rows if r.reason
+        ]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    used = None if row.memory_used_bytes is None else row.memory_used_bytes // MEBIBYTE
+    cells = (
+        _known(row.index),
+        row.model,
+        row.uuid[:SHORT_UUID],
+        _known(row.utilization_percent),
+        f"{_known(used)} / {row.memory_bytes // MEBIBYTE}",
+        _known(row.temperature_celsius),
+        row.health,
+        row.state,
+        row.holder or "-",
+        f"{row.since.astimezone(UTC):%Y-%m-%d %H:%M}" if row.since else "-",
+        row.container[:12] if row.container else "-",
+    )
+    return tuple(_clean(cell) for cell in cells)
+
+
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
+
+
+def _clean(text: str) -> str:
+    """What others named cannot move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def to_json(rows: Sequence[Row], host: str, *, now: datetime, stale_after: timedelta) -> dict[str, object]:
+    """The rows for programs; null is unknown, or nobody."""
+    newest = max((row.last_report for row in rows), default=None)
+    return {
+        "schema": 1,
+        "host": host,
+        "at": now.isoformat(),
+        "last_report": newest.isoformat() if newest else None,
+        "stale": newest is None or now - newest > stale_after,
+        "devices": [
+            {
+                **asdict(row),
+                "since": row.since.isoformat() if row.since else None,
+                "last_report": row.last_report.isoformat(),
+            }
+            for row in rows
+        ],
+    }
+
+
+_ledger_option = click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The ledger's database file [default: ${LEDGER_VARIABLE}, or the demo's].",
+)
+_host_option = click.option(
+    "--host", default=socket.gethostname, show_default="this host's name", help="Name of the host."
+)
+
+
+@click.command(short_help="Show cards and who holds them.")
+@_ledger_option
+@_host_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def status(ledger: Path | None, host: str, as_json: bool) -> None:
+    """Show cards and who holds them."""
+    book = Ledger(find_ledger(ledger))
+    try:
+        with book.read() as unit:
+            inventory, leases = unit.inventory(host), unit.live_leases(host)
+    finally:
+        book.close()
+    now = datetime.now(UTC)
+    rows = build_rows(inventory, leases, now=now, stale_after=STALE_AFTER)
+    if as_json:
+        click.echo(json.dumps(to_json(rows, host, now=now, stale_after=STALE_AFTER), indent=2))
+    else:
+        click.echo(render(rows, now=now, stale_after=STALE_AFTER))
+
+
+@click.command(short_help="Clear a card's standing fault.")
+@click.argument("card")
+@click.option("--reason", required=True, help="Why it is fit again; kept in the audit trail.")
+@_ledger_option
+@_host_option
+def clear(card: str, reason: str, ledger: Path | None, host: str) -> None:
+    """Clear a card's standing fault, so that it can be given out again.
+
+    CARD is an index, a UUID, or the beginning of one. A fault that the driver still reports comes back at
+    the agent's next look.
+    """
+    if not reason.strip():
+        raise InvalidRequest("Give a reason: it is what others will read of this.")
+    book = Ledger(find_ledger(ledger))
+    try:
+        with book.write() as unit:
+            record = find_card(card, unit.inventory(host))
+            uuid, fault = record.device.uuid, record.standing_fault
+            if fault is None:
+                raise InvalidRequest(f"{uuid} has no standing fault; nothing was changed.")
+            unit.clear_fault(host, uuid)
+            actor = getpass.getuser()
+            unit.add_event(
+                Event(datetime.now(UTC), "device.cleared", reason, actor, device=uuid, data={"fault": fault})
+            )
+    finally:
+        book.close()
+    click.echo(f"Cleared {uuid}: {_clean(fault)}")
+
+
+def find_card(card: str, inventory: Sequence[DeviceRecord]) -> DeviceRecord:
+    """The one card that an index, a UUID or the beginning of one means.
+
+    Raises:
+        InvalidRequest: There is none, or there are several.
+    """
+    found = [r for r in inventory if card in (str(r.device.index), r.device.uuid)]
+    found = found or [r for r in inventory if card and r.device.uuid.startswith(card)]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(f"{r.device.index}: {r.device.uuid}" for r in found or inventory) or "none"
+    raise InvalidRequest(f"{card!r} means {'several cards' if found else 'no card'}; there are {there}.")
