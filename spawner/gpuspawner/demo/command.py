@@ -130,8 +130,8 @@ def _start_all(
             "configurable-http-proxy",
             *_listen(network.bind_url),
             *_listen(network.proxy_api_url, "api-"),
-        ]
-        + ["--error-target", f"{hub}/hub/error"],
+            *("--error-target", f"{hub}/hub/error"),
+        ],
         "agent": ["gpuspawner", "agent", "--ledger", str(ledger), "--host", settings.host or ""],
         "hub": ["jupyterhub", "--config", str(_config_file())],
     }
@@ -215,6 +215,5 @@ def _greet(settings: Settings) -> None:
     roles = {"ada": "student", "grace": "student", "teacher": "teacher", "admin": "administrator"}
     for name in LOGINS:
         say(f"  {name:<8} password {settings.demo_users[name].password}   ({roles[name]})")
-    say(
-        f"\nCards and holders:  .gpuspawner/venv/bin/gpuspawner status\nLogs:               {settings.state_dir}/logs\nCtrl-C stops everything."
-    )
+    say("\nCards and holders:  .gpuspawner/venv/bin/gpuspawner status")
+    say(f"Logs:               {settings.state_dir}/logs\n\nCtrl-C stops everything.")

@@ -34,18 +34,17 @@ def prepare_gpus(root: Path, instance: str) -> Gpus:
         instance: Name of the simulation on this machine.
 
     Raises:
-        GpuSpawnerError: Real GPUs are there and Docker cannot hand them out; or the simulation cannot be made.
+        GpuSpawnerError: Docker cannot hand the real GPUs out, or the simulation cannot be made.
     """
     real = [reading.uuid for reading in NvmlProbe("here").look().devices]
     if real:
-        known = "".join(
-            path.read_text(errors="replace") for d in CDI_DIRS if d.is_dir() for path in d.iterdir()
-        )
+        specs = [path for directory in CDI_DIRS if directory.is_dir() for path in directory.iterdir()]
+        known = "".join(path.read_text(errors="replace") for path in specs)
         missing = [uuid for uuid in real if uuid not in known]
         if missing:
             raise GpuSpawnerError(
-                f"This machine has {len(real)} NVIDIA GPUs, but no CDI specification names {missing[0]}. Install the "
-                "NVIDIA container toolkit and run:\n"
+                f"This machine has NVIDIA GPUs, but no CDI specification names {missing[0]}. Install "
+                "the NVIDIA container toolkit and run:\n"
                 "  nvidia-ctk cdi generate --device-name-strategy=uuid --output=/var/run/cdi/nvidia.yaml"
             )
         return Gpus(f"{len(real)} NVIDIA GPU{'s' if len(real) != 1 else ''} of this machine")

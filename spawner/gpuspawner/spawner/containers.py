@@ -113,7 +113,7 @@ class ContainerSpawner(SpawnerSettings):
             ) from None
 
     async def create_object(self) -> Any:
-        """Create the container from lease and home; the site's settings are added, and win nothing.
+        """Create the container from lease and home; the site adds to that and overrides none of it.
 
         DockerSpawner merges ``extra_host_config`` over its own and replaces lists, and makes the client, which
         asks the Engine for its version, on the event loop.
