@@ -86,7 +86,7 @@ def _serve(layout: Layout, port: int, cleanup: ExitStack) -> None:
     _require_free_ports(("127.0.0.1", port), ("127.0.0.1", port + 1))
     gpus = prepare_gpus(layout.sim, instance)
     if gpus.simulation is not None:
-        cleanup.callback(gpus.simulation.withdraw)
+        cleanup.callback(gpus.simulation.destroy)
     say(f"GPUs: {gpus.description}")
     network = f"gpuspawner-{instance}"
     gateway = ensure_network(network)

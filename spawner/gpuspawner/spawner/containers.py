@@ -115,7 +115,7 @@ class ContainerSpawner(SpawnerSettings):
     async def create_object(self) -> Any:
         """Create the container from lease and home; the site adds to that and overrides none of it.
 
-        DockerSpawner merges ``extra_host_config`` over its own and replaces lists, and makes the client, which
+        DockerSpawner merges ``extra_host_config`` over its own and replaces lists. It makes the client, which
         asks the Engine for its version, on the event loop.
         """
         if self.home is None:
