@@ -11,6 +11,10 @@ from traitlets import Dict
 from .policy.settings import DemoUser, Settings
 
 
+NAMED_SERVERS = 4
+"""Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
+
+
 def apply(c: Any, settings: Settings) -> None:
     """Configure a hub.
 
@@ -40,6 +44,7 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     # A hub that gives up waiting for its spawners forgets servers that run.
     hub.init_spawners_timeout = -1
     hub.allow_named_servers = True
+    hub.named_server_limit_per_user = NAMED_SERVERS
 
 
 def _apply_spawner(c: Any, settings: Settings) -> None:

@@ -125,8 +125,8 @@ class ContainerSpawner(SpawnerSettings):
         site_host, site_create = await self._site_settings()
         size = Size(pids=self.pids_limit, shm_bytes=self.shm_size)
         host_config = build_host_config(size, devices, self.home, self.home_dir)
-        host_config["mounts"] = [*self.mount_binds, *_as_list(host_config["mounts"])]
-        labels = build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease)
+        host_config["mounts"] = [*self.mount_binds, *_literal(host_config["mounts"])]
+        labels = _literal(build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease))
         create = merge_host_config(site_create, {"labels": labels, "user": f"{self.uid}:{self.gid}"})
         with _replaced(
             self, extra_host_config=merge_host_config(site_host, host_config), extra_create_kwargs=create
@@ -181,8 +181,18 @@ def _replaced(target: Any, **values: object) -> Iterator[None]:
             setattr(target, name, value)
 
 
-def _as_list(value: object) -> list[Any]:
-    return list(value) if isinstance(value, list) else []
+def _literal(value: Any) -> Any:
+    """Guard every text against ``str.format``, which DockerSpawner runs over all settings of a container.
+
+    A server named ``{username.__class__}`` is a name and not a template.
+    """
+    if isinstance(value, str):
+        return value.replace("{", "{{").replace("}", "}}")
+    if isinstance(value, dict):
+        return {_literal(key): _literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return value
 
 
 def explain_engine(text: str) -> str:
