@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from hmac import compare_digest
+from pathlib import Path
 from typing import Any
 
 from jupyterhub.auth import Authenticator
 from traitlets import Dict
 
 from .policy.settings import DemoUser, Settings
+
+HUB_TEMPLATES = Path(__file__).parent / "spawner" / "templates" / "hub"
 
 
 NAMED_SERVERS = 4
@@ -43,6 +46,7 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     c.ConfigurableHTTPProxy.api_url = network.proxy_api_url
     # A hub that gives up waiting for its spawners forgets servers that run.
     hub.init_spawners_timeout = -1
+    hub.template_paths = [str(HUB_TEMPLATES)]
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = NAMED_SERVERS
 
