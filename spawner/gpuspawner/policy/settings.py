@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gpuspawner.core.errors import SettingsError
 
-Bytes = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[KMGT]?$")]
+_BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]?$"
 """An amount of memory: a number, in bytes or with a suffix K, M, G, T (powers of 1024)."""
 
 
@@ -25,12 +25,14 @@ class Limits(_Section):
 
     gpus_per_server: Annotated[int, Field(ge=0, description="GPUs in one server.")] = 1
     gpus_per_person: Annotated[int, Field(ge=0, description="GPUs in all servers of a person.")] = 1
-    memory: Annotated[Bytes | None, Field(description="Memory of one server; none is no limit.")] = None
+    memory: Annotated[
+        str | None, Field(pattern=_BYTES, description="Memory of one server, as 8G; none is no limit.")
+    ] = None
     cpus: Annotated[float | None, Field(gt=0, description="Processors of one server; none is no limit.")] = (
         None
     )
     pids: Annotated[int, Field(ge=64, description="Processes and threads of one server.")] = 4096
-    shm: Annotated[Bytes, Field(description="Size of /dev/shm in a server.")] = "1G"
+    shm: Annotated[str, Field(pattern=_BYTES, description="Size of /dev/shm in a server, as 1G.")] = "1G"
 
 
 class Homes(_Section):
@@ -72,7 +74,9 @@ class Settings(_Section):
     ]
     ledger: Annotated[Path | None, Field(description="The ledger; in state_dir unless set.")] = None
     host: Annotated[str | None, Field(description="Name of this GPU host; its host name unless set.")] = None
-    container_prefix: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")] = "jupyter"
+    container_prefix: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Beginning of the containers' names.")
+    ] = "jupyter"
     start_timeout: Annotated[int, Field(ge=30, description="Seconds that a start may take.")] = 120
     limits: Limits = Limits()
     homes: Homes = Homes()
