@@ -1,0 +1,66 @@
+"""The command ``gpuspawner doctor``."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.nvml import NvmlProbe
+from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, find_ledger
+from gpuspawner.core.errors import SettingsError
+
+from .checks import Finding, Level, check_all
+from .facts import gather
+
+_MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  ", Level.UNKNOWN: "unknown"}
+
+
+@click.command(short_help="Check this host, and say how to fix what is wrong.")
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The ledger's database file [default: ${LEDGER_VARIABLE}, or the demo's].",
+)
+@click.option("--host", default=socket.gethostname, show_default="this host's name", help="Name of the host.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def doctor(ledger: Path | None, host: str, as_json: bool) -> None:
+    """Check this host, and say how to fix what is wrong. Exit code 1: there is an error."""
+    try:
+        path: Path | None = find_ledger(ledger)
+    except SettingsError:
+        named = os.environ.get(LEDGER_VARIABLE)
+        path = ledger or (Path(named) if named else None)
+    facts = gather(DockerEngine(), NvmlProbe(host), path, host, now=datetime.now(UTC))
+    findings = check_all(facts)
+    click.echo(json.dumps(to_json(findings, host), indent=2) if as_json else render(findings))
+    if any(finding.level is Level.ERROR for finding in findings):
+        raise SystemExit(1)
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """The findings for people, each with why and fix below it, and a count at the end."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{_MARKS[finding.level]}  {finding.check}: {finding.what}")
+        lines += [f"         why: {finding.why}"] if finding.why else []
+        lines += [f"         fix: {finding.fix}"] if finding.fix else []
+    counts = [(level, sum(f.level is level for f in findings)) for level in Level]
+    return "\n".join([*lines, ", ".join(f"{count} {level.value}" for level, count in counts)])
+
+
+def to_json(findings: Sequence[Finding], host: str) -> dict[str, object]:
+    """The findings for programs. ``schema`` rises when a key changes its meaning."""
+    return {
+        "schema": 1,
+        "host": host,
+        "healthy": not any(finding.level is Level.ERROR for finding in findings),
+        "findings": [asdict(finding) for finding in findings],
+    }

@@ -1,0 +1,222 @@
+"""``gpuspawner status`` and ``clear``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.cli import main
+from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Sample
+from gpuspawner.status import Row, build_rows, describe_age, find_card, render, to_json
+
+NOW = datetime(2026, 1, 21, 12, 0, tzinfo=UTC)
+STALE = timedelta(seconds=30)
+MIB = 1024 * 1024
+A = "GPU-8de13fdf-4f55-58bc-855e-699ea6f6a5c9"
+B = "GPU-4ea38e2d-cada-5412-9abb-cef3d9bff04f"
+SAMPLE = Sample(NOW, 42, 1500 * MIB, 61, 90_000, ())
+CARD = DeviceRecord(Device("host", A, "NVIDIA L40S", 46068 * MIB, 0), Health.OK, "", NOW, sample=SAMPLE)
+LEASE = Lease(
+    "l1", "host", "ana", "", (A,), LeaseState.ACTIVE, "runs", "run", NOW, NOW, container_id="c" * 64
+)
+
+
+def row(record: DeviceRecord = CARD, lease: Lease | None = None, now: datetime = NOW) -> Row:
+    (found,) = build_rows([record], [lease] if lease else [], now=now, stale_after=STALE)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("record", "lease", "state", "reason"),
+    [
+        (CARD, None, "free", ""),
+        (CARD, LEASE, "held", ""),
+        (CARD, replace(LEASE, state=LeaseState.RESERVED), "held", ""),
+        (CARD, replace(LEASE, state=LeaseState.RELEASING), "releasing", ""),
+        (
+            CARD,
+            replace(LEASE, state=LeaseState.QUARANTINED, evidence="process 7"),
+            "quarantined",
+            "process 7",
+        ),
+        (CARD, replace(LEASE, devices=(B,)), "free", ""),
+        (replace(CARD, occupied_by="process 7 on the host"), None, "occupied", "process 7 on the host"),
+        (replace(CARD, health=Health.FAULTY, health_reason="XID 79"), None, "faulty", "XID 79"),
+        (replace(CARD, health=Health.FAULTY, health_reason="XID 79"), LEASE, "held", "XID 79"),
+        (replace(CARD, health=Health.UNKNOWN, health_reason="it hangs"), None, "unknown", "it hangs"),
+    ],
+)
+def test_state(record: DeviceRecord, lease: Lease | None, state: str, reason: str) -> None:
+    found = row(record, lease)
+    assert found.state == state
+    assert reason in found.reason
+    assert bool(found.reason) == bool(reason)
+    assert found.holder == ("ana" if lease and A in lease.devices else None)
+
+
+def test_an_old_report_is_not_the_state_now() -> None:
+    found = row(now=NOW + timedelta(seconds=95))
+    assert (found.state, found.health, found.reason) == ("unknown", "unknown", "last report 95 s ago")
+    assert (found.utilization_percent, found.memory_used_bytes, found.temperature_celsius) == (
+        None,
+        None,
+        None,
+    )
+    assert row(lease=LEASE, now=NOW + timedelta(seconds=95)).state == "held"
+
+
+def test_an_old_sample_in_a_new_report_is_not_shown() -> None:
+    assert (
+        row(replace(CARD, sample=replace(SAMPLE, at=NOW - timedelta(seconds=31)))).utilization_percent is None
+    )
+
+
+def test_table() -> None:
+    other = replace(
+        CARD,
+        device=replace(CARD.device, uuid=B, index=1),
+        sample=Sample(NOW, None, None, 40),
+        health=Health.FAULTY,
+        health_reason="XID 79",
+    )
+    rows = build_rows([CARD, other], [replace(LEASE, server="big")], now=NOW, stale_after=STALE)
+    assert render(rows, now=NOW, stale_after=STALE) == (
+        "GPU  MODEL        UUID          UTIL %   MEMORY MiB       TEMP °C  HEALTH  STATE   HOLDER   "
+        "SINCE (UTC)       CONTAINER\n"
+        "0    NVIDIA L40S  GPU-8de13fdf  42       1500 / 46068     61       ok      held    ana/big  "
+        "2026-01-21 12:00  cccccccccccc\n"
+        "1    NVIDIA L40S  GPU-4ea38e2d  unknown  unknown / 46068  40       faulty  faulty  -        "
+        "-                 -\n"
+        "GPU 1 (GPU-4ea38e2d): XID 79"
+    )
+
+
+def test_table_says_that_all_of_it_is_old() -> None:
+    later = NOW + timedelta(seconds=95)
+    rows = build_rows([CARD], [], now=later, stale_after=STALE)
+    text = render(rows, now=later, stale_after=STALE)
+    assert "State not known: last report 95 s ago" in text
+    assert "42" not in text
+
+
+def test_no_card() -> None:
+    assert "No GPU is known" in render([], now=NOW, stale_after=STALE)
+
+
+def test_names_cannot_move_the_cursor() -> None:
+    text = render(
+        build_rows([CARD], [replace(LEASE, owner="a\x1b[2Jb")], now=NOW, stale_after=STALE),
+        now=NOW,
+        stale_after=STALE,
+    )
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (95, "95 s"),
+        (179, "179 s"),
+        (180, "3 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172800, "2 d"),
+    ],
+)
+def test_age(seconds: int, words: str) -> None:
+    assert describe_age(timedelta(seconds=seconds)) == words
+
+
+def test_json() -> None:
+    data = to_json(
+        build_rows([CARD], [LEASE], now=NOW, stale_after=STALE), "host", now=NOW, stale_after=STALE
+    )
+    json.dumps(data)
+    assert (data["schema"], data["stale"], data["last_report"]) == (1, False, NOW.isoformat())
+    (device,) = data["devices"]  # type: ignore[misc]
+    assert (device["uuid"], device["state"], device["holder"]) == (A, "held", "ana")
+    assert to_json((), "host", now=NOW, stale_after=STALE)["stale"] is True
+
+
+def test_find_card() -> None:
+    cards = [CARD, replace(CARD, device=replace(CARD.device, uuid=B, index=1))]
+    assert find_card("1", cards).device.uuid == B
+    assert find_card(A, cards).device.uuid == A
+    assert find_card("GPU-4e", cards).device.uuid == B
+    for wrong in ("GPU-", "7", ""):
+        with pytest.raises(InvalidRequest):
+            find_card(wrong, cards)
+
+
+# -- the commands -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.sqlite"
+    book = Ledger(path)
+    with book.write() as unit:
+        unit.put_device(replace(CARD, standing_fault="XID 79", health=Health.FAULTY, health_reason="XID 79"))
+    book.close()
+    return path
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_status_command(ledger: Path) -> None:
+    code, out, _ = run("status", "--ledger", str(ledger), "--host", "host", "--json")
+    assert code == 0
+    assert json.loads(out)["devices"][0]["uuid"] == A
+
+
+def test_status_from_the_environment(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUSPAWNER_LEDGER", str(ledger))
+    assert "State not known" in run("status", "--host", "host")[1]
+
+
+def test_status_without_a_ledger_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GPUSPAWNER_LEDGER", raising=False)
+    code, _, err = run("status")
+    assert code == 1
+    assert "--ledger PATH" in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clear_once_with_a_line_in_the_audit_trail(ledger: Path) -> None:
+    arguments = ("clear", "0", "--reason", "seated anew", "--ledger", str(ledger), "--host", "host")
+    code, out, _ = run(*arguments)
+    assert (code, out) == (0, f"Cleared {A}: XID 79\n")
+    book = Ledger(ledger)
+    with book.read() as unit:
+        (record,) = unit.inventory("host")
+        (event,) = unit.recent_events(5)
+    book.close()
+    assert record.standing_fault is None
+    assert record.health is Health.FAULTY
+    assert (event.kind, event.reason, event.device, event.data) == (
+        "device.cleared",
+        "seated anew",
+        A,
+        {"fault": "XID 79"},
+    )
+    assert event.actor
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert "no standing fault" in err
+
+
+def test_clear_needs_a_reason(ledger: Path) -> None:
+    assert run("clear", "0", "--ledger", str(ledger))[0] == 2
+    assert run("clear", "0", "--reason", " ", "--ledger", str(ledger))[0] == 1
