@@ -80,8 +80,8 @@ def test_mig_on_and_off(sim: Simulation) -> None:
     assert sim.instances() == ()
 
 
-def test_env_can_be_evaluated(sim: Simulation) -> None:
-    assert f"export GPUSPAWNER_SIM_ROOT={sim.root}\n" in run(sim.root, "env").output
+def test_env_can_be_evaluated(calm_sim: Simulation) -> None:
+    assert f"export GPUSPAWNER_SIM_ROOT={calm_sim.root}\n" in run(calm_sim.root, "env").output
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,15 @@ def test_env_can_be_evaluated(sim: Simulation) -> None:
         (["create"], "already"),
     ],
 )
-def test_bad_input_is_named_and_changes_nothing(sim: Simulation, arguments: list[str], message: str) -> None:
-    before = snapshot(sim.root)
-    done = run(sim.root, *arguments)
+def test_bad_input_is_named_and_changes_nothing(
+    calm_sim: Simulation, arguments: list[str], message: str
+) -> None:
+    before = snapshot(calm_sim.root)
+    done = run(calm_sim.root, *arguments)
     assert done.exit_code != 0
     assert message in done.output.replace("\n", " ")
     assert "Traceback" not in done.output
-    assert snapshot(sim.root) == before
+    assert snapshot(calm_sim.root) == before
 
 
 def test_commands_without_a_simulation_say_how_to_make_one(tmp_path: Path) -> None:

@@ -33,6 +33,14 @@ def box(sim: Simulation, card: int = 0) -> Path:
     return sim.root / "dropbox" / sim.cards[card].uuid
 
 
+def hold(spawn: Start, slot: Path) -> "subprocess.Popen[str]":
+    """A process that holds this slot without changing what is in it."""
+    holder = spawn(sys.executable, "-c", HOLDER, str(slot))
+    assert holder.stdout is not None
+    assert holder.stdout.readline()
+    return holder
+
+
 def test_load_shows_with_its_process(probe: Probe, gpu_load: Start, sim: Simulation) -> None:
     process = gpu_load("--gpu", "1", "--utilization", "65%", "--memory", "2GiB")
     assert probe.device(1, READ) == [65, 2052, [process.pid]]
@@ -100,35 +108,26 @@ HOSTILE = {
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_content_is_read_as_nothing_much(
-    probe: Probe, sim: Simulation, gpu_load: Start, content: bytes
+    probe: Probe, sim: Simulation, spawn: Start, content: bytes
 ) -> None:
     slot = box(sim) / "slot-07"
     slot.write_bytes(content)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(slot)], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline()
-        utilization, used, pids = probe.device(0, READ)
-        assert utilization in (0, 100)
-        assert used == 4
-        assert pids == [holder.pid]
-        assert sim.reports()[0].pids == (holder.pid,)
-        holder.kill()
+    holder = hold(spawn, slot)
+    utilization, used, pids = probe.device(0, READ)
+    assert utilization in (0, 100)
+    assert used == 4
+    assert pids == [holder.pid]
+    assert sim.reports()[0].pids == (holder.pid,)
 
 
-def test_values_are_clamped(probe: Probe, sim: Simulation) -> None:
+def test_values_are_clamped(probe: Probe, sim: Simulation, spawn: Start) -> None:
     slot = box(sim) / "slot-00"
     slot.write_text(f"utilization 5000\nmemory_mib {10**30}\n")
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(slot)], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline()
-        assert probe.device(0, READ)[:2] == [100, 40960 - 427]
-        report = sim.reports()[0]
-        assert (report.utilization, report.used_mib) == (100, 40960 - 427)
-        holder.kill()
+    hold(spawn, slot)
+    assert probe.device(0, READ)[:2] == [100, 40960 - 427]
+    assert probe.device(0, "[s.smUtil for s in n.nvmlDeviceGetProcessUtilization(h, 0)]") == [100]
+    report = sim.reports()[0]
+    assert (report.utilization, report.used_mib) == (100, 40960 - 427)
 
 
 def test_content_without_a_holder_counts_for_nothing(probe: Probe, sim: Simulation) -> None:

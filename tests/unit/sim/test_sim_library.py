@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,20 +129,22 @@ def test_samples_start_when_the_load_did(probe: Probe, sim: Simulation) -> None:
     assert min(probe.device(0, newer)) > times[-3]
 
 
-def test_host_process_shows_until_it_ends(probe: Probe, sim: Simulation) -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        sim.set_load(0, utilization=30, memory_mib=2000, pid=process.pid)
-        shown = probe.device(
-            0, "[[p.pid, p.usedGpuMemory] for p in n.nvmlDeviceGetComputeRunningProcesses(h)]"
-        )
-        assert shown == [[process.pid, 2000 * MIB]]
-        busy = probe.device(0, "[[s.pid, s.smUtil] for s in n.nvmlDeviceGetProcessUtilization(h, 0)]")
-        assert busy == [[process.pid, 30]]
-        assert probe.device(0, "n.nvmlDeviceGetUtilizationRates(h).gpu") == 30
-        assert probe.device(0, "n.nvmlDeviceGetGraphicsRunningProcesses(h)") == []
-        process.kill()
+def test_host_process_shows_until_it_ends(
+    probe: Probe, sim: Simulation, spawn: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    process = spawn("sleep", "60")
+    sim.set_load(0, utilization=30, memory_mib=2000, pid=process.pid)
+    shown = probe.device(0, "[[p.pid, p.usedGpuMemory] for p in n.nvmlDeviceGetComputeRunningProcesses(h)]")
+    assert shown == [[process.pid, 2000 * MIB]]
+    busy = probe.device(0, "[[s.pid, s.smUtil] for s in n.nvmlDeviceGetProcessUtilization(h, 0)]")
+    assert busy == [[process.pid, 30]]
+    assert probe.device(0, "n.nvmlDeviceGetUtilizationRates(h).gpu") == 30
+    assert probe.device(0, "n.nvmlDeviceGetGraphicsRunningProcesses(h)") == []
+    process.kill()
+    process.wait()
     assert probe.device(0, "n.nvmlDeviceGetComputeRunningProcesses(h)") == []
     assert probe.device(0, "n.nvmlDeviceGetMemoryInfo(h, n.nvmlMemory_v2).used") == 4 * MIB
+    assert sim.reports()[0].pids == ()
 
 
 def test_reused_pid_is_not_the_same_process(probe: Probe, sim: Simulation) -> None:
@@ -152,6 +155,7 @@ def test_reused_pid_is_not_the_same_process(probe: Probe, sim: Simulation) -> No
     assert other != lines
     path.write_text("\n".join(other))
     assert probe.device(0, "n.nvmlDeviceGetComputeRunningProcesses(h)") == []
+    assert sim.reports()[0].pids == ()
 
 
 def test_several_processes_add_up_and_are_clamped(probe: Probe, sim: Simulation) -> None:

@@ -198,20 +198,20 @@ def test_build_is_done_once(native_files: NativeFiles, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("wanted", ["", "9", "GPU-", "zzzz", "-1"])
-def test_card_that_is_not_one_is_refused(sim: Simulation, wanted: str) -> None:
+def test_card_that_is_not_one_is_refused(calm_sim: Simulation, wanted: str) -> None:
     with pytest.raises(SimError, match="GPU-"):
-        sim.find(wanted)
+        calm_sim.find(wanted)
 
 
-def test_card_by_index_uuid_and_prefix(sim: Simulation) -> None:
-    card = sim.cards[2]
+def test_card_by_index_uuid_and_prefix(calm_sim: Simulation) -> None:
+    card = calm_sim.cards[2]
     for wanted in (2, "2", card.uuid, card.uuid[:12], card.uuid[4:12]):
-        assert sim.find(wanted) == card
+        assert calm_sim.find(wanted) == card
 
 
-def test_environment_keeps_what_was_there(sim: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_keeps_what_was_there(calm_sim: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/x")
-    assert sim.environment() == {
-        "LD_LIBRARY_PATH": f"{sim.files.directory}:/opt/x",
-        "GPUSPAWNER_SIM_ROOT": str(sim.root),
+    assert calm_sim.environment() == {
+        "LD_LIBRARY_PATH": f"{calm_sim.files.directory}:/opt/x",
+        "GPUSPAWNER_SIM_ROOT": str(calm_sim.root),
     }

@@ -10,20 +10,20 @@ Tool = Callable[..., "subprocess.CompletedProcess[str]"]
 QUERY = "--query-gpu=index,uuid,name,memory.total,memory.used,utilization.gpu,temperature.gpu,driver_version"
 
 
-def test_list_has_the_real_format(tool: Tool, sim: Simulation) -> None:
-    done = tool("nvidia-smi", "-L")
+def test_list_has_the_real_format(calm_tool: Tool, calm_sim: Simulation) -> None:
+    done = calm_tool("nvidia-smi", "-L")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        f"GPU {card.index}: {card.model.name} (simulated) (UUID: {card.uuid})" for card in sim.cards
+        f"GPU {card.index}: {card.model.name} (simulated) (UUID: {card.uuid})" for card in calm_sim.cards
     ]
 
 
-def test_table_announces_the_simulation(tool: Tool, sim: Simulation) -> None:
-    done = tool("nvidia-smi")
+def test_table_announces_the_simulation(calm_tool: Tool, calm_sim: Simulation) -> None:
+    done = calm_tool("nvidia-smi")
     lines = done.stdout.splitlines()
     assert "SIMULATED" in lines[1]
     assert {len(line) for line in lines} == {76}
-    assert all(card.uuid in done.stdout for card in sim.cards)
+    assert all(card.uuid in done.stdout for card in calm_sim.cards)
 
 
 def test_query(tool: Tool, sim: Simulation) -> None:
@@ -60,8 +60,8 @@ def test_lost_card_is_named_and_the_others_are_listed(tool: Tool, sim: Simulatio
         (["--query-gpu=index", "--format=xml"], "xml"),
     ],
 )
-def test_nvidia_smi_names_what_it_does_not_know(tool: Tool, arguments: list[str], message: str) -> None:
-    done = tool("nvidia-smi", *arguments)
+def test_nvidia_smi_names_what_it_does_not_know(calm_tool: Tool, arguments: list[str], message: str) -> None:
+    done = calm_tool("nvidia-smi", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
 
@@ -84,12 +84,12 @@ def test_nvidia_smi_names_what_it_does_not_know(tool: Tool, arguments: list[str]
     ],
 )
 def test_gpu_load_names_what_is_wrong(
-    tool: Tool, sim: Simulation, arguments: list[str], message: str
+    calm_tool: Tool, calm_sim: Simulation, arguments: list[str], message: str
 ) -> None:
-    done = tool("gpu-load", *arguments)
+    done = calm_tool("gpu-load", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
-    assert all(report.utilization == 0 for report in sim.reports())
+    assert all(report.utilization == 0 for report in calm_sim.reports())
 
 
 def test_gpu_load_on_a_lost_or_divided_card(tool: Tool, sim: Simulation) -> None:
@@ -113,8 +113,8 @@ def test_tools_without_a_simulation(sim: Simulation, tool: Tool) -> None:
     assert "started without one" in load.stderr
 
 
-def test_tools_are_static(sim: Simulation) -> None:
-    for path in (sim.files.smi, sim.files.load):
+def test_tools_are_static(calm_sim: Simulation) -> None:
+    for path in (calm_sim.files.smi, calm_sim.files.load):
         done = subprocess.run(["objdump", "-p", str(path)], capture_output=True, text=True, check=True)
         assert "NEEDED" not in done.stdout
         assert path.stat().st_mode & 0o777 == 0o755
