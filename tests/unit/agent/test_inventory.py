@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import pytest
+from gpuspawner.agent.inventory import BASELINE_MOST_PERCENT, Inventory, take_inventory
+from gpuspawner.core.model import DeviceReading, DeviceRecord, Event, Health
+from gpuspawner.ports import ProbeReport
+from support.build import (
+    GIB,
+    MIB,
+    NOW,
+    ago,
+    busy,
+    container,
+    device,
+    lease,
+    reading,
+    record,
+    sample,
+    silent,
+)
+
+OLD = record(seen_at=ago(9), sample=sample(at=ago(9)))
+
+
+def take(
+    *readings: DeviceReading,
+    previous: tuple[DeviceRecord, ...] = (OLD,),
+    absent: tuple[DeviceRecord, ...] = (),
+    leases=(),
+    containers=(),
+    missing: str | None = None,
+) -> Inventory:
+    report = ProbeReport("580", readings, missing)
+    return take_inventory(report, previous, absent, leases, containers, now=NOW)
+
+
+def only(inventory: Inventory) -> DeviceRecord:
+    (found,) = inventory.records
+    return found
+
+
+def kinds(inventory: Inventory) -> list[str]:
+    return [event.kind for event in inventory.events]
+
+
+def test_a_card_that_answers() -> None:
+    found = take(reading(sample=sample(memory_used_bytes=5 * MIB)))
+    assert only(found) == record(sample=sample(memory_used_bytes=5 * MIB))
+    assert found.events == ()
+    assert found.baselines == {"GPU-0": 4 * MIB}
+
+
+def test_a_new_card() -> None:
+    found = take(reading(), previous=())
+    assert only(found) == record()
+    assert found.events == (Event(NOW, "device.found", "the driver lists a A100", "agent", device="GPU-0"),)
+
+
+def test_a_card_that_does_not_answer_grows_stale() -> None:
+    found = take(silent())
+    assert only(found) == record(
+        seen_at=ago(9),
+        sample=sample(at=ago(9)),
+        health=Health.UNKNOWN,
+        health_reason="the driver did not answer within 5 s",
+    )
+    assert kinds(found) == ["device.unknown"]
+    assert take(silent(), previous=found.records).events == ()
+    back = take(reading(), previous=found.records)
+    assert kinds(back) == ["device.ok"]
+    assert only(back) == record()
+
+
+def test_a_card_that_never_said_what_it_is() -> None:
+    assert take(silent(), previous=()).records == ()
+
+
+def test_a_card_that_is_not_listed_any_more() -> None:
+    found = take()
+    assert found.records == ()
+    assert kinds(found) == ["device.gone"]
+
+
+def test_a_card_that_is_not_listed_but_leased_stays() -> None:
+    found = take(leases=[lease()])
+    assert only(found).health is Health.UNKNOWN
+    assert only(found).seen_at == ago(9)
+    assert only(found).health_reason == "the driver does not list it any more"
+
+
+def test_when_the_list_failed_nothing_goes_and_nothing_is_fresh() -> None:
+    found = take(missing="the driver is not loaded")
+    assert only(found).health is Health.UNKNOWN
+    assert only(found).health_reason == "the driver is not loaded"
+    assert only(found).seen_at == ago(9)
+
+
+def test_one_card_without_a_name_hides_no_other() -> None:
+    both = (OLD, record("GPU-1", seen_at=ago(9), index=1))
+    found = take(reading(), previous=both, missing="GPU 1: lost")
+    assert {r.device.uuid: (r.health, r.seen_at) for r in found.records} == {
+        "GPU-0": (Health.OK, NOW),
+        "GPU-1": (Health.UNKNOWN, ago(9)),
+    }
+
+
+def test_a_hard_xid_stands() -> None:
+    found = take(reading(xids=(13, 79)))
+    assert only(found).health is Health.FAULTY
+    assert only(found).standing_fault == "hardware or driver fault, XID 79"
+    assert [(e.kind, e.data) for e in found.events] == [
+        ("device.xid", {"xid": 13}),
+        ("device.xid", {"xid": 79}),
+        ("device.faulty", {}),
+    ]
+    assert only(take(reading(), previous=found.records)).health is Health.FAULTY
+    assert only(take(missing="x", previous=found.records)).health is Health.FAULTY
+
+
+def test_an_applications_xid_is_told_and_does_not_matter() -> None:
+    found = take(reading(xids=(31,)))
+    assert only(found) == record()
+    assert kinds(found) == ["device.xid"]
+
+
+def test_a_card_that_comes_back_keeps_its_fault_and_its_baseline() -> None:
+    once = record(standing_fault="XID 79", baseline_bytes=MIB)
+    found = take(reading(), previous=(), absent=(once,))
+    assert only(found).health is Health.FAULTY
+    assert only(found).baseline_bytes == MIB
+    assert "device.found" in kinds(found)
+
+
+@pytest.mark.parametrize(
+    ("before", "look", "after"),
+    [
+        (None, sample(memory_used_bytes=7 * MIB), 7 * MIB),
+        (4 * MIB, sample(memory_used_bytes=7 * MIB), 4 * MIB),
+        (4 * MIB, sample(memory_used_bytes=MIB), MIB),
+        (4 * MIB, sample(memory_used_bytes=0), 0),
+        (None, sample(memory_used_bytes=30 * GIB), 40 * GIB * BASELINE_MOST_PERCENT // 100),
+        (None, busy(7), None),
+        (None, sample(processes=None), None),
+        (None, sample(memory_used_bytes=None), None),
+        (4 * MIB, None, 4 * MIB),
+    ],
+)
+def test_baseline(before: int | None, look, after: int | None) -> None:
+    old = record(baseline_bytes=before)
+    assert only(take(reading(sample=look), previous=(old,))).baseline_bytes == after
+
+
+def test_a_stranger_is_announced_once() -> None:
+    found = take(reading(sample=busy(7)))
+    assert only(found).occupied_by == "process 7 on the host"
+    assert kinds(found) == ["device.stranger"]
+    assert take(reading(sample=busy(8)), previous=found.records).events == ()
+    assert only(take(reading(), previous=found.records)).occupied_by is None
+
+
+def test_a_stranger_is_not_forgotten_while_the_card_is_silent() -> None:
+    old = record(occupied_by="process 7 on the host")
+    assert only(take(silent(), previous=(old,))).occupied_by == "process 7 on the host"
+    unknown = reading(sample=sample(processes=None))
+    assert only(take(unknown, previous=(old,))).occupied_by == "process 7 on the host"
+    assert only(take(missing="x", previous=(old,))).occupied_by == "process 7 on the host"
+
+
+def test_the_leases_own_processes_are_no_strangers_when_the_engine_is_silent() -> None:
+    work = reading(sample=busy(7, container_id=container().id))
+    assert only(take(work, leases=[lease()], containers=[container()])).occupied_by is None
+    assert only(take(work, leases=[lease()], containers=None)).occupied_by is None
+    assert only(take(work, containers=None)).occupied_by == "process 7 in container cccccccccccc"
+
+
+def test_a_foreign_container_is_not_forgotten_when_the_engine_is_silent() -> None:
+    old = record(occupied_by="container 'training', which has no lease for it")
+    assert only(take(reading(), previous=(old,), containers=None)).occupied_by == old.occupied_by
+    assert only(take(reading(), previous=(old,), containers=())).occupied_by is None
+
+
+def test_a_new_index_is_taken_over() -> None:
+    moved = reading(device=device(index=3))
+    assert only(take(moved)).device.index == 3
