@@ -168,3 +168,21 @@ def test_replaced_driver_is_no_inventory_until_it_fits_again(driver: tuple[GpuPr
     report = look_until(probe, lambda r: r.missing_reason is None)
     assert report.driver_version == "590.10"
     assert len(report.devices) == 3
+
+
+@pytest.mark.parametrize("driver", ["simulated"], indirect=True)
+def test_mig_instances_take_the_place_of_their_card(driver: tuple[GpuProbe, Any]) -> None:
+    probe, simulation = driver
+    card = of(probe.look(), 0).uuid
+    instances = simulation.set_mig(0, ["1g.5gb", "2g.10gb"])
+    report = look_until(probe, lambda r: len(r.devices) == 4)
+    found = report.devices[:2]
+    assert [r.uuid for r in found] == [i.uuid for i in instances]
+    assert [r.device.parent for r in found if r.device] == [card, card]
+    assert found[0].sample
+    assert found[0].sample.utilization_percent is None
+    assert found[0].sample.processes == ()
+    simulation.hang(0)
+    hanging = probe.look()
+    assert [r.uuid for r in hanging.devices[:2]] == [i.uuid for i in instances]
+    assert all(r.sample is None for r in hanging.devices[:2])
