@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import socket
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import docker
 import pytest
 from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.procfs import find_container
 from gpuspawner.core.container import build_device_requests
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, ContainerState
@@ -329,6 +331,15 @@ def test_an_out_of_memory_kernel_long_before_a_good_end_is_not_the_cause(
     assert found
     assert found.outcome
     assert (found.outcome.exit_code, found.outcome.oom_killed) == (3, False)
+
+
+@pytest.mark.docker
+def test_a_process_is_traced_to_its_container(real: tuple[DockerEngine, RealHand]) -> None:
+    _, hand = real
+    id_ = hand.create({}, "sleep 60")
+    hand.start(id_)
+    assert find_container(hand.client.inspect_container(id_)["State"]["Pid"]) == id_
+    assert find_container(os.getpid()) != id_
 
 
 @pytest.mark.docker

@@ -137,6 +137,19 @@ def test_utilisation_is_the_mean_since_the_last_look(driver: Driver, probe: Nvml
     assert utilization(probe) == 99  # nothing new: the instant figure
 
 
+def test_samples_that_a_driver_tells_twice_count_once(
+    driver: Driver, probe: NvmlProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [
+        SimpleNamespace(timeStamp=t, sampleValue=SimpleNamespace(uiVal=v))
+        for t, v in ((1, 100), (2, 100), (3, 0))
+    ]
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetSamples", lambda *_: (1, told[:2]))
+    assert utilization(probe) == 100
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetSamples", lambda *_: (1, told))
+    assert utilization(probe) == 0
+
+
 def utilization(probe: NvmlProbe) -> int | None:
     (reading,) = probe.look().devices
     assert reading.sample
@@ -167,6 +180,12 @@ def test_processes_that_are_not_told_are_unknown_with_the_reason(
     assert reading.sample
     assert reading.sample.processes is None
     assert "processes" in (reading.error or "")
+
+
+def test_a_card_that_is_lost_in_the_middle_of_a_look_has_no_sample(driver: Driver, probe: NvmlProbe) -> None:
+    driver.errors["nvmlDeviceGetComputeRunningProcesses_v3"] = pynvml.NVML_ERROR_GPU_IS_LOST
+    (reading,) = probe.look().devices
+    assert (reading.lost, reading.sample) == (True, None)
 
 
 def test_a_card_that_must_be_reset(driver: Driver, probe: NvmlProbe) -> None:
