@@ -1,0 +1,50 @@
+# Everything a person or a machine runs. Needs root, python3, git and make; the rest is installed where it is missing.
+# What is made here is in .gpuspawner/.
+
+SHELL := /bin/sh
+PREPARE := PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
+BIN := .gpuspawner/venv/bin
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit lint format images bench lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo:  ## a whole hub on http://127.0.0.1:8000, with simulated GPUs where there are none
+	@$(PREPARE) demo
+	@exec $(BIN)/gpuspawner demo
+
+test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some)
+	@$(PREPARE) test
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+test-unit:  ## the tests that need no Docker
+	@$(PREPARE) environment
+	@$(BIN)/pytest tests/unit $(PYTEST_ARGS)
+
+lint:  ## ruff, mypy and the rules of who may import whom
+	@$(PREPARE) environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format:  ## put the code in shape
+	@$(PREPARE) environment
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+images:  ## build the images that are missing (FRESH=1: all, with the packages of today)
+	@$(PREPARE) $(if $(FRESH),fresh-images,images)
+
+bench:  ## measure against stock DockerSpawner
+	@$(PREPARE) test
+	@exec $(BIN)/python -m tests.bench
+
+lock:  ## resolve every lock file anew
+	@$(PREPARE) lock
+
+clean:  ## remove all that was made here, homes and images included, after asking (FORCE=1: without)
+	@$(PREPARE) $(if $(FORCE),clean-force,clean)

@@ -1,0 +1,5 @@
+"""``python3 -m gpuspawner.setup``."""
+
+from .cli import main
+
+main()

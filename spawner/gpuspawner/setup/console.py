@@ -1,0 +1,135 @@
+"""Telling the person who waits what is being done, and keeping long output in files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from .errors import SetupError
+
+HEARTBEAT_SECONDS = 10.0
+LAST_LINES = 20
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def tail(log: Path, count: int = LAST_LINES) -> str:
+    """The last lines of a file, indented."""
+    try:
+        with log.open(errors="replace") as lines:
+            return "".join(f"    {line.rstrip()}\n" for line in deque(lines, count))
+    except OSError:
+        return ""
+
+
+def run_step(
+    title: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: IO[bytes] | None = None,
+    fix: str = "",
+) -> None:
+    """Run one long command: its title and its time on the console, its output in a log file.
+
+    Args:
+        title: What is being done.
+        command: Program and arguments.
+        log: File for its output; it is appended to.
+        environment: Variables on top of this process's own.
+        cwd: Where to run it.
+        stdout: Where its standard output goes instead of the log.
+        fix: What to do if it fails, as a sentence.
+
+    Raises:
+        SetupError: It failed; with the log's path and last lines.
+    """
+    say(f"==> {title}")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("ab") as output:
+        output.write(f"\n## {title}\n## {' '.join(command)}\n".encode())
+        output.flush()
+        process = _spawn(command, stdout or output, output, environment, cwd)
+        try:
+            code = _wait(process, log, started)
+        except BaseException:
+            _end(process)
+            raise
+    if code != 0:
+        hint = f" {fix}" if fix else ""
+        raise SetupError(
+            f"{title}: failed (exit code {code}).{hint}\nThe log is {log}; it ends with:\n{tail(log)}"
+        )
+    say(f"    done in {time.monotonic() - started:.0f} s")
+
+
+def _spawn(
+    command: Sequence[str],
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    environment: Mapping[str, str] | None,
+    cwd: Path | None,
+) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C reaches only this process, which then ends the command in order.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, **(environment or {})},
+        cwd=cwd,
+        start_new_session=True,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, started: float) -> int:
+    while True:
+        try:
+            return process.wait(HEARTBEAT_SECONDS)
+        except subprocess.TimeoutExpired:
+            last = tail(log, 1).strip()[:100]
+            say(f"    {time.monotonic() - started:4.0f} s  {last}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def capture(
+    command: Sequence[str], *, seconds: float = 30, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """Output of a short command, or None if it is missing, fails, or takes too long."""
+    try:
+        result = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout if result.returncode == 0 else None

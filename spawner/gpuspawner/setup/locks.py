@@ -1,0 +1,118 @@
+"""Re-creating every lock file: ``make lock``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .console import capture, run_step
+from .environment import find_python, pip_environment
+from .errors import SetupError
+from .images import load_catalogue
+from .paths import Paths
+from .proxy import find_node, npm_environment
+
+IMAGE_PYTHON = "3.13"
+COMPILE = (
+    "pip",
+    "compile",
+    "--universal",
+    "--generate-hashes",
+    "--no-header",
+    "--no-annotate",
+    "--quiet",
+    "--upgrade",
+)
+
+
+def make_locks(paths: Paths) -> None:
+    """Resolve all requirements anew: hub, tests, build, images and proxy.
+
+    Raises:
+        SetupError: Something cannot be resolved.
+    """
+    uv = _ensure_uv(paths)
+    project = str(paths.root / "pyproject.toml")
+    _compile(paths, uv, [project, "--group", "host"], paths.runtime_lock)
+    # The tests are run with what the hub runs with: same versions, more packages.
+    both = ["--group", "host", "--group", "test", "--constraints", str(paths.runtime_lock)]
+    _compile(paths, uv, [project, *both], paths.tests_lock)
+    _compile(paths, uv, [str(paths.setup / "build.in")], paths.build_lock)
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "hub.txt"
+        constraints.write_text(pinned("jupyterhub", paths.runtime_lock.read_text()))
+        _lock_images(paths, uv, constraints)
+    _lock_proxy(paths)
+
+
+def pinned(package: str, lock: str) -> str:
+    """The line ``package==version`` of a lock, as a constraint for another one."""
+    for line in lock.splitlines():
+        if line.startswith(f"{package}=="):
+            return f"{line.split()[0]}\n"
+    raise SetupError(f"{package} is not in the lock file of the hub.")
+
+
+def _lock_images(paths: Paths, uv: Path, hub: Path) -> None:
+    above: dict[str, list[str]] = {}
+    for entry in load_catalogue():
+        inherited = above.get(entry.parent or "", ["--constraints", str(hub)])
+        if entry.lock is None:
+            above[entry.name] = inherited
+            continue
+        lock = entry.folder / entry.lock
+        wanted = [str(lock.with_suffix(".in")), "--python-version", IMAGE_PYTHON, *inherited]
+        _compile(paths, uv, wanted, lock)
+        above[entry.name] = [*inherited, "--constraints", str(lock)]
+
+
+def _compile(paths: Paths, uv: Path, arguments: list[str], lock: Path) -> None:
+    run_step(
+        f"Resolving {lock.relative_to(paths.root)}",
+        [str(uv), *COMPILE, *arguments, "--output-file", str(lock)],
+        log=paths.logs / "lock.log",
+        cwd=paths.root,
+    )
+
+
+def _ensure_uv(paths: Paths) -> Path:
+    """The resolver, in an environment of its own: it is needed here only, and is in no lock."""
+    uv = paths.state / "lock" / "bin" / "uv"
+    if capture([str(uv), "--version"]) is None:
+        python = find_python() or sys.executable
+        log = paths.logs / "lock.log"
+        run_step(
+            "Making an environment for uv", [python, "-m", "venv", "--clear", str(uv.parent.parent)], log=log
+        )
+        pip = [str(uv.with_name("python")), "-m", "pip", "install", "uv"]
+        run_step("Installing uv", pip, log=log, environment=pip_environment())
+    return uv
+
+
+def _lock_proxy(paths: Paths) -> None:
+    node = find_node(paths)
+    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    lock = paths.setup / "proxy" / "package-lock.json"
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(lock.with_name("package.json"), folder)
+        run_step(
+            "Resolving configurable-http-proxy",
+            [str(node), str(npm), "install", "--package-lock-only", "--omit-lockfile-registry-resolved=true"],
+            log=paths.logs / "lock.log",
+            environment=npm_environment(node),
+            cwd=Path(folder),
+        )
+        tree = json.loads((Path(folder) / lock.name).read_text())
+    lock.write_text(json.dumps(strip_addresses(tree), indent=2) + "\n")
+
+
+def strip_addresses(tree: dict[str, Any]) -> dict[str, Any]:
+    """A package-lock without addresses: packages come from where the host gets them; the hashes decide."""
+    for package in tree.get("packages", {}).values():
+        package.pop("resolved", None)
+        package.pop("funding", None)
+    return tree

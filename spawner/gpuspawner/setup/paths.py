@@ -1,0 +1,76 @@
+"""Where things are: the checkout, and the one directory in it that holds what is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+"""Root of the checkout that this file is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Paths of one checkout."""
+
+    root: Path = CHECKOUT
+
+    @property
+    def state(self) -> Path:
+        """Everything that is made here; ``make clean`` removes it."""
+        return self.root / ".gpuspawner"
+
+    @property
+    def logs(self) -> Path:
+        """Output of long commands, one file for each."""
+        return self.state / "logs"
+
+    @property
+    def venv(self) -> Path:
+        """The Python environment."""
+        return self.state / "venv"
+
+    @property
+    def python(self) -> Path:
+        """The Python of that environment."""
+        return self.venv / "bin" / "python"
+
+    @property
+    def node(self) -> Path:
+        """configurable-http-proxy, with a ``bin/`` that runs it."""
+        return self.state / "node"
+
+    @property
+    def work(self) -> Path:
+        """Files of an image build that is under way."""
+        return self.state / "images"
+
+    @property
+    def images(self) -> Path:
+        """The image catalogue and its build contexts."""
+        return self.root / "images"
+
+    @property
+    def setup(self) -> Path:
+        """This package, for the data files in it."""
+        return self.root / "spawner" / "gpuspawner" / "setup"
+
+    @property
+    def runtime_lock(self) -> Path:
+        """What the hub needs."""
+        return self.root / "spawner" / "requirements.lock"
+
+    @property
+    def tests_lock(self) -> Path:
+        """What the hub and the tests need."""
+        return self.root / "tests" / "requirements.lock"
+
+    @property
+    def build_lock(self) -> Path:
+        """What the editable install of the project needs."""
+        return self.setup / "build.lock"
+
+    @property
+    def engine_pid(self) -> Path:
+        """Which Docker Engine was started from here, where no systemd does it."""
+        return self.state / "dockerd.json"
