@@ -23,6 +23,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
 from gpuspawner.policy.settings import Settings
+from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
 
 from .gpus import prepare_gpus
@@ -94,7 +95,7 @@ def _serve(layout: Layout, port: int, cleanup: ExitStack) -> None:
     _require_free_ports((gateway, port + 81))
     settings = write_settings(
         layout,
-        images={entry.title: entry.reference for entry in load_catalogue() if entry.offered},
+        images=_offered_images(),
         gateway=gateway,
         host_name=socket.gethostname(),
         port=port,
@@ -112,6 +113,13 @@ def _serve(layout: Layout, port: int, cleanup: ExitStack) -> None:
     while True:
         require_alive(processes)
         time.sleep(0.5)
+
+
+def _offered_images() -> dict[str, str]:
+    try:
+        return {entry.title: entry.reference for entry in load_catalogue() if entry.offered}
+    except SetupError as error:
+        raise GpuSpawnerError(str(error)) from error
 
 
 def _start_all(
