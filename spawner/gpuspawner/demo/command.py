@@ -10,6 +10,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,9 @@ from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.docker_network import ensure_network, remove_network
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
+from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
+from gpuspawner.core.quota import Limits
 from gpuspawner.policy.settings import Settings
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
@@ -31,6 +34,7 @@ from .installation import LOGINS, Layout, ensure_proxy_token, write_settings
 from .processes import Process, end, require_alive, start, wait_until
 
 READY_SECONDS = 60
+RELEASE_SECONDS = 10
 
 
 @click.command()
@@ -47,7 +51,7 @@ READY_SECONDS = 60
 def demo(state_dir: Path, port: int) -> None:
     """Serve a whole hub on this machine, with simulated GPUs where there are none."""
     layout = Layout(state_dir.absolute())
-    layout.state.mkdir(parents=True, exist_ok=True)
+    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         lock = RunLock(layout.state / "demo.lock", "demo")
     except RunLockHeld as error:
@@ -176,14 +180,32 @@ def _end_servers(ledger: Path) -> None:
         ours = [c for c in engine.list_containers() if c.owner is not None]
         if ours:
             say(f"Stopping {len(ours)} server{'s' if len(ours) != 1 else ''} …")
+        _let_go(book, [c.lease_id for c in ours if c.lease_id])
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda c: engine.stop(c.id, 10), ours))
         for container in ours:
             engine.remove(container.id)
+        _await_releases(book)
     except GpuSpawnerError as error:
         say(f"Some servers may still run: {error}")
     finally:
         book.close()
+
+
+def _let_go(book: Ledger, lease_ids: list[str]) -> None:
+    allocator = Allocator(book, socket.gethostname(), Limits(0, 0), timedelta())
+    for lease_id in lease_ids:
+        allocator.request_release(lease_id, reason="the demo was stopped", actor="demo")
+
+
+def _await_releases(book: Ledger) -> None:
+    """Let the agent prove the cards free; what it cannot prove in time it goes on with at the next start."""
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while time.monotonic() < deadline:
+        with book.read() as unit:
+            if not unit.live_leases(socket.gethostname()):
+                return
+        time.sleep(0.2)
 
 
 def _answers(url: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import sqlite3
 import threading
 import time
@@ -89,6 +91,7 @@ class Ledger:
                 engine = _create_engine(self.path)
                 try:
                     with _explained(self.path):
+                        _ensure_private_file(self.path)
                         self._migrate(engine)
                 except BaseException:
                     engine.dispose()
@@ -156,6 +159,13 @@ def _explained(path: Path) -> Iterator[None]:
         raise LedgerError(f"The ledger {path} cannot be used: {error}") from error
     except OSError as error:
         raise LedgerError(f"The ledger {path} cannot be used: {error.strerror}.") from error
+
+
+def _ensure_private_file(path: Path) -> None:
+    """Make the file before SQLite does, which would let everybody read it; its companions copy its mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
+        path.chmod(0o660)
 
 
 def _create_engine(path: Path) -> sa.Engine:
