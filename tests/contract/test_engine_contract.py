@@ -192,9 +192,7 @@ def test_ours_from_creation_to_removal(bench: Bench) -> None:
     assert running
     assert (running.state, running.outcome) == (ContainerState.RUNNING, None)
     engine.stop(id_, 1)
-    stopped = find(engine, id_)
-    assert stopped
-    assert stopped.state is ContainerState.EXITED
+    wait_for(engine, id_, ended)  # the Engine's list may lag a moment behind its own answer
     engine.remove(id_)
     assert find(engine, id_) is None
 

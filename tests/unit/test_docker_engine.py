@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -82,6 +82,29 @@ def test_time_of_the_end(text: str, time: datetime | None) -> None:
 )
 def test_out_of_memory_needs_flag_and_kill(exit_code: int, flag: bool, killed: bool) -> None:
     assert read_outcome({"State": {"ExitCode": exit_code, "OOMKilled": flag}}).oom_killed is killed
+
+
+def killed(ago: timedelta, flag: bool) -> dict[str, Any]:
+    finished = (datetime.now(UTC) - ago).isoformat()
+    return {"State": {"ExitCode": 137, "OOMKilled": flag, "FinishedAt": finished}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "out_of_memory"),
+    [
+        ([killed(timedelta(), False), killed(timedelta(), False), killed(timedelta(), True)], True),
+        ([killed(timedelta(seconds=5), False), killed(timedelta(), True)], False),
+        ([killed(timedelta(), True)], True),
+    ],
+)
+def test_the_flag_of_one_that_was_killed_just_now_is_waited_for(
+    answers: list[dict[str, Any]], out_of_memory: bool
+) -> None:
+    engine, told = engine_with(containers=[summary("exited")]), iter(answers)
+    engine._client.inspect_container = lambda _: next(told)  # type: ignore[union-attr,method-assign]
+    (found,) = engine.list_containers()
+    assert found.outcome
+    assert found.outcome.oom_killed is out_of_memory
 
 
 def test_what_was_not_said_is_unknown() -> None:

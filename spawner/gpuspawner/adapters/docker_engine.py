@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from docker import APIClient
@@ -37,6 +38,8 @@ _NO_DEVICES = frozenset({"", "void", "none"})
 _MOST_LOG_BYTES = 64 * 1024
 _KILLED = 128 + 9
 """Exit code of a process that ended by SIGKILL, which docker-init passes on."""
+_FLAG_TAKES_SECONDS = 1.0
+"""Time from a container's end until its OOM flag is set, if it will be."""
 
 
 class DockerEngine:
@@ -171,7 +174,9 @@ class DockerEngine:
         if labelled:
             written = [uuid for uuid in labels.get(LABEL_DEVICES, "").split(",") if uuid]
             devices = tuple(dict.fromkeys((*devices, *written)))
-        ended = ours and details is not None and state is ContainerState.EXITED
+        outcome = None
+        if ours and details is not None and state is ContainerState.EXITED:
+            outcome = self._settle_outcome(client, id_, read_outcome(details))
         return Container(
             id=id_,
             name=(summary.get("Names") or [id_[:12]])[0].lstrip("/"),
@@ -179,8 +184,30 @@ class DockerEngine:
             lease_id=(labels.get(LABEL_LEASE) or None) if ours else None,
             owner=(labels.get(LABEL_OWNER) or None) if ours else None,
             devices=devices,
-            outcome=read_outcome(details) if ended and details is not None else None,
+            outcome=outcome,
         )
+
+    @staticmethod
+    def _settle_outcome(client: APIClient, id_: str, outcome: Outcome) -> Outcome:
+        """Wait for the OOM flag of one that was killed just now.
+
+        The Engine learns of the end and of the lack of memory by two messages; the second may come later, by
+        up to 0.1 s on a machine under load.
+        """
+        deadline = time.monotonic() + _FLAG_TAKES_SECONDS
+        while (
+            outcome.exit_code == _KILLED
+            and not outcome.oom_killed
+            and outcome.finished_at is not None
+            and (datetime.now(UTC) - outcome.finished_at).total_seconds() < _FLAG_TAKES_SECONDS
+            and time.monotonic() < deadline
+        ):
+            time.sleep(_FLAG_TAKES_SECONDS / 20)
+            try:
+                outcome = read_outcome(client.inspect_container(id_))
+            except NotFound:
+                break
+        return outcome
 
 
 def find_devices(details: Mapping[str, Any]) -> tuple[str, ...]:

@@ -339,7 +339,7 @@ def check_disks(facts: Facts) -> Iterator[Finding]:
 
 def check_files(facts: Facts) -> Iterator[Finding]:
     """What holds secrets or names is not open to everyone."""
-    wrong = [file for file in facts.files if file.mode & 0o007]
+    wrong = [file for file in facts.files if file.mode & 0o007 and not file.behind_closed_directory]
     for file in wrong:
         yield Finding(
             "file-modes",

@@ -49,6 +49,8 @@ class FileMode:
 
     path: str
     mode: int
+    behind_closed_directory: bool = False
+    """Whether others cannot enter its directory, so that its own bits do not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +186,11 @@ def read_modes(ledger: Path) -> tuple[FileMode, ...]:
     for path in sorted(paths):
         try:
             about = path.stat()
+            closed = not path.parent.stat().st_mode & stat.S_IXOTH
         except OSError:
             continue
         if stat.S_ISREG(about.st_mode):
-            modes.append(FileMode(str(path), stat.S_IMODE(about.st_mode)))
+            modes.append(FileMode(str(path), stat.S_IMODE(about.st_mode), closed))
     return tuple(modes)
 
 

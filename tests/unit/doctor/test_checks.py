@@ -150,6 +150,7 @@ Check = Callable[[Facts], Iterator[Finding]]
         (checks.check_files, WELL, ["ok"], "closed"),
         (checks.check_files, replace(WELL, files=(FileMode("/l/x", 0o644),)), ["error"], "chmod o-rwx /l/x"),
         (checks.check_files, replace(WELL, files=(FileMode("/l/x", 0o602),)), ["error"], "0602"),
+        (checks.check_files, replace(WELL, files=(FileMode("/l/x", 0o644, True),)), ["ok"], "closed"),
         (checks.check_files, replace(WELL, files=()), [], ""),
         (checks.check_ledger, WELL, ["ok", "ok"], "can be read and written"),
         (

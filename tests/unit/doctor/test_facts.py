@@ -73,6 +73,9 @@ def test_modes_of_ledger_and_secrets(ledger: Path) -> None:
     assert modes["ledger.sqlite"] == 0o604
     assert modes["jupyterhub_cookie_secret"] == 0o600
     assert "readme" not in modes
+    for mode, closed in ((0o750, True), (0o755, False)):
+        ledger.parent.chmod(mode)
+        assert {file.behind_closed_directory for file in read_modes(ledger)} == {closed}
 
 
 def test_gather_with_a_silent_engine(ledger: Path) -> None:
