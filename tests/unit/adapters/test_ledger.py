@@ -325,7 +325,11 @@ def as_nobody(code: str, path: Path) -> str:
     if os.getuid() != 0:
         pytest.skip("needs root, to become somebody who may not write")
     # What is imported at the first use is imported while it still may be read.
-    warm = "other = Ledger(Path(sys.argv[1] + '.other'))\nwith other.read(): pass\n"
+    warm = (
+        "other = Ledger(Path(sys.argv[1] + '.other'))\n"
+        "try:\n    with other.write() as unit: unit._db.exec_driver_sql('no SQL')\n"
+        "except Exception: pass\n"
+    )
     process = run(f"{warm}os.setuid(65534)\ntry:\n    {code}\nexcept Exception as error: print(error)", path)
     return process.communicate()[0]
 

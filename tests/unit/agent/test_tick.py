@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gpuspawner.agent.actions import LOG_ATTEMPTS
+from gpuspawner.agent.errands import MOST_AT_ONCE, Errands
 from gpuspawner.core.errors import LedgerError, Refused
 from gpuspawner.core.model import Health
 from gpuspawner.core.model import LeaseState as S
@@ -408,8 +409,9 @@ def test_the_hub_lets_go_while_the_agent_collects(house: House, monkeypatch: pyt
     lease, _ = died(house)
     real = house.engine.remove
     monkeypatch.setattr(house.engine, "remove", lambda id_: (house.let_go(lease), real(id_)))
-    house.tick()
+    assert house.tick().problems == ()
     assert house.lease(lease).reason == "stopped by ada"
+    assert len(house.events("container.collected")) == 1
     assert kinds(house).count("releasing") == 1
 
 
@@ -469,6 +471,23 @@ def test_a_stop_that_hangs_holds_up_neither_the_cards_nor_others(
     assert {house.state(slow), house.state(other)} == {S.RELEASED}
 
 
+def test_one_errand_for_each_container_and_not_too_many() -> None:
+    errands, going_on = Errands(), threading.Event()
+
+    def work() -> str:
+        going_on.wait(5)
+        return "done"
+
+    assert [errands.begin(f"c{n}", f"l{n}", work) for n in range(MOST_AT_ONCE + 1)][-2:] == [True, False]
+    errands.collect()
+    going_on.set()
+    assert errands.collect(5) == (["done"] * MOST_AT_ONCE, [])
+    assert errands.lease_ids == frozenset()
+    going_on.clear()
+    assert [errands.begin("c1", "l1", work) for _ in range(2)] == [True, False]
+    going_on.set()
+
+
 def test_it_stops_between_two_actions(house: House) -> None:
     leases = [house.reserve(owner=name) for name in ("ada", "bob")]
     for lease in leases:
@@ -476,6 +495,6 @@ def test_it_stops_between_two_actions(house: House) -> None:
     answers = iter([False, True])
     house.now += RENEWS
     house.keeper.tick(stopping=lambda: next(answers))
-    assert [house.state(lease) for lease in leases] == [S.RELEASED, S.RELEASING]
+    assert sorted(house.state(lease) for lease in leases) == [S.RELEASED, S.RELEASING]
     with house.ledger.read() as unit:
         assert len(unit.live_leases(HOST)) == 1
