@@ -83,16 +83,21 @@ def _spawn(
     environment: Mapping[str, str] | None,
     cwd: Path | None,
 ) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches only this process, which then ends the command in order.
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        env={**os.environ, **(environment or {})},
-        cwd=cwd,
-        start_new_session=True,
-    )
+    try:
+        # A session of its own: Ctrl-C reaches only this process, which then ends the command in order.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, **(environment or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SetupError(
+            f"{command[0]} cannot be run: {error.strerror}. Install it, then run again."
+        ) from error
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, started: float) -> int:

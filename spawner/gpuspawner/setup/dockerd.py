@@ -97,7 +97,7 @@ def provide_engine_packages(paths: Paths) -> None:
     update_lists(paths)
     if not is_at_least(_candidate(), LEAST_ENGINE):
         raise SetupError(
-            f"The mirrors of this machine do not serve Debian {BASE_RELEASE}, from where the Docker Engine would "
+            f"This machine's mirrors do not serve Debian {BASE_RELEASE}, from where the Docker Engine would "
             f"come. See {SOURCES_FILE} and {paths.logs / 'apt.log'}."
         )
 
@@ -183,7 +183,7 @@ def stop_engine(paths: Paths) -> None:
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, in ticks since boot; empty if it is gone. Tells a reused pid from the old one."""
+    """When a process started, in ticks since boot; empty if it is gone. It unmasks a reused pid."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
