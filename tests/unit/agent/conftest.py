@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -120,8 +121,20 @@ class House:
         assert len(running) == len(set(running))
 
 
+@pytest.fixture(scope="session")
+def fresh_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty ledger to copy: migrating one for every test takes longer than the tests do."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    ledger = Ledger(path)
+    with ledger.read():
+        pass
+    ledger.close()
+    return path
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, fresh_ledger: Path) -> Iterator[House]:
+    shutil.copy(fresh_ledger, tmp_path)
     made = House(tmp_path)
     made.tick()
     yield made

@@ -250,7 +250,7 @@ worlds = st.builds(
 
 
 @given(worlds)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nothing_is_freed_without_proof(seen: World) -> None:
     for action in plan_reconcile(seen, Patience()):
         if isinstance(action, Release):
@@ -267,7 +267,7 @@ def test_nothing_is_freed_without_proof(seen: World) -> None:
 
 
 @given(worlds)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_running_server_that_nobody_let_go_of_is_never_ended(seen: World) -> None:
     running = {c.lease_id for c in seen.containers or () if c.state is C.RUNNING}
     theirs = {one.id for one in seen.leases if not one.state.ending} & running
@@ -289,7 +289,7 @@ def apply(action: Action, leases: dict[str, Lease], seen: World) -> None:
 
 
 @given(st.lists(worlds, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_over_any_course_of_events_a_card_is_freed_only_when_it_is_free(course: list[World]) -> None:
     leases = {"lease1": lease(S.RESERVED)}
     for n, seen in enumerate(course):
