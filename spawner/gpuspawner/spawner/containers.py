@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from docker.errors import DockerException, NotFound
+from jupyterhub.utils import fmt_ip_url
 from requests.exceptions import RequestException
 
 from gpuspawner.adapters.docker_calls import DockerCalls
@@ -66,8 +68,9 @@ class ContainerSpawner(SpawnerSettings):
         Raises:
             EngineError: The Engine gave no usable answer, again and again.
         """
-        patience = self.engine_patience if self._check_pending else 3
-        waited, pause = 0.0, 0.5
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + (self.engine_patience if self._check_pending else 3)
+        pause = 0.5
         while True:
             try:
                 found = await self.docker("inspect_container", self.object_name)
@@ -75,10 +78,10 @@ class ContainerSpawner(SpawnerSettings):
                 self.object_id = ""
                 return None
             except ENGINE_FAILURES as error:
-                if waited >= patience:
+                if clock() + pause > give_up:
                     raise EngineError(f"Docker does not answer for {self.object_name}: {error}") from error
                 await asyncio.sleep(pause)
-                waited, pause = waited + pause, min(pause * 2, 5)
+                pause = min(pause * 2, 5)
             else:
                 self.object_id = found[self.object_id_key]
                 return found
@@ -87,8 +90,13 @@ class ContainerSpawner(SpawnerSettings):
         """Remove the container, running or not, and see that it is gone.
 
         DockerSpawner takes the 409 of a running container for *already being removed*.
+
+        Raises:
+            EngineError: Docker is removing it already and does not come to an end.
         """
-        while self.object_id:
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + self.settle_seconds
+        while True:
             try:
                 await self.docker("remove_container", self.object_id, v=True, force=True)
             except NotFound:
@@ -97,6 +105,8 @@ class ContainerSpawner(SpawnerSettings):
                 response = getattr(error, "response", None)
                 if response is None or response.status_code != 409:
                     raise
+                if clock() > give_up:
+                    raise EngineError(f"Docker does not finish removing {self.object_name}.") from error
                 await asyncio.sleep(0.2)
             else:
                 return
@@ -115,19 +125,21 @@ class ContainerSpawner(SpawnerSettings):
     async def create_object(self) -> Any:
         """Create the container from lease and home; the site adds to that and overrides none of it.
 
-        DockerSpawner merges ``extra_host_config`` over its own and replaces lists. It makes the client, which
-        asks the Engine for its version, on the event loop.
+        DockerSpawner merges ``extra_host_config`` over its own and replaces lists.
         """
         if self.home is None:
             raise RuntimeError("a container is to be created before its home is known")
-        await self._off_loop(lambda: self.client)
         devices = self.lease.devices if self.lease else ()
         site_host, site_create = await self._site_settings()
         size = Size(pids=self.pids_limit, shm_bytes=self.shm_size)
         host_config = build_host_config(size, devices, self.home, self.home_dir)
-        host_config["mounts"] = [*self.mount_binds, *_literal(host_config["mounts"])]
-        labels = _literal(build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease))
-        create = merge_host_config(site_create, {"labels": labels, "user": f"{self.uid}:{self.gid}"})
+        host_config["mounts"] = [*_literal(self.mount_binds), *_literal(host_config["mounts"])]
+        ours = {
+            "labels": _literal(build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease)),
+            "environment": build_gpu_environment(devices),
+            "user": f"{self.uid}:{self.gid}",
+        }
+        create = merge_host_config(site_create, ours)
         with _replaced(
             self, extra_host_config=merge_host_config(site_host, host_config), extra_create_kwargs=create
         ):
@@ -140,11 +152,6 @@ class ContainerSpawner(SpawnerSettings):
             found.append(dict(await value if inspect.isawaitable(value) else value))
         return found[0], found[1]
 
-    def get_env(self) -> dict[str, str]:
-        """The server's environment; nothing set elsewhere decides about GPUs."""
-        environment: dict[str, str] = super().get_env()
-        return {**environment, **build_gpu_environment(self.lease.devices if self.lease else ())}
-
     async def get_url(self) -> str:
         """Where the server really is, asked of Docker; never raises.
 
@@ -156,17 +163,30 @@ class ContainerSpawner(SpawnerSettings):
         except Exception as error:
             self.log.warning("Keeping the stored address of %s: %s", self._log_name, error)
             return stored
+        if not ip:  # it ended after it was polled, and has no address any more
+            return stored
         scheme = "https" if self.user.settings.get("internal_ssl") else "http"
-        return f"{scheme}://{ip}:{port}"
+        return urlsplit(stored)._replace(scheme=scheme, netloc=f"{fmt_ip_url(ip)}:{port}").geturl()
 
     async def _off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread and see it through: a cancelled start must know what it reserved."""
-        call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+        return await see_through(asyncio.to_thread(function, *args, **kwargs))
+
+
+async def see_through(work: Coroutine[Any, Any, T]) -> T:
+    """Await to the end, however often the one who waits is cancelled; that alone is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    interrupted: asyncio.CancelledError | None = None
+    while not task.done():
         try:
-            return await asyncio.shield(call)
-        except asyncio.CancelledError:
-            await asyncio.wait([call])
-            raise
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            interrupted = error
+    if interrupted is not None:
+        if not task.cancelled():
+            task.exception()  # marks it as seen
+        raise interrupted
+    return task.result()
 
 
 @contextmanager

@@ -6,32 +6,34 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
-from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import LedgerError
+from gpuspawner.core.model import Home
 
 
 class HubRun:
-    """One run of the hub on one ledger: its allocator, its lock, and the name of the ledger.
+    """One run of the hub on one ledger: its lock, the name of the ledger, and homes made meanwhile.
 
     Args:
         ledger_path: The ledger's database file.
-        allocator: The use cases on that ledger.
     """
 
-    def __init__(self, ledger_path: Path, allocator: Allocator) -> None:
-        self.allocator = allocator
+    def __init__(self, ledger_path: Path) -> None:
+        self.ledger = Ledger(ledger_path)
         self._lock_path = Path(f"{ledger_path}.hub.lock")
         self._lock: RunLock | None = None
         self._ledger_id = ""
         self._claiming = threading.Lock()
+        self._new_homes: dict[str, Home] = {}
+        self._making_homes = threading.Lock()
 
     @classmethod
-    def on(cls, ledger_path: Path, make_allocator: Callable[[], Allocator]) -> HubRun:
+    def on(cls, ledger_path: Path) -> HubRun:
         """The run on this ledger, made at the first call; a process has one for each ledger."""
         with _creating:
             if ledger_path not in _runs:
-                _runs[ledger_path] = cls(ledger_path, make_allocator())
+                _runs[ledger_path] = cls(ledger_path)
             return _runs[ledger_path]
 
     def claim(self) -> str:
@@ -58,13 +60,24 @@ class HubRun:
             LedgerError: It was never read and cannot be read now.
         """
         if not self._ledger_id:
-            self._ledger_id = self.allocator.ledger_id()
+            with self.ledger.read() as unit:
+                self._ledger_id = unit.ledger_id()
         return self._ledger_id
 
     @property
     def known_ledger_id(self) -> str:
         """The ledger's name if it was ever read, else empty."""
         return self._ledger_id
+
+    def new_home(self, owner: str, make: Callable[[], Home]) -> Home:
+        """Make a home for a person, once: two first servers at the same time have the same files.
+
+        The ledger would see to that, but it may be away.
+        """
+        with self._making_homes:
+            if owner not in self._new_homes:
+                self._new_homes[owner] = make()
+            return self._new_homes[owner]
 
 
 _runs: dict[Path, HubRun] = {}

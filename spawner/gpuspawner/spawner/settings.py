@@ -12,7 +12,6 @@ from dockerspawner import DockerSpawner
 from jupyterhub.traitlets import ByteSpecification
 from traitlets import Enum, Int, TraitError, Unicode, default
 
-from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.model import HomeKind
 from gpuspawner.core.quota import Limits
@@ -125,7 +124,10 @@ class SpawnerSettings(DockerSpawner):
     @property
     def run(self) -> HubRun:
         """What all spawners of this hub share."""
-        path = Path(self.ledger).absolute()
+        return HubRun.on(Path(self.ledger).absolute())
+
+    @property
+    def allocator(self) -> Allocator:
+        """The use cases, under this person's own limits: ``group_overrides`` may set them."""
         limits = Limits(gpus_per_server=self.gpus_per_server, gpus_per_person=self.gpus_per_person)
-        stale_after = timedelta(seconds=self.stale_after)
-        return HubRun.on(path, lambda: Allocator(Ledger(path), self.host, limits, stale_after))
+        return Allocator(self.run.ledger, self.host, limits, timedelta(seconds=self.stale_after))

@@ -27,7 +27,7 @@ from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
 from gpuspawner.core.placement import Offer
 from gpuspawner.policy.options import parse_options
 
-from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine
+from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine, see_through
 from .refusals import CPU_HINT, refuse, refuse_for
 from .startpage import build_page, render_page
 
@@ -37,8 +37,11 @@ class GPUSpawner(ContainerSpawner):
 
     # Set by start() and load_state(), and in use after JupyterHub has cleared all traits.
     lease_id: str | None = None
-    _starting: bool = False
     _started: asyncio.Event | None = None
+    """Set when the last start has ended; None before the first."""
+    _building: bool = False
+    """Whether the last start came as far as to the container."""
+    _failed_start: bool = False
     _vouched: bool = False
     _step: tuple[int, str] = (0, "Waiting")
 
@@ -66,7 +69,7 @@ class GPUSpawner(ContainerSpawner):
         problem: str | None = None
         notice: str | None = None
         try:
-            offers = await self._off_loop(self.run.allocator.offers)
+            offers = await self._off_loop(self.allocator.offers)
             notice = await self.describe_last_end()
         except GpuSpawnerError as error:
             problem = str(error)
@@ -85,7 +88,7 @@ class GPUSpawner(ContainerSpawner):
     async def describe_last_end(self) -> str | None:
         """How this server ended last time, if its person did not end it; for pages."""
         try:
-            last = await self._off_loop(self.run.allocator.last_lease, self.user.name, self.name)
+            last = await self._off_loop(self.allocator.last_lease, self.user.name, self.name)
         except LedgerError:
             return None
         return describe_end(last)
@@ -97,13 +100,15 @@ class GPUSpawner(ContainerSpawner):
         shows people an empty message.
         """
         deadline = max(self.start_timeout - self.settle_seconds, 1)
-        self._starting, self._started = True, asyncio.Event()
-        self.lease_id, self.lease, self._vouched = None, None, False
+        self._started = asyncio.Event()
+        self._building, self._failed_start, self._vouched = False, False, False
+        self.lease_id, self.lease = None, None
         try:
             async with asyncio.timeout(deadline):
                 return await self._start()
         except BaseException as error:
-            await self._clear_away()
+            self._failed_start = True
+            await see_through(self._clear_away())
             if isinstance(error, TimeoutError):
                 raise refuse(
                     f"Your server did not start within {deadline} s. Try again; if it happens again, "
@@ -117,8 +122,11 @@ class GPUSpawner(ContainerSpawner):
                 raise refuse(explain_engine(str(error)), reason="engine_failed", status=503) from error
             raise
         finally:
-            self._starting = False
             self._started.set()
+
+    @property
+    def _starting(self) -> bool:
+        return self._started is not None and not self._started.is_set()
 
     async def _start(self) -> Any:
         request = self.parse_request(self.user_options)
@@ -128,6 +136,7 @@ class GPUSpawner(ContainerSpawner):
         self.lease = await self._reserve(request)
         self.home = await self._find_home()
         self._step = (30, "Creating your server")
+        self._building = True
         address = await super().start()
         self._step = (60, "Starting JupyterLab")
         if self.lease is not None:
@@ -135,51 +144,59 @@ class GPUSpawner(ContainerSpawner):
         return address
 
     async def _reserve(self, request: SpawnRequest) -> Lease | None:
+        # Names come from JupyterHub's database session, which is not for threads.
+        owner, server, image = self.user.name, self.name, self.image
+
         def reserve() -> Lease:
-            run = self.run
-            claimant = run.claim()
-            run.ledger_id()
-            lease = run.allocator.reserve(
-                request, owner=self.user.name, server=self.name, claimant=claimant, image=self.image
+            claimant = self.run.claim()
+            self.run.ledger_id()
+            lease = self.allocator.reserve(
+                request, owner=owner, server=server, claimant=claimant, image=image
             )
             self.lease_id = lease.id
             return lease
 
         try:
             return await self._off_loop(reserve)
-        except (LedgerError, RunLockHeld) as error:
+        except LedgerError as error:
             if request.gpus:
                 raise refuse_for(error, hint=CPU_HINT) from error
             self.log.warning("%s starts without a lease: %s", self._log_name, error)
             return None
+        except RunLockHeld as error:
+            # Another hub lives: a start here would remove its container of the same name.
+            raise refuse_for(error) from error
         except GpuSpawnerError as error:
             raise refuse_for(error, hint=CPU_HINT) from error
 
     async def _find_home(self) -> Home:
         """The person's home: from the ledger, or while that is silent from what the hub remembers."""
 
+        owner = self.user.name
         remembered = self.home or self._remembered_home()
 
+        def make() -> Home:
+            home = name_home(owner, HomeKind(self.home_kind), Path(self.home_base))
+            create_home_directory(home, uid=self.uid, gid=self.gid)
+            return home
+
         def find() -> Home:
-            allocator = self.run.allocator
+            allocator = self.allocator
             try:
-                known = allocator.home_of(self.user.name)
+                known = allocator.home_of(owner)
             except LedgerError as error:
-                self.log.warning("The home of %s comes from the hub's own records: %s", self.user.name, error)
-                return remembered or self._new_home()
-            fresh = known or remembered or self._new_home()
+                self.log.warning("The home of %s comes from the hub's own records: %s", owner, error)
+                return remembered or self.run.new_home(owner, make)
+            if known is not None:
+                return known
+            fresh = remembered or self.run.new_home(owner, make)
             try:
-                return known or allocator.ensure_home(fresh)
+                return allocator.ensure_home(fresh)
             except LedgerError as error:
-                self.log.warning("The home of %s is not in the ledger yet: %s", self.user.name, error)
+                self.log.warning("The home of %s is not in the ledger yet: %s", owner, error)
                 return fresh
 
         return await self._off_loop(find)
-
-    def _new_home(self) -> Home:
-        home = name_home(self.user.name, HomeKind(self.home_kind), Path(self.home_base))
-        create_home_directory(home, uid=self.uid, gid=self.gid)
-        return home
 
     def _remembered_home(self) -> Home | None:
         """The home that any of this person's servers last had."""
@@ -190,11 +207,13 @@ class GPUSpawner(ContainerSpawner):
         return None
 
     async def _activate(self, lease_id: str) -> None:
-        run = self.run
+        container_id = self.object_id
+
+        def activate() -> None:
+            self.allocator.activate(lease_id, container_id=container_id, claimant=self.run.claim())
+
         try:
-            await self._off_loop(
-                run.allocator.activate, lease_id, container_id=self.object_id, claimant=run.claim()
-            )
+            await self._off_loop(activate)
         except LedgerError as error:
             # The container runs and the lease is held; the agent activates it when the ledger is back.
             self.log.warning("Lease %s could not be marked as active: %s", lease_id, error)
@@ -203,23 +222,23 @@ class GPUSpawner(ContainerSpawner):
     async def _clear_away(self) -> None:
         """After a failed start: no container first, then let go of the lease.
 
-        Bounded, because Docker may hang; what is left then is the agent's to end.
+        Bounded, because Docker may hang; what is left then is the agent's to end. A container that is there
+        although this start never came to it is not of this start, and stays.
         """
-        try:
-            async with asyncio.timeout(self.settle_seconds):
-                if await self.get_object() is not None:
-                    await self.remove_object()
-        except (EngineError, TimeoutError, *ENGINE_FAILURES) as error:
-            self.log.error("The container of %s is left to the agent: %s", self._log_name, error)
+        if self._building:
+            try:
+                async with asyncio.timeout(self.settle_seconds):
+                    if await self.get_object() is not None:
+                        await self.remove_object()
+            except (EngineError, TimeoutError, *ENGINE_FAILURES) as error:
+                self.log.error("The container of %s is left to the agent: %r", self._log_name, error)
         await self._let_go("the server did not start")
 
     async def _let_go(self, reason: str) -> None:
         if self.lease_id is None:
             return
         try:
-            await self._off_loop(
-                self.run.allocator.request_release, self.lease_id, reason=reason, actor="hub"
-            )
+            await self._off_loop(self.allocator.request_release, self.lease_id, reason=reason, actor="hub")
         except LedgerError as error:
             # The agent sees that the lease has no container, and lets go of it when the ledger is back.
             self.log.error("Lease %s could not be let go of: %s", self.lease_id, error)
@@ -254,7 +273,8 @@ class GPUSpawner(ContainerSpawner):
         JupyterHub saves a spawner's state only after ``start()``, so a hub that was killed in between knows
         neither lease nor home.
         """
-        self.lease_id = container["Config"]["Labels"].get(LABEL_LEASE) or self.lease_id
+        labels = container["Config"].get("Labels") or {}
+        self.lease_id = labels.get(LABEL_LEASE) or self.lease_id
         if self.home is None:
             self.home = _mounted_home(container, self.user.name, self.home_dir)
         if self.lease_id is None:
@@ -262,19 +282,22 @@ class GPUSpawner(ContainerSpawner):
             return
         try:
             await self._activate(self.lease_id)
-        except (IllegalTransition, RunLockHeld, LookupError) as error:
+        except (IllegalTransition, RunLockHeld) as error:
             self.log.error("%s runs without a lease of its own: %s", self._log_name, error)
             self._vouched = True
 
     @property
     def ready(self) -> bool:
-        """Not while a start is being cleared away: JupyterHub would send the page to a dead server."""
-        return bool(super().ready) and not self._starting
+        """Not while a failed start is cleared away, nor after: the page would be sent to a dead server.
+
+        After a cancelled start nobody looks for a second or longer, and the server counts as there meanwhile.
+        """
+        return bool(super().ready) and not self._starting and not self._failed_start
 
     async def progress(self) -> AsyncIterator[dict[str, object]]:
         """What the pending page shows."""
         shown = None
-        while self._starting:
+        while self._started is None or self._starting:
             if self._step != shown:
                 shown = self._step
                 yield {"progress": shown[0], "message": shown[1]}
@@ -339,7 +362,7 @@ class GPUSpawner(ContainerSpawner):
 
 def _mounted_home(container: dict[str, Any], owner: str, home_dir: str) -> Home | None:
     for mount in container.get("Mounts", []):
-        if mount.get("Destination") == home_dir:
+        if mount.get("Destination") == home_dir and mount.get("Type") in set(HomeKind):
             kind = HomeKind(mount["Type"])
             return Home(owner, kind, mount["Name"] if kind is HomeKind.VOLUME else mount["Source"])
     return None
