@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,10 +22,9 @@ from gpuspawner.ports import ContainerEngine
 from gpuspawner.sim import Simulation
 from support.fake_engine import FakeEngine
 
-IMAGE = "gpuspawner-test/busybox:1"
+IMAGE = "gpuspawner/base:latest"
 MEMORY_LIMIT_BYTES = 32 * 1024 * 1024
 LEDGER = "contract-ledger"
-APPLETS = ("sh", "sleep", "tail", "echo", "head")
 
 
 class Hand(Protocol):
@@ -107,25 +104,6 @@ class RealHand:
                 continue
 
 
-@pytest.fixture(scope="session")
-def tiny_image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A shell and little else: no registry is asked for anything."""
-    client = docker.APIClient(version="auto", **docker.utils.kwargs_from_env())
-    if not client.images(IMAGE):
-        tree = tmp_path_factory.mktemp("image")
-        (tree / "bin").mkdir()
-        busybox = shutil.which("busybox")
-        assert busybox, "these tests need busybox: apt-get install busybox-static"
-        (tree / "bin" / "busybox").write_bytes(Path(busybox).read_bytes())
-        (tree / "bin" / "busybox").chmod(0o755)
-        for applet in APPLETS:
-            (tree / "bin" / applet).symlink_to("busybox")
-        archive = subprocess.run(["tar", "-C", tree, "-c", "."], capture_output=True, check=True).stdout
-        name, _, tag = IMAGE.partition(":")
-        client.import_image_from_data(archive, repository=name, tag=tag)
-    return IMAGE
-
-
 Bench = tuple[ContainerEngine, Hand]
 
 
@@ -135,7 +113,6 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
         fake = FakeEngine(LEDGER)
         yield fake, FakeHand(fake)
         return
-    request.getfixturevalue("tiny_image")
     hand = RealHand()
     yield DockerEngine(ledger_id=LEDGER), hand
     hand.close()
@@ -272,7 +249,7 @@ def test_stopping_what_has_ended_is_success(bench: Bench) -> None:
 
 
 @pytest.fixture
-def real(tiny_image: str) -> Iterator[tuple[DockerEngine, RealHand]]:
+def real() -> Iterator[tuple[DockerEngine, RealHand]]:
     hand = RealHand()
     yield DockerEngine(ledger_id=LEDGER), hand
     hand.close()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import PurePath
 
 from .facts import CdiSpec, Facts
+from .findings import Finding, Level, parse_version, unknown
 
 GIBIBYTE = 1024**3
 REPORT_STALE_AFTER = timedelta(seconds=30)
@@ -20,45 +19,12 @@ SIMULATED = "gpuspawner-sim-"
 """Beginning of the names of the simulation's CDI specs."""
 
 
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """Works, and will not under all circumstances."""
-    ERROR = "error"
-    """Does not work, or endangers what people have here."""
-    UNKNOWN = "unknown"
-    """Could not be found out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check."""
-
-    check: str
-    """Short fixed name."""
-    level: Level
-    what: str
-    """What was found."""
-    why: str = ""
-    """Why it matters; empty when all is well."""
-    fix: str = ""
-    """The command, or the line of a file, that mends it; empty when all is well."""
-
-
 Check = Callable[[Facts], Iterator[Finding]]
 
 
 def check_all(facts: Facts) -> tuple[Finding, ...]:
     """Every finding, in the order of the checks."""
     return tuple(finding for check in CHECKS for finding in check(facts))
-
-
-def parse_version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``1.1.5+ds1`` is (1, 1, 5)."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", text)
-    return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
 def check_engine(facts: Facts) -> Iterator[Finding]:
@@ -96,7 +62,7 @@ def check_engine(facts: Facts) -> Iterator[Finding]:
 def check_cdi(facts: Facts) -> Iterator[Finding]:
     """CDI is on."""
     if facts.engine is None:
-        yield _unknown("cdi", "Whether CDI is on is not known: the Docker Engine does not answer.")
+        yield unknown("cdi", "Whether CDI is on is not known: the Docker Engine does not answer.")
     elif not facts.engine.cdi_spec_dirs:
         yield Finding(
             "cdi",
@@ -112,7 +78,7 @@ def check_cdi(facts: Facts) -> Iterator[Finding]:
 def check_default_runtime(facts: Facts) -> Iterator[Finding]:
     """The default runtime is not NVIDIA's."""
     if facts.engine is None:
-        yield _unknown(
+        yield unknown(
             "default-runtime", "The default runtime is not known: the Docker Engine does not answer."
         )
     elif facts.engine.default_runtime.startswith("nvidia"):
@@ -134,7 +100,7 @@ def check_runc(facts: Facts) -> Iterator[Finding]:
     version = facts.engine.runc_version if facts.engine else ""
     numbers = parse_version(version)
     if not numbers:
-        yield _unknown("runc", "The version of runc is not known.")
+        yield unknown("runc", "The version of runc is not known.")
         return
     if numbers >= (1, 4, 3) or (1, 3, 6) <= numbers < (1, 4):
         yield Finding("runc", Level.OK, f"runc {version}")
@@ -163,7 +129,7 @@ def check_driver(facts: Facts) -> Iterator[Finding]:
     probe = facts.probe
     simulated = any(_is_simulated(spec) for spec in facts.specs or ())
     if probe is None:
-        yield _unknown("driver", "The driver was not asked.")
+        yield unknown("driver", "The driver was not asked.")
         return
     if probe.missing_reason is not None:
         yield Finding(
@@ -187,7 +153,7 @@ def check_driver(facts: Facts) -> Iterator[Finding]:
         )
     version = probe.driver_version
     if version is None:
-        yield _unknown("driver", "The driver does not say its version.")
+        yield unknown("driver", "The driver does not say its version.")
     elif parse_version(version) < (525,):
         yield Finding(
             "driver",
@@ -204,11 +170,11 @@ def check_driver(facts: Facts) -> Iterator[Finding]:
 def check_specs(facts: Facts) -> Iterator[Finding]:
     """The CDI specs name exactly the cards that the driver lists."""
     if facts.specs is None:
-        yield _unknown("cdi-specs", "The CDI specs are not known: the Docker Engine does not answer.")
+        yield unknown("cdi-specs", "The CDI specs are not known: the Docker Engine does not answer.")
         return
     yield from _check_spec_files(facts.specs)
     if facts.probe is None or facts.probe.missing_reason is not None:
-        yield _unknown("cdi-specs", "The CDI specs cannot be compared: the driver does not list the cards.")
+        yield unknown("cdi-specs", "The CDI specs cannot be compared: the driver does not list the cards.")
         return
     listed = {reading.uuid for reading in facts.probe.devices}
     specified = {
@@ -305,7 +271,7 @@ def check_toolkit(facts: Facts) -> Iterator[Finding]:
 def check_shm(facts: Facts) -> Iterator[Finding]:
     """The host has shared memory to give."""
     if facts.shm_bytes is None:
-        yield _unknown("shm", "The size of /dev/shm is not known.")
+        yield unknown("shm", "The size of /dev/shm is not known.")
     elif facts.shm_bytes < GIBIBYTE:
         yield Finding(
             "shm",
@@ -356,7 +322,7 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
     """The ledger can be read and written, and the agent writes it."""
     ledger = facts.ledger
     if ledger is None:
-        yield _unknown("ledger", "No ledger was named.", "gpuspawner doctor --ledger PATH")
+        yield unknown("ledger", "No ledger was named.", "gpuspawner doctor --ledger PATH")
         return
     if ledger.error:
         yield Finding(
@@ -384,10 +350,6 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
         "Without its reports no GPU is given out, and none is freed.",
         f"gpuspawner agent --ledger {ledger.path}",
     )
-
-
-def _unknown(check: str, what: str, fix: str = "") -> Finding:
-    return Finding(check, Level.UNKNOWN, what, "What is not known is not checked.", fix)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -16,9 +17,11 @@ from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.nvml import NvmlProbe
 from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, find_ledger
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.sim import SimError, Simulation
 
-from .checks import Finding, Level, check_all
+from .checks import check_all
 from .facts import gather
+from .findings import Finding, Level
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  ", Level.UNKNOWN: "unknown"}
 
@@ -38,11 +41,20 @@ def doctor(ledger: Path | None, host: str, as_json: bool) -> None:
     except SettingsError:
         named = os.environ.get(LEDGER_VARIABLE)
         path = ledger or (Path(named) if named else None)
+    _see_simulated_cards(path)
     facts = gather(DockerEngine(), NvmlProbe(host), path, host, now=datetime.now(UTC))
     findings = check_all(facts)
     click.echo(json.dumps(to_json(findings, host), indent=2) if as_json else render(findings))
     if any(finding.level is Level.ERROR for finding in findings):
         raise SystemExit(1)
+
+
+def _see_simulated_cards(ledger: Path | None) -> None:
+    """Look at the demo's cards where its ledger is looked at: no variable has to be set for that."""
+    root = ledger.with_name("sim") if ledger else None
+    if root is not None and root.is_dir():
+        with contextlib.suppress(SimError):
+            Simulation(root).load_here()
 
 
 def render(findings: Sequence[Finding]) -> str:

@@ -1,6 +1,8 @@
 """A running simulation: creates it, changes what its cards say, removes it."""
 
+import ctypes
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -139,6 +141,11 @@ class Simulation:
     def environment(self) -> dict[str, str]:
         """The variables under which a host process, from its start, sees this simulation through pynvml."""
         return native.environment(self.files, self.root)
+
+    def load_here(self) -> None:
+        """Lets this process see the simulation: its library is loaded before pynvml asks for it by name."""
+        os.environ.update(self.environment())
+        ctypes.CDLL(str(self.files.library))
 
     def write_spec(self) -> None:
         """Writes the CDI spec for cards and instances as they are now; a no-op without a CDI directory."""
