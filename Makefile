@@ -2,7 +2,8 @@
 # What is made here is in .gpuspawner/.
 
 SHELL := /bin/sh
-PREPARE := PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
+# exec: a signal to make must reach the work itself, not a shell before it.
+PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
 BIN := .gpuspawner/venv/bin
 PYTEST_ARGS ?=
 

@@ -31,6 +31,8 @@ def clean(paths: Paths, *, force: bool) -> None:
     if not things:
         say("There is nothing to remove.")
         return
+    if capture(["docker", "version"]) is None:
+        say("The Docker Engine does not answer: what the demo left in it (images, containers) stays.")
     say("This removes:\n" + "".join(f"  - {thing}\n" for thing in things) + STAYS)
     if not force and not _confirmed():
         say("Nothing was removed.")

@@ -18,7 +18,7 @@ from .dockerd import stop_engine
 from .errors import SetupError
 from .locks import make_locks
 from .paths import Paths
-from .prepare import prepare
+from .prepare import ensure_engine, prepare
 
 
 def _fresh_images(paths: Paths) -> None:
@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
         "what the tests without Docker and the linters need",
         lambda paths: prepare(paths, engine=False, tests=True),
     ),
-    "engine": ("a running Docker Engine with CDI on", lambda paths: prepare(paths, images=False)),
+    "engine": ("a running Docker Engine with CDI on", ensure_engine),
     "images": ("the images that are missing", prepare),
     "fresh-images": ("all images again, with the packages of today", _fresh_images),
     "lock": ("every lock file anew", _lock),

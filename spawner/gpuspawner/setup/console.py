@@ -23,11 +23,12 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def tail(log: Path, count: int = LAST_LINES) -> str:
-    """The last lines of a file, indented."""
+def tail(log: Path, count: int = LAST_LINES, *, without: str | None = None) -> str:
+    """The last lines of a file, indented; those that contain a certain text can be left out."""
     try:
         with log.open(errors="replace") as lines:
-            return "".join(f"    {line.rstrip()}\n" for line in deque(lines, count))
+            kept = (line for line in lines if without is None or without not in line)
+            return "".join(f"    {line.rstrip()}\n" for line in deque(kept, count))
     except OSError:
         return ""
 

@@ -93,7 +93,6 @@ def provide_engine_packages(paths: Paths) -> None:
     SOURCES_FILE.write_text(
         f"# Written by gpuspawner for the Docker Engine; {PIN_FILE} keeps all else away.\n{lines}"
     )
-    SOURCES_FILE.with_suffix(".sources").unlink(missing_ok=True)
     update_lists(paths)
     if not is_at_least(_candidate(), LEAST_ENGINE):
         raise SetupError(
@@ -162,7 +161,7 @@ def _explain_no_start(log: Path, *, systemd: bool) -> str:
         text = capture(["journalctl", "-u", "docker", "-n", "20", "--no-pager", "-o", "cat"]) or ""
         where = "journalctl -u docker"
     else:
-        text, where = tail(log), str(log)
+        text, where = tail(log, without="level=info"), str(log)
     fix = next((hint for word, hint in HINTS.items() if word in text.lower()), "The last lines say why.")
     return f"The Docker Engine did not start. {fix}\nIts log is {where}; it ends with:\n{text}"
 

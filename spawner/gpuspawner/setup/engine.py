@@ -76,7 +76,8 @@ def _needs_cdi_line(facts: EngineFacts, *, version: tuple[int, ...] | None) -> b
 
 
 def _advise_version(facts: EngineFacts) -> str:
-    found = f"version {facts.version}" if facts.version else "a version that cannot be read"
+    version = parse_version(facts.version or "")
+    found = f"version {'.'.join(map(str, version))}" if version else "a version that cannot be read"
     return (
         f"The Docker Engine on this machine is {found}; gpuspawner needs 26 or newer, because older ones "
         "cannot give a container one GPU by CDI. It is left as it is.\n"

@@ -48,15 +48,29 @@ def prepare(
     _install(paths, verdict, needed)
     ensure_environment(paths, tests=tests)
     ensure_proxy(paths)
-    if not engine:
-        return
-    if verdict.action is Action.START:
-        start_engine(paths)
-    elif verdict.action is Action.INSTALL and _judge().action is Action.START:
-        # With systemd the package has started it already.
-        start_engine(paths)
-    if images:
+    if engine:
+        _start_if_needed(paths, verdict)
+    if engine and images:
         ensure_images(paths)
+
+
+def ensure_engine(paths: Paths) -> None:
+    """Bring up a Docker Engine with CDI on, and nothing else.
+
+    Raises:
+        SetupError: There is one that is not ours to change, or none can be had; names the fix.
+    """
+    verdict = _judge()
+    if verdict.action is Action.INSTALL:
+        _install(paths, verdict, [*ENGINE_PACKAGES, *ENGINE_TOOLS])
+    _start_if_needed(paths, verdict)
+
+
+def _start_if_needed(paths: Paths, verdict: Verdict) -> None:
+    # With systemd, the package has started the Engine by itself.
+    again = verdict.action is Action.INSTALL and _judge().action is Action.START
+    if again or verdict.action is Action.START:
+        start_engine(paths)
 
 
 def _judge() -> Verdict:
