@@ -1,0 +1,1 @@
+"""Measurements against stock DockerSpawner: ``python -m tests.bench``."""

@@ -1,0 +1,81 @@
+"""``python -m tests.bench``: measure, print a table, write JSON; exit code 1 when a goal is missed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from tests.support.installation import CHECKOUT
+
+from .figures import Figure, spread, table
+from .light import light_image
+from .machine import describe
+from .measure import measure_burst, measure_poll, measure_restart, measure_single
+from .sides import Pair, both_sides
+from .threads import measure_threads
+
+MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {
+    "single": measure_single,
+    "burst": measure_burst,
+    "poll": measure_poll,
+    "restart": measure_restart,
+}
+MORE: dict[str, Callable[[Pair, int], list[Figure]]] = {"threads": measure_threads}
+"""Measured only when asked for: they explain figures and have no goals."""
+DEFAULT_JSON = CHECKOUT / ".gpuspawner" / "bench.json"
+
+
+def main() -> int:
+    arguments = _parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, _interrupt)
+    machine = describe()
+    begin = time.monotonic()
+    figures: list[Figure] = []
+    with light_image() as light, both_sides(light) as pair:
+        for name in arguments.only or MEASUREMENTS:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            for figure in {**MEASUREMENTS, **MORE}[name](pair, arguments.repeats):
+                print(f"  {figure.what}: {spread(figure.ours, figure.unit)}, "
+                      f"stock {spread(figure.stock, figure.unit)}, ratio {spread(figure.ratios)}",
+                      file=sys.stderr, flush=True)  # fmt: skip
+                figures.append(figure)
+    machine["minutes"] = f"{(time.monotonic() - begin) / 60:.1f}"
+    _report(figures, machine, arguments.json, arguments.repeats)
+    missed = [figure for figure in figures if figure.met is False]
+    for figure in missed:
+        print(f"Goal missed: {figure.what}: {figure.goal and figure.goal.text}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", choices=[*MEASUREMENTS, *MORE], help="may be given several times"
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"default: {DEFAULT_JSON}")
+    return parser.parse_args(words)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _report(figures: Sequence[Figure], machine: dict[str, str], path: Path, repeats: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = {"machine": machine, "repeats": repeats, "figures": [figure.as_json() for figure in figures]}
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
+    print(f"Medians of {repeats} repeats, least and most in brackets. All values: {path}\n")
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
