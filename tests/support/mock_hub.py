@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import pytest
 import sqlalchemy as sa
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.errors import LedgerError
 from gpuspawner.core.model import Home, Lease
 from gpuspawner.spawner import GPUSpawner, hubrun
 from gpuspawner.spawner.containers import ContainerSpawner
@@ -104,13 +108,16 @@ class MockHub:
 
     def spawner(self, name: str = "ada", server: str = "") -> Any:
         user = self.user(name)
-        return user.get_or_create_spawner(server, server, replace_failed=True)
+        user.get_or_create_spawner(server, server)
+        return user.spawners[server]
 
     # -- what its handlers do -------------------------------------------------------------------------------
 
     def begin(self, options: Any = None, *, name: str = "ada", server: str = "") -> asyncio.Task[Any]:
         """Press Start: the spawn goes on in the background, as in ``spawn_single_user``."""
-        user, spawner = self.user(name), self.spawner(name, server)
+        user = self.user(name)
+        user.get_or_create_spawner(server, server, replace_failed=True)
+        spawner = user.spawners[server]
 
         async def finish() -> Any:
             return await user.spawn(server, server, options)
@@ -128,14 +135,31 @@ class MockHub:
 
     async def start(self, options: Any = None, *, name: str = "ada", server: str = "") -> Any:
         """Start and return the spawner."""
-        spawner = self.spawner(name, server)
         task = self.begin(options, name=name, server=server)
+        spawner = self.spawner(name, server)
         await asyncio.wait([task])
         task.result()
         return spawner
 
     async def stop(self, name: str = "ada", server: str = "") -> None:
         await self.user(name).stop(server)
+
+    async def cancel(self, name: str = "ada", server: str = "") -> bool:
+        """Stop a server that is starting, as the API's DELETE does.
+
+        Returns:
+            Whether the server passed for ready while nobody looked.
+        """
+        user = self.user(name)
+        spawner = user.spawners[server]
+        spawner._spawn_future.cancel()
+        seen_ready = False
+        while spawner.pending:
+            seen_ready |= spawner.ready
+            await asyncio.sleep(0)
+        seen_ready |= spawner.ready  # JupyterHub sleeps a second here
+        await user.stop(server)
+        return seen_ready
 
     async def restart(self) -> None:
         """End and begin again with what the database holds, as after ``kill -9``."""
@@ -159,7 +183,8 @@ class MockHub:
                 spawner.server.ip, spawner.server.port = parts.hostname, parts.port
                 self.db.commit()
         elif spawner.server:
-            await user.stop(server)
+            with suppress(Exception):  # the Hub logs it and goes on
+                await user.stop(server)
         spawner._check_pending = False
         return status
 
@@ -195,3 +220,53 @@ def end_hub_runs() -> None:
 
 def copy_ledger(template: Path, path: Path) -> None:
     shutil.copy(template, path)
+
+
+class Clock:
+    """The event loop's time, which tests move on."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        real, self.ahead = loop.time, 0.0
+        loop.time = lambda: real() + self.ahead  # type: ignore[method-assign]
+        self.pauses: list[float] = []
+
+    def jump(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """In place of ``asyncio.sleep``: time passes at once."""
+        self.pauses.append(seconds)
+        self.ahead += seconds
+        await asyncio.sleep(0)
+
+
+async def reached(gate: threading.Event) -> None:
+    """Wait until a call hangs at a gate."""
+    assert await asyncio.to_thread(gate.wait, 5)
+
+
+class LedgerOutage:
+    """A ledger that fails at named points of its use; ``open`` is every point."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._before: list[tuple[type, str, Any]] = []
+
+    def at(self, *points: str) -> None:
+        for point in points:
+            owner = Ledger if point == "_open" else LedgerUnit
+            self._before.append((owner, point, getattr(owner, point)))
+            self._monkeypatch.setattr(owner, point, self._fail)
+
+    def everywhere(self) -> None:
+        self.at("_open")
+
+    def over(self) -> None:
+        for owner, point, original in self._before:
+            self._monkeypatch.setattr(owner, point, original)
+        self._before.clear()
+
+    @staticmethod
+    def _fail(*args: Any, **kwargs: Any) -> Any:
+        raise LedgerError("The ledger is away.")

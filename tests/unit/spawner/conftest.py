@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,15 +10,23 @@ from typing import Any
 
 import pytest
 from dockerspawner import DockerSpawner
-from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.errors import LedgerError
+from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.spawner import containers
 from gpuspawner.spawner.containers import ContainerSpawner
 from jupyterhub import orm
 from jupyterhub.objects import Server
 from sqlalchemy.orm import Session
 from support.fake_docker import FakeDocker
-from support.mock_hub import MockHub, copy_ledger, end_hub_runs, make_database, make_ledger, put_devices
+from support.mock_hub import (
+    Clock,
+    LedgerOutage,
+    MockHub,
+    copy_ledger,
+    end_hub_runs,
+    make_database,
+    make_ledger,
+    put_devices,
+)
 
 CARDS = ("GPU-0", "GPU-1")
 IMAGES = ("demo/base:1", "demo/torch:1")
@@ -72,25 +79,6 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
     end_hub_runs()
 
 
-class Clock:
-    """The event loop's time, which tests move on."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        real, self.ahead = loop.time, 0.0
-        loop.time = lambda: real() + self.ahead  # type: ignore[method-assign]
-        self.pauses: list[float] = []
-
-    def jump(self, seconds: float) -> None:
-        self.ahead += seconds
-
-    async def sleep(self, seconds: float) -> None:
-        """In place of ``asyncio.sleep``: time passes at once."""
-        self.pauses.append(seconds)
-        self.ahead += seconds
-        await asyncio.sleep(0)
-
-
 @pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -129,37 +117,6 @@ def make_hub(
 
     monkeypatch.setattr(Server, "wait_up", wait_up)
     return hub
-
-
-async def reached(gate: threading.Event) -> None:
-    """Wait until a call hangs at a gate."""
-    assert await asyncio.to_thread(gate.wait, 5)
-
-
-class LedgerOutage:
-    """A ledger that fails at named points of its use; ``open`` is every point."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-        self._before: list[tuple[type, str, Any]] = []
-
-    def at(self, *points: str) -> None:
-        for point in points:
-            owner = Ledger if point == "_open" else LedgerUnit
-            self._before.append((owner, point, getattr(owner, point)))
-            self._monkeypatch.setattr(owner, point, self._fail)
-
-    def everywhere(self) -> None:
-        self.at("_open")
-
-    def over(self) -> None:
-        for owner, point, original in self._before:
-            self._monkeypatch.setattr(owner, point, original)
-        self._before.clear()
-
-    @staticmethod
-    def _fail(*args: Any, **kwargs: Any) -> Any:
-        raise LedgerError("The ledger is away.")
 
 
 @pytest.fixture
