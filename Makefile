@@ -8,7 +8,7 @@ BIN := .gpuspawner/venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format images bench lock clean
+.PHONY: help demo test test-unit lint format images bench docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,10 @@ images:  ## build the images that are missing (FRESH=1: all, with the packages o
 bench:  ## measure against stock DockerSpawner
 	@$(PREPARE) test
 	@exec $(BIN)/python -m tests.bench
+
+docs:  ## write docs/settings.md and docs/commands.md from the code
+	@$(PREPARE) environment
+	$(BIN)/python docs/reference.py
 
 lock:  ## resolve every lock file anew
 	@$(PREPARE) lock

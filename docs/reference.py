@@ -1,27 +1,28 @@
-"""Writes docs/settings.md from the code, so that the page cannot say anything else: python docs/reference.py."""
+"""Writes the pages that only repeat what the code says: settings.md and commands.md (``make docs``)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import click
+from gpuspawner.cli import main
+from gpuspawner.policy.settings import Settings
+from gpuspawner.spawner.settings import SpawnerSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from gpuspawner.policy.settings import Settings
-from gpuspawner.spawner.settings import SpawnerSettings
-
-PAGE = Path(__file__).with_name("settings.md")
+HERE = Path(__file__).parent
 
 HEAD = """# Settings
 
-Written by `python docs/reference.py` (`make docs`) from the code; do not edit.
+Written from the code by `make docs`; do not edit.
 
 ## The spawner's traits
 
-Set them in `jupyterhub_config.py` as `c.GPUSpawner.<name>`. All of DockerSpawner's traits work too; these of theirs
-have another default here: `remove` is true (a container that is kept would come back with its old GPUs), `pull_policy`
-is `never` (images are on the host beforehand), `start_timeout` is 120 s.
+Set them in `jupyterhub_config.py` as `c.GPUSpawner.<name>`. All of DockerSpawner's traits work too; these of
+theirs have another default here: `remove` is true (a container that is kept would come back with its old
+GPUs), `pull_policy` is `never` (images are on the host beforehand), `start_timeout` is 120 s.
 
 | trait | type | default | meaning, unit, reason |
 | --- | --- | --- | --- |
@@ -30,16 +31,17 @@ is `never` (images are on the host beforehand), `start_timeout` is 120 s.
 MIDDLE = """
 ## The settings file
 
-`jupyterhub_config.py` of this repository reads `gpuspawner.yml`, or the file that `GPUSPAWNER_CONFIG` names, and then
-every `jupyterhub_config.d/*.py` beside it. Unknown keys are errors that name the line and the nearest key.
+`jupyterhub_config.py` of this repository reads `gpuspawner.yml`, or the file that `GPUSPAWNER_CONFIG` names,
+and then every `jupyterhub_config.d/*.py` beside it. Unknown keys are errors that name the line and the nearest
+key.
 
 | key | type | default | meaning, unit |
 | --- | --- | --- | --- |
 """
 
 
-def render() -> str:
-    """The whole page."""
+def render_settings() -> str:
+    """The page on settings."""
     own = [(name, trait) for name, trait in sorted(SpawnerSettings.class_own_traits().items()) if trait.help]
     traits = [
         f"| `{name}` | {type(trait).__name__} | {_default(trait)} | {' '.join(trait.help.split())} |"
@@ -69,5 +71,27 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     return rows
 
 
+def render_commands() -> str:
+    """The page on commands."""
+    parts = [
+        "# Commands\n\nWritten from the code by `make docs`; do not edit. Exit codes: 0 well, 1 a problem, 2 usage.\n"
+    ]
+    parts += _sections(main, None, "gpuspawner")
+    return "\n".join(parts)
+
+
+def _sections(command: click.Command, parent: click.Context | None, name: str) -> list[str]:
+    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    parts = [f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"]
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            parts += _sections(found, context, child) if found else []
+    return parts
+
+
+PAGES = {"settings.md": render_settings, "commands.md": render_commands}
+
 if __name__ == "__main__":
-    PAGE.write_text(render())
+    for name, render in PAGES.items():
+        (HERE / name).write_text(render())
