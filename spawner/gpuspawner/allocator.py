@@ -14,7 +14,7 @@ from .adapters.ledger import Ledger, LedgerUnit
 from .core.errors import LedgerError, Refused
 from .core.lifecycle import step
 from .core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
-from .core.placement import Offer, choose_devices, survey
+from .core.placement import Offer, choose_devices, require_inventory, survey
 from .core.quota import Limits, judge_quota
 
 
@@ -67,11 +67,15 @@ class Allocator:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
 
     def offers(self) -> tuple[Offer, ...]:
-        """What there is and what is free now, by model. Raises: LedgerError."""
-        status = self.status()
-        return survey(
-            status.inventory, _held(status.leases), now=self._clock(), stale_after=self._stale_after
-        )
+        """What there is and what is free now, by model.
+
+        Raises:
+            Refused: The state of the devices is not known; "none is free" would be a guess.
+            LedgerError: The ledger cannot be used.
+        """
+        status, now = self.status(), self._clock()
+        require_inventory(status.inventory, now=now, stale_after=self._stale_after)
+        return survey(status.inventory, _held(status.leases), now=now, stale_after=self._stale_after)
 
     def reserve(self, request: SpawnRequest, *, owner: str, server: str, claimant: str, image: str) -> Lease:
         """Reserve devices for a start.

@@ -92,7 +92,7 @@ def choose_devices(
     """
     if request.gpus == 0:
         return ()
-    _require_inventory(inventory, now=now, stale_after=stale_after)
+    require_inventory(inventory, now=now, stale_after=stale_after)
     totals = Counter(r.device.model for r in inventory)
     _require_possible(request, totals)
     grantable: dict[str, list[str]] = {}
@@ -111,7 +111,12 @@ def choose_devices(
     return tuple(min(serving, key=len)[: request.gpus])
 
 
-def _require_inventory(inventory: Sequence[DeviceRecord], *, now: datetime, stale_after: timedelta) -> None:
+def require_inventory(inventory: Sequence[DeviceRecord], *, now: datetime, stale_after: timedelta) -> None:
+    """Check that the state of the devices is known.
+
+    Raises:
+        Refused: ``NO_INVENTORY``, with what the administrator should do.
+    """
     if not inventory:
         raise Refused(
             RefusalKind.NO_INVENTORY,

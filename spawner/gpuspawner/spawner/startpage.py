@@ -25,6 +25,8 @@ class Choice:
     detail: str
     state: str
     """What holds of it now, in words."""
+    free: bool
+    """Whether that is good news."""
     enabled: bool
     """Whether it can be chosen; a choice that cannot is still shown, with its reason."""
 
@@ -42,6 +44,8 @@ class StartPage:
     """Everything that the template shows."""
 
     summary: str
+    advice: str | None
+    """What to do while no GPU can be had."""
     notice: str | None
     """How the last server ended, if there is something to tell."""
     problem: str | None
@@ -50,6 +54,8 @@ class StartPage:
     selected: str
     images: tuple[ImageChoice, ...]
     most_gpus: int
+    count: int
+    """How many GPUs are offered first."""
 
 
 def build_page(
@@ -72,21 +78,23 @@ def build_page(
         most_gpus: The most GPUs that a server may have.
     """
     total, free = sum(o.total for o in offers), sum(o.free for o in offers)
-    choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always free", True)]
+    choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always available", True, True)]
     if len(offers) > 1:
         detail = "Whichever model is free"
         choices.append(_gpu_choice(ANY_MODEL, "Any GPU", detail, free=free, total=total, problem=problem))
     for o in offers:
-        detail = f"{o.memory_bytes / GIBIBYTE:.0f} GiB of memory"
+        detail = f"{o.memory_bytes / GIBIBYTE:.0f} GiB of GPU memory"
         choices.append(_gpu_choice(o.model, o.model, detail, free=o.free, total=o.total, problem=problem))
     return StartPage(
         summary=_summarise(free, total, problem),
+        advice=_advise(free, problem),
         notice=notice,
         problem=problem,
         choices=tuple(choices),
         selected=_preselect(choices, last),
         images=tuple(ImageChoice(name, name == last.get("image", images[0])) for name in images),
         most_gpus=most_gpus,
+        count=_offer_count(last.get("gpus"), most_gpus),
     )
 
 
@@ -127,16 +135,35 @@ def _whole_number(text: object) -> object:
 
 def _gpu_choice(value: str, title: str, detail: str, *, free: int, total: int, problem: str | None) -> Choice:
     if problem is not None:
-        return Choice(value, title, detail, "Not available now", False)
+        return Choice(value, title, detail, "Not available now", False, False)
     if free == 0:
-        return Choice(value, title, detail, "All in use" if total > 1 else "In use", False)
-    return Choice(value, title, detail, f"{free} of {total} free now", True)
+        return Choice(
+            value, title, detail, f"None of {total} free now" if total > 1 else "Not free now", False, False
+        )
+    return Choice(value, title, detail, f"{free} of {total} free now", True, True)
 
 
 def _summarise(free: int, total: int, problem: str | None) -> str:
     if problem is not None:
-        return "GPUs cannot be given out now"
-    return f"{free} of {total} GPUs free" if total != 1 else f"{free} of 1 GPU free"
+        return "No GPU can be given out now"
+    if free == 0:
+        return f"None of the {total} GPUs is free now" if total != 1 else "The GPU is not free now"
+    return f"{free} of {total} {'GPU' if total == 1 else 'GPUs'} free"
+
+
+def _advise(free: int, problem: str | None) -> str | None:
+    if problem is not None:
+        return "You can start a server without a GPU now."
+    if free == 0:
+        return (
+            "You can start a server without a GPU now. To get a GPU later, look at this page again; stop "
+            "your server first if it runs. Your files are the same in every server."
+        )
+    return None
+
+
+def _offer_count(last: object, most: int) -> int:
+    return last if type(last) is int and 1 <= last <= most else 1
 
 
 def _preselect(choices: Sequence[Choice], last: Mapping[str, object]) -> str:
