@@ -1,0 +1,165 @@
+"""The whole configuration that settings become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gpuspawner import hubconfig
+from gpuspawner.hubconfig import DemoAuthenticator
+from gpuspawner.policy.settings import Settings
+from gpuspawner.spawner import GPUSpawner
+from jupyterhub.app import JupyterHub
+from jupyterhub.proxy import ConfigurableHTTPProxy
+from traitlets.config import Config
+
+STATE = Path("/srv/gpuspawner")
+
+
+def settings(**more: Any) -> Settings:
+    return Settings.model_validate({"state_dir": STATE, "images": {"base": "demo/base:1"}} | more)
+
+
+def applied(settings: Settings) -> dict[str, Any]:
+    config = Config()
+    hubconfig.apply(config, settings)
+    return {name: dict(section) for name, section in config.items()}
+
+
+HUB = {
+    "spawner_class": "gpu",
+    "bind_url": "http://127.0.0.1:8000",
+    "hub_ip": "172.17.0.1",
+    "hub_port": 8081,
+    "db_url": "sqlite:////srv/gpuspawner/jupyterhub.sqlite",
+    "cookie_secret_file": "/srv/gpuspawner/cookie_secret",
+    "cleanup_servers": False,
+    "cleanup_proxy": False,
+    "init_spawners_timeout": -1,
+    "template_paths": [str(hubconfig.HUB_TEMPLATES)],
+    "allow_named_servers": True,
+    "named_server_limit_per_user": 4,
+}
+PROXY = {"should_start": False, "api_url": "http://127.0.0.1:8001"}
+SPAWNER = {
+    "ledger": "/srv/gpuspawner/ledger.sqlite",
+    "allowed_images": {"base": "demo/base:1"},
+    "image": "demo/base:1",
+    "prefix": "jupyter",
+    "network_name": "gpuspawner",
+    "start_timeout": 120,
+    "http_timeout": 120,
+    "gpus_per_server": 1,
+    "gpus_per_person": 1,
+    "pids_limit": 4096,
+    "shm_size": "1G",
+    "home_kind": "volume",
+    "home_base": "homes",
+}
+
+
+def test_least_settings() -> None:
+    assert applied(settings()) == {
+        "JupyterHub": HUB,
+        "ConfigurableHTTPProxy": PROXY,
+        "GPUSpawner": SPAWNER,
+    }
+
+
+def test_all_settings() -> None:
+    found = applied(
+        settings(
+            images={"torch": "lab/torch:2", "base": "lab/base:1"},
+            ledger="/var/lib/ledger.sqlite",
+            host="gpu7",
+            container_prefix="lab",
+            start_timeout=300,
+            limits={
+                "gpus_per_server": 2,
+                "gpus_per_person": 4,
+                "memory": "32G",
+                "cpus": 8,
+                "pids": 512,
+                "shm": "4G",
+            },
+            homes={"kind": "bind", "directory": "/homes"},
+            network={
+                "bind_url": "http://:80",
+                "proxy_api_url": "http://127.0.0.1:9001",
+                "docker_network": "lab",
+                "hub_address": "172.20.0.1",
+                "hub_port": 9081,
+            },
+            demo_users={"ada": {"password": "secret-1"}, "root": {"password": "secret-2", "admin": True}},
+        )
+    )
+    passwords = {"ada": "secret-1", "root": "secret-2"}
+    assert found == {
+        "JupyterHub": HUB
+        | {
+            "bind_url": "http://:80",
+            "hub_ip": "172.20.0.1",
+            "hub_port": 9081,
+            "authenticator_class": DemoAuthenticator,
+        },
+        "ConfigurableHTTPProxy": PROXY | {"api_url": "http://127.0.0.1:9001"},
+        "GPUSpawner": SPAWNER
+        | {
+            "ledger": "/var/lib/ledger.sqlite",
+            "host": "gpu7",
+            "allowed_images": {"torch": "lab/torch:2", "base": "lab/base:1"},
+            "image": "lab/torch:2",
+            "prefix": "lab",
+            "network_name": "lab",
+            "start_timeout": 300,
+            "http_timeout": 300,
+            "gpus_per_server": 2,
+            "gpus_per_person": 4,
+            "mem_limit": "32G",
+            "cpu_limit": 8.0,
+            "pids_limit": 512,
+            "shm_size": "4G",
+            "home_kind": "bind",
+            "home_base": "/homes",
+        },
+        "DemoAuthenticator": {
+            "passwords": passwords,
+            "allowed_users": {"ada", "root"},
+            "admin_users": {"root"},
+        },
+    }
+
+
+def test_every_name_is_a_trait() -> None:
+    """traitlets ignores a misspelt name without a word."""
+    config = applied(settings(host="h", demo_users={"ada": {"password": "secret-1"}}, limits={"cpus": 1}))
+    for cls in (JupyterHub, ConfigurableHTTPProxy, GPUSpawner, DemoAuthenticator):
+        known = cls.class_traits(config=True)
+        assert set(config.pop(cls.__name__)) <= set(known)
+    assert config == {}
+
+
+def test_values_are_accepted() -> None:
+    config = Config()
+    hubconfig.apply(config, settings(limits={"memory": "2G", "cpus": 1.5, "shm": "256M"}))
+    spawner = GPUSpawner(config=config, user=SimpleNamespace(name="ada"))
+    assert (spawner.shm_size, spawner.mem_limit, spawner.cpu_limit) == (256 * 1024**2, 2 * 1024**3, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "user"),
+    [
+        ("ada", "secret-1", "ada"),
+        ("ada", "secret-2", None),
+        ("ada", "", None),
+        ("eve", "", None),
+        ("eve", "secret-1", None),
+        ("ada", "secret-1 ", None),
+        ("ada", "pässword", None),
+    ],
+)
+async def test_demo_login(name: str, password: str, user: str | None) -> None:
+    authenticator = DemoAuthenticator(passwords={"ada": "secret-1"})
+    assert await authenticator.authenticate(None, {"username": name, "password": password}) == user
