@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gpuspawner.core.errors import SettingsError
 
-_BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]?$"
-"""An amount of memory: a number, in bytes or with a suffix K, M, G, T (powers of 1024)."""
+_BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
+"""An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
 
 
 class _Section(BaseModel):
@@ -99,15 +99,18 @@ def load_settings(path: Path) -> Settings:
         text = path.read_text()
     except OSError as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"The settings file {path} is not text in UTF-8.") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # YAML leaves it to Python to refuse 2030-13-45
         raise SettingsError(
             f"The settings file {path} is not YAML: {' '.join(str(error).split())}."
         ) from error
     if not isinstance(data, Mapping):
         raise SettingsError(f"The settings file {path} must hold keys and values.")
+    _require_unique(path, node)
     try:
         return Settings.model_validate(dict(data))
     except ValidationError as error:
@@ -129,14 +132,25 @@ def _explain(path: Path, node: yaml.Node | None, error: ValidationError) -> str:
 
 
 def _known_keys(path: list[str]) -> list[str]:
-    model: Any = Settings
+    kind: Any = Settings
     for key in path:
-        field = model.model_fields.get(key)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        # A section, or the values of a mapping such as that of the logins.
+        kind = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
+    return list(kind.model_fields)
+
+
+def _require_unique(path: Path, node: yaml.Node | None) -> None:
+    """Refuse a key that is there twice: YAML would take the last one without a word."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        if key.value in seen:
+            raise SettingsError(
+                f"{path}, line {key.start_mark.line + 1}: {key.value} is there twice. Remove one."
+            )
+        seen.add(str(key.value))
+        _require_unique(path, value)
 
 
 def _find_line(node: yaml.Node | None, keys: list[str]) -> int:
