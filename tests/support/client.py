@@ -67,19 +67,20 @@ class Client:
     def page(self, path: str, **options: Any) -> requests.Response:
         """Get a page; ``path`` begins with ``/hub`` or ``/user``."""
         options.setdefault("timeout", 60)
-        return self.session.get(f"{self.url}{path}", **options)
+        return _utf8(self.session.get(f"{self.url}{path}", **options))
 
     def post_form(self, fields: Mapping[str, str], server: str = "", **options: Any) -> requests.Response:
         """Press Start on the start page."""
         path = f"/hub/spawn/{self.user}/{server}" if server else f"/hub/spawn/{self.user}"
         options.setdefault("timeout", 120)
-        return self.session.post(
+        answer = self.session.post(
             f"{self.url}{path}",
             params={"_xsrf": self.xsrf},
             data=dict(fields),
             allow_redirects=False,
             **options,
         )
+        return _utf8(answer)
 
     # -- servers --------------------------------------------------------------------------------------------
 
@@ -130,6 +131,12 @@ class Client:
         while self.model(server) is not None:
             assert time.monotonic() < deadline, f"the server of {self.user} did not stop within {seconds} s"
             time.sleep(0.1)
+
+
+def _utf8(page: requests.Response) -> requests.Response:
+    """The Hub's pages say their encoding in themselves, where browsers look."""
+    page.encoding = "utf-8"
+    return page
 
 
 def _message(answer: requests.Response) -> str:

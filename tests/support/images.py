@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import docker
@@ -31,3 +34,19 @@ def _read_catalogue() -> dict[str, str]:
     from gpuspawner.setup.images import load_catalogue  # noqa: PLC0415
 
     return {entry.title: entry.reference for entry in load_catalogue() if entry.offered}
+
+
+@contextmanager
+def derived_image(*lines: str) -> Iterator[str]:
+    """The smallest image with more lines in its Dockerfile; its reference. Removed at the end."""
+    base = next(iter(default_images().values()))
+    client = docker.APIClient(version="auto", timeout=300)
+    reference = f"gpuspawner-test/derived:{os.urandom(4).hex()}"
+    dockerfile = "\n".join([f"FROM {base}", *lines])
+    for line in client.build(fileobj=BytesIO(dockerfile.encode()), tag=reference, rm=True, decode=True):
+        assert "error" not in line, line["error"]
+    try:
+        yield reference
+    finally:
+        client.remove_image(reference, force=True)
+        client.close()

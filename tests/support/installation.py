@@ -378,6 +378,23 @@ class Installation:
         lines = self.exec(user, "nvidia-smi -L 2>&1", server).splitlines()
         return [line.partition("UUID: ")[2].rstrip(")") for line in lines if "UUID: " in line]
 
+    def stop_all(self) -> None:
+        """Stop everybody's servers, and wait until nobody holds anything."""
+        for person in self.admin.api("GET", "/users").json():
+            for server in person.get("servers") or {}:
+                path = (
+                    f"/users/{person['name']}/servers/{server}"
+                    if server
+                    else f"/users/{person['name']}/server"
+                )
+                self.admin.api("DELETE", path)
+        wait_for(lambda: not self.containers() and not self.leases(), "the end of all servers", 60)
+
+    def started(self, user: str, server: str = "") -> tuple[str, str]:
+        """What is the same as long as a server was not restarted: its container's id and start."""
+        container = self.container(user, server)
+        return container["Id"], container["State"]["StartedAt"]
+
     # -- invariants -----------------------------------------------------------------------------------------
 
     def settle(self, seconds: float = 40) -> None:

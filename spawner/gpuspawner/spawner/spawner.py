@@ -21,13 +21,15 @@ from gpuspawner.core.errors import (
     IllegalTransition,
     InvalidRequest,
     LedgerError,
+    RefusalKind,
+    Refused,
     RunLockHeld,
 )
 from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
 from gpuspawner.core.placement import Offer
 from gpuspawner.policy.options import parse_options
 
-from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine, see_through
+from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine
 from .refusals import CPU_HINT, refuse, refuse_for
 from .startpage import build_page, render_page
 
@@ -42,6 +44,8 @@ class GPUSpawner(ContainerSpawner):
     _building: bool = False
     """Whether the last start came as far as to the container."""
     _failed_start: bool = False
+    _clearing: asyncio.Task[None] | None = None
+    """Clears a failed start away; kept, because asyncio keeps no task."""
     _vouched: bool = False
     _step: tuple[int, str] = (0, "Waiting")
 
@@ -105,10 +109,14 @@ class GPUSpawner(ContainerSpawner):
         self.lease_id, self.lease = None, None
         try:
             async with asyncio.timeout(deadline):
-                return await self._start()
+                address = await self._start()
         except BaseException as error:
             self._failed_start = True
-            await see_through(self._clear_away())
+            self._clearing = asyncio.create_task(self._clear_away(self._started))
+            if isinstance(error, asyncio.CancelledError):
+                # JupyterHub gives a cancelled start one second; stop() then waits for the clearing away.
+                raise
+            await asyncio.shield(self._clearing)
             if isinstance(error, TimeoutError):
                 raise refuse(
                     f"Your server did not start within {deadline} s. Try again; if it happens again, "
@@ -121,8 +129,8 @@ class GPUSpawner(ContainerSpawner):
             if isinstance(error, ENGINE_FAILURES):
                 raise refuse(explain_engine(str(error)), reason="engine_failed", status=503) from error
             raise
-        finally:
-            self._started.set()
+        self._started.set()
+        return address
 
     @property
     def _starting(self) -> bool:
@@ -166,6 +174,11 @@ class GPUSpawner(ContainerSpawner):
         except RunLockHeld as error:
             # Another hub lives: a start here would remove its container of the same name.
             raise refuse_for(error) from error
+        except Refused as error:
+            if error.kind is RefusalKind.NEVER:
+                # JupyterHub would ask for the same again at every later start without options.
+                self.orm_spawner.user_options = {}
+            raise refuse_for(error, hint=CPU_HINT) from error
         except GpuSpawnerError as error:
             raise refuse_for(error, hint=CPU_HINT) from error
 
@@ -219,20 +232,26 @@ class GPUSpawner(ContainerSpawner):
             self.log.warning("Lease %s could not be marked as active: %s", lease_id, error)
         self._vouched = True
 
-    async def _clear_away(self) -> None:
-        """After a failed start: no container first, then let go of the lease.
+    async def _clear_away(self, started: asyncio.Event) -> None:
+        """After a failed start: no container first, then let go of the lease; then the start has ended.
 
         Bounded, because Docker may hang; what is left then is the agent's to end. A container that is there
         although this start never came to it is not of this start, and stays.
         """
-        if self._building:
-            try:
-                async with asyncio.timeout(self.settle_seconds):
+        try:
+            if self._building:
+                # The rest of settle_seconds is for the ledger: JupyterHub's own time-out has no words.
+                async with asyncio.timeout(self.settle_seconds * 0.75):
                     if await self.get_object() is not None:
                         await self.remove_object()
-            except (EngineError, TimeoutError, *ENGINE_FAILURES) as error:
-                self.log.error("The container of %s is left to the agent: %r", self._log_name, error)
-        await self._let_go("the server did not start")
+                        self.object_id = ""
+        except (EngineError, TimeoutError, *ENGINE_FAILURES) as error:
+            self.log.error("The container of %s is left to the agent: %r", self._log_name, error)
+        finally:
+            try:
+                await self._let_go("the server did not start")
+            finally:
+                started.set()
 
     async def _let_go(self, reason: str) -> None:
         if self.lease_id is None:
@@ -252,6 +271,8 @@ class GPUSpawner(ContainerSpawner):
         """
         if self._starting:
             return None
+        if self._failed_start and not self._building:
+            return 0  # or the Hub would stop a container of the same name that this start never came to
         try:
             container = await self.get_object()
         except EngineError as error:
@@ -314,6 +335,8 @@ class GPUSpawner(ContainerSpawner):
         if self._started is not None:
             await self._started.wait()
         await self._let_go("the server was stopped")
+        if self._failed_start and not (self._building and self.object_id):
+            return  # a start that was cancelled, and has been cleared away or never came to a container
         await super().stop(now)
 
     async def run_post_stop_hook(self) -> None:
