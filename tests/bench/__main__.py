@@ -17,7 +17,7 @@ from tests.support.installation import CHECKOUT
 from .figures import Figure, spread, table
 from .light import light_image
 from .machine import describe
-from .measure import measure_burst, measure_poll, measure_restart, measure_single
+from .measure import measure_burst, measure_poll, measure_real_burst, measure_restart, measure_single
 from .sides import Pair, both_sides
 from .threads import measure_threads
 
@@ -27,7 +27,10 @@ MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {
     "poll": measure_poll,
     "restart": measure_restart,
 }
-MORE: dict[str, Callable[[Pair, int], list[Figure]]] = {"threads": measure_threads}
+MORE: dict[str, Callable[[Pair, int], list[Figure]]] = {
+    "threads": measure_threads,
+    "real-burst": measure_real_burst,
+}
 """Measured only when asked for: they explain figures and have no goals."""
 DEFAULT_JSON = CHECKOUT / ".gpuspawner" / "bench.json"
 

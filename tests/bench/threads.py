@@ -6,7 +6,7 @@ from typing import Any
 
 from .figures import Figure
 from .measure import burst
-from .sides import PEOPLE, Pair
+from .sides import LIGHT, PEOPLE, Pair
 
 THREADS = (2, 4, 8, 16, 32)
 
@@ -20,7 +20,7 @@ def measure_threads(pair: Pair, repeats: int) -> list[Figure]:
         for threads in THREADS:
             with pair.only(side):
                 side.reconfigure(f"c.GPUSpawner.docker_threads = {threads}")
-                rate, note = burst(side)
+                rate, note = burst(side, LIGHT)
                 rates[threads].append(rate)
                 notes[threads].append(note)
                 side.stop_servers(PEOPLE)
