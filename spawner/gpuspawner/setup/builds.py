@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,7 +43,10 @@ def ensure_images(paths: Paths, *, fresh: bool = False) -> None:
     todo = list(entries) if fresh else missing_images(entries)
     if not todo:
         return
-    paths.work.mkdir(parents=True, exist_ok=True)
+    # A build that was killed could not clear its files away, and secrets of this host are among them.
+    if paths.work.exists():
+        shutil.rmtree(paths.work)
+    paths.work.mkdir(parents=True)
     by_name = {entry.name: entry for entry in entries}
     with tempfile.TemporaryDirectory(dir=paths.work) as folder:
         secrets = write_secrets(Path(folder) / "secrets")
