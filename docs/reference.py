@@ -32,8 +32,8 @@ MIDDLE = """
 ## The settings file
 
 `jupyterhub_config.py` of this repository reads `gpuspawner.yml`, or the file that `GPUSPAWNER_CONFIG` names,
-and then every `jupyterhub_config.d/*.py` beside it. Unknown keys are errors that name the line and the nearest
-key.
+and then every `jupyterhub_config.d/*.py` beside it. Unknown keys are errors that name the line and the
+nearest key.
 
 | key | type | default | meaning, unit |
 | --- | --- | --- | --- |
@@ -74,7 +74,7 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
 def render_commands() -> str:
     """The page on commands."""
     parts = [
-        "# Commands\n\nWritten from the code by `make docs`; do not edit. Exit codes: 0 well, 1 a problem, 2 usage.\n"
+        "# Commands\n\nWritten from the code by `make docs`; do not edit. Exit codes: 1 a problem, 2 usage.\n"
     ]
     parts += _sections(main, None, "gpuspawner")
     return "\n".join(parts)
