@@ -103,6 +103,9 @@ class GPUSpawner(ContainerSpawner):
         The deadline is our own and shorter than ``start_timeout``, which would cut off the clearing away and
         shows people an empty message.
         """
+        if self._started is not None:
+            # What a cancelled start left is still being cleared away, by the same name and attributes.
+            await self._started.wait()
         deadline = max(self.start_timeout - self.settle_seconds, 1)
         self._started = asyncio.Event()
         self._building, self._failed_start, self._vouched = False, False, False

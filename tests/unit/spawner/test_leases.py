@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from gpuspawner.adapters import runlock
 from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.allocator import Allocator
 from gpuspawner.spawner.containers import see_through
 from jupyterhub.spawner import SpawnException
 from support.fake_docker import FakeDocker, api_error, timed_out
@@ -209,6 +210,55 @@ async def test_cancelled_again_while_clearing_away(hub: MockHub, docker: FakeDoc
     await spawner._started.wait()
     assert docker.containers == {}
     assert hub.leases() == LET_GO
+
+
+async def test_cancelled_start_ends_at_once(hub: MockHub, docker: FakeDocker) -> None:
+    """JupyterHub gives it one second and fails then; a slow ``docker start`` is seen through behind it."""
+    gate = docker.hang("start")
+    task = hub.begin(GPU)
+    await reached(gate.reached)
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
+    assert task.cancelled()
+    spawner = hub.spawner()
+    assert (spawner.ready, spawner.active, await spawner.poll()) == (False, False, None)
+    assert hub.leases() == [("ada", "reserved", ("GPU-0",))]  # not before the container is gone
+    gate.open()
+    await hub.stop()
+    assert docker.containers == {}
+    assert hub.leases() == LET_GO
+
+
+async def test_start_again_while_the_last_one_is_cleared_away(hub: MockHub, docker: FakeDocker) -> None:
+    started, removal = docker.hang("after start"), docker.hang("remove_container")
+    task = hub.begin(GPU)
+    await reached(started.reached)
+    task.cancel()
+    started.open()
+    await reached(removal.reached)
+    again = hub.begin(GPU)
+    await asyncio.sleep(0.02)
+    assert len(hub.leases()) == 1
+    removal.open()
+    await asyncio.wait([again])
+    assert again.exception() is None
+    assert docker.running == ["jupyter-ada"]
+    assert hub.leases() == [*LET_GO, ("ada", "active", ("GPU-1",))]
+
+
+async def test_nothing_stops_the_end_of_a_start(
+    hub: MockHub, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody thought of must not make every later stop wait for ever."""
+    docker.fail("start")
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr(Allocator, "request_release", fail)
+    with pytest.raises(Exception, match=r"nobody thought|Docker could not start"):
+        await asyncio.wait_for(hub.start(GPU), 2)
+    assert not hub.spawner()._starting
 
 
 async def test_stop_waits_for_the_clearing_away(hub: MockHub, docker: FakeDocker) -> None:
