@@ -145,7 +145,7 @@ def _gpu_choice(value: str, title: str, detail: str, *, free: int, total: int, p
 
 def _summarise(free: int, total: int, problem: str | None) -> str:
     if problem is not None:
-        return "No GPU can be given out now"
+        return "No GPU now"
     if free == 0:
         return f"None of the {total} GPUs is free now" if total != 1 else "The GPU is not free now"
     return f"{free} of {total} {'GPU' if total == 1 else 'GPUs'} free"
