@@ -8,7 +8,7 @@ BIN := .gpuspawner/venv/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format images bench docs lock clean
+.PHONY: help demo test test-unit lint format images pictures bench docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ format:  ## put the code in shape
 
 images:  ## build the images that are missing (FRESH=1: all, with the packages of today)
 	@$(PREPARE) $(if $(FRESH),fresh-images,images)
+
+pictures:  ## make the pictures in docs/pictures anew
+	@$(PREPARE) test
+	@$(BIN)/pytest tests/browser --pictures
 
 bench:  ## measure against stock DockerSpawner
 	@$(PREPARE) test

@@ -175,6 +175,9 @@ def test_the_stop_button_of_a_start_stops_that_server(
     ada.visit("/hub/home")
     assert faint_texts(ada.page) == []
     ada.picture("home")
+    ada.page.set_viewport_size({"width": PHONE, "height": 760})
+    assert ada.overflow() == 0
+    ada.picture("home-phone")
 
 
 def test_memory_that_ran_out_is_told_on_both_pages(installation: Installation, person: Meet) -> None:

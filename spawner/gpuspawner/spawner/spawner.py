@@ -86,6 +86,7 @@ class GPUSpawner(ContainerSpawner):
                 images=list(self.catalogue),
                 last=options if isinstance(options, dict) else {},
                 most_gpus=self.gpus_per_server,
+                refused=self._failed_start,
             )
         )
 

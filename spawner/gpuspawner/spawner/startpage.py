@@ -66,6 +66,7 @@ def build_page(
     images: Sequence[str],
     last: Mapping[str, object],
     most_gpus: int,
+    refused: bool = False,
 ) -> StartPage:
     """Build the page.
 
@@ -76,6 +77,7 @@ def build_page(
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
         most_gpus: The most GPUs that a server may have.
+        refused: Whether a start was refused just now; the same is not offered again then.
     """
     total, free = sum(o.total for o in offers), sum(o.free for o in offers)
     choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always available", True, True)]
@@ -91,7 +93,7 @@ def build_page(
         notice=notice,
         problem=problem,
         choices=tuple(choices),
-        selected=_preselect(choices, last),
+        selected=NO_GPU if refused else _preselect(choices, last),
         images=tuple(ImageChoice(name, name == last.get("image", images[0])) for name in images),
         most_gpus=most_gpus,
         count=_offer_count(last.get("gpus"), most_gpus),
@@ -146,6 +148,8 @@ def _gpu_choice(value: str, title: str, detail: str, *, free: int, total: int, p
 def _summarise(free: int, total: int, problem: str | None) -> str:
     if problem is not None:
         return "No GPU now"
+    if total == 0:
+        return "No GPU is known here"
     if free == 0:
         return f"None of the {total} GPUs is free now" if total != 1 else "The GPU is not free now"
     return f"{free} of {total} {'GPU' if total == 1 else 'GPUs'} free"

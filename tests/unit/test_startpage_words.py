@@ -1,0 +1,71 @@
+"""What the start page says, and which choice it offers first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gpuspawner.core.placement import Offer
+from gpuspawner.spawner.startpage import ANY_MODEL, NO_GPU, StartPage, build_page
+from support.build import GIB
+
+A100, L40S = Offer("A100", 40 * GIB, 2, 1), Offer("L40S", 48 * GIB, 1, 0)
+
+
+def page(*offers: Offer, **changes: Any) -> StartPage:
+    usual = {"problem": None, "notice": None, "images": ["base", "torch"], "last": {}, "most_gpus": 1}
+    return build_page(offers, **usual | changes)
+
+
+def test_each_model_says_what_is_free_and_only_that_can_be_chosen() -> None:
+    shown = [(c.value, c.detail, c.state, c.enabled) for c in page(A100, L40S).choices]
+    assert shown == [
+        (NO_GPU, "Processor and memory only", "Always available", True),
+        (ANY_MODEL, "Whichever model is free", "1 of 3 free now", True),
+        ("A100", "40 GiB of GPU memory", "1 of 2 free now", True),
+        ("L40S", "48 GiB of GPU memory", "Not free now", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("offers", "summary"),
+    [
+        ((A100, L40S), "1 of 3 GPUs free"),
+        ((), "No GPU is known here"),
+        ((L40S,), "The GPU is not free now"),
+        ((Offer("A100", GIB, 4, 0),), "None of the 4 GPUs is free now"),
+        ((Offer("A100", GIB, 1, 1),), "1 of 1 GPU free"),
+    ],
+)
+def test_summary(offers: tuple[Offer, ...], summary: str) -> None:
+    assert page(*offers).summary == summary
+
+
+def test_whoever_finds_none_free_reads_how_to_start_without() -> None:
+    assert page(A100).advice is None
+    assert "without a GPU" in str(page(L40S).advice)
+    assert "without a GPU" in str(page(problem="The ledger is silent.").advice)
+
+
+@pytest.mark.parametrize(
+    ("last", "selected", "count"),
+    [
+        ({}, NO_GPU, 1),
+        ({"gpus": 1}, ANY_MODEL, 1),
+        ({"gpus": 2, "model": "A100"}, "A100", 2),
+        ({"gpus": 1, "model": "L40S"}, NO_GPU, 1),  # not free now
+        ({"gpus": 9, "model": "H100"}, NO_GPU, 1),  # gone, and too many
+        ({"gpus": True, "model": ["A100"]}, NO_GPU, 1),  # anything can be in the database
+    ],
+)
+def test_the_last_choice_is_offered_again_if_it_can_be_had(
+    last: dict[str, object], selected: str, count: int
+) -> None:
+    shown = page(A100, L40S, last=last, most_gpus=2)
+    assert (shown.selected, shown.count) == (selected, count)
+
+
+def test_after_a_refusal_no_gpu_is_selected_and_the_image_kept() -> None:
+    shown = page(A100, last={"gpus": 2, "model": "A100", "image": "torch"}, most_gpus=2, refused=True)
+    assert shown.selected == NO_GPU
+    assert [image.name for image in shown.images if image.selected] == ["torch"]
