@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -34,11 +35,17 @@ MORE: dict[str, Callable[[Pair, int], list[Figure]]] = {
 """Measured only when asked for: they explain figures and have no goals."""
 DEFAULT_JSON = CHECKOUT / ".gpuspawner" / "bench.json"
 
+BUSY = 0.7
+"""Load average from which the figures say as much about other programs."""
+
 
 def main() -> int:
     arguments = _parse(sys.argv[1:])
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     machine = describe()
+    if os.getloadavg()[0] > BUSY:
+        print(f"Something else keeps this machine busy (load {os.getloadavg()[0]:.1f}).", file=sys.stderr)
     begin = time.monotonic()
     figures: list[Figure] = []
     with light_image() as light, both_sides(light) as pair:
@@ -81,4 +88,7 @@ def _report(figures: Sequence[Figure], machine: dict[str, str], path: Path, repe
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; all that was made is removed.")

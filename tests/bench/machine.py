@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +85,13 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _pids(name: str) -> list[int]:
+    """Of this machine's own; an Engine in a container has a process namespace of its own."""
+    ours = Path("/proc/self/ns/pid").readlink()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "comm").read_text().strip() == name:
+        with suppress(OSError):
+            if (folder / "comm").read_text().strip() == name and (folder / "ns/pid").readlink() == ours:
                 found.append(int(folder.name))
-        except OSError:
-            continue
     return found
 
 
