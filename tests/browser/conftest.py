@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser.person import Person
+from browser.person import OWN_PICTURES, Person
 from playwright.sync_api import Browser, sync_playwright
 from support.installation import CHECKOUT, Installation
 from support.reporting import invariants, pytest_runtest_makereport
@@ -19,7 +19,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 KEPT = CHECKOUT / "docs" / "pictures"
-OWN = CHECKOUT / ".gpuspawner"
+FAILURES = CHECKOUT / ".gpuspawner" / "failures"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,9 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def pictures(request: pytest.FixtureRequest) -> Path:
     """Where pictures of the pages go: only on request into the tree."""
-    folder = KEPT if request.config.getoption("--pictures", default=False) else OWN / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return KEPT if request.config.getoption("--pictures", default=False) else OWN_PICTURES
 
 
 # Not for the whole session: while it lives, this thread can run no other event loop.
@@ -54,7 +52,7 @@ def person(
 
     def make(installation: Installation, name: str, *, dark: bool = False, width: int = 1100) -> Person:
         context = browser.new_context(
-            color_scheme="dark" if dark else "light", viewport={"width": width, "height": 760}
+            color_scheme="dark" if dark else "light", viewport={"width": width, "height": 480}
         )
         context.set_default_timeout(30_000)
         people.append(Person(installation, name, context.new_page(), pictures))
@@ -64,5 +62,5 @@ def person(
     yield make
     for someone in people:
         if request.session.testsfailed > failed_before:
-            someone.keep_evidence(OWN / "failures", request.node.name)
+            someone.keep_evidence(FAILURES, request.node.name)
         someone.page.context.close()

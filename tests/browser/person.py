@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, Route, expect
-from support.installation import PASSWORD, Installation
+from support.installation import CHECKOUT, PASSWORD, Installation
 
 SLOW = 60_000
 """Milliseconds in which a server starts or stops on a busy machine."""
+OWN_PICTURES = CHECKOUT / ".gpuspawner" / "pictures"
+"""For looking at, outside the tree."""
 UUID = re.compile(r"UUID: (GPU-[0-9a-f-]{36})\)")
 
 
@@ -116,9 +118,11 @@ class Person:
         )
         return width
 
-    def picture(self, name: str, *, whole: bool = True) -> None:
+    def picture(self, name: str, *, whole: bool = True, for_docs: bool = True) -> None:
         """Keep a picture of the page."""
-        self.page.screenshot(path=self._pictures / f"{name}.png", full_page=whole, animations="disabled")
+        folder = self._pictures if for_docs else OWN_PICTURES
+        folder.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=folder / f"{name}.png", full_page=whole, animations="disabled")
 
     def keep_evidence(self, folder: Path, test: str) -> None:
         """Keep what was seen last, after a failure."""

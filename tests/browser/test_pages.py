@@ -66,7 +66,7 @@ def test_start_page(installation: Installation, person: Meet, dark: bool, width:
     ada.visit("/hub/login")
     assert ada.overflow() == 0
     assert faint_texts(ada.page) == []
-    ada.picture(f"login{suffix}")
+    ada.picture(f"login{suffix}", for_docs=False)
     ada.log_in()
     assert ada.overflow() == 0
     assert faint_texts(ada.page) == []
@@ -86,7 +86,7 @@ def test_the_keyboard_alone_starts_a_server(
     expect(ada.card("Any GPU")).to_be_checked()
     outline = ada.page.locator(".gpu-choice", has=ada.page.locator(":focus"))
     assert outline.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
-    ada.picture("start-page-focus")
+    ada.picture("start-page-focus", for_docs=False)
     tab_until(ada.page, "image")
     ada.page.keyboard.press("Tab")
     expect(ada.start_button).to_be_focused()
@@ -174,10 +174,10 @@ def test_the_stop_button_of_a_start_stops_that_server(
     assert default["ready"], "the button stopped the default server instead"
     ada.visit("/hub/home")
     assert faint_texts(ada.page) == []
-    ada.picture("home")
-    ada.page.set_viewport_size({"width": PHONE, "height": 760})
+    ada.picture("home", for_docs=False)
+    ada.page.set_viewport_size({"width": PHONE, "height": 480})
     assert ada.overflow() == 0
-    ada.picture("home-phone")
+    ada.picture("home-phone", for_docs=False)
 
 
 def test_memory_that_ran_out_is_told_on_both_pages(installation: Installation, person: Meet) -> None:
@@ -201,7 +201,7 @@ def test_memory_that_ran_out_is_told_on_both_pages(installation: Installation, p
     expect(ada.page.get_by_text(notice)).to_have_count(1)
     assert faint_texts(ada.page) == []
     ada.picture("memory-ran-out")
-    ada.page.set_viewport_size({"width": PHONE, "height": 760})
+    ada.page.set_viewport_size({"width": PHONE, "height": 480})
     assert ada.overflow() == 0
 
 
@@ -256,7 +256,7 @@ def test_many_cards_and_strange_names_do_no_harm(
     expect(ada.page).to_have_title("Start a server")
     expect(ada.page.get_by_label("How many GPUs")).to_have_value("2")
     assert ada.overflow() == 0
-    ada.picture(f"strange-{width}", whole=False)
+    ada.picture(f"strange-{width}", whole=False, for_docs=False)
 
 
 def a100(installation: Installation) -> str:
