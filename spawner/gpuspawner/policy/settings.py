@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from gpuspawner.core.errors import SettingsError
+from .yamlfile import read_yaml
 
 _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 """An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
@@ -95,71 +92,4 @@ def load_settings(path: Path) -> Settings:
     Raises:
         SettingsError: With file, line, key and fix.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"The settings file {path} is not text in UTF-8.") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # YAML leaves it to Python to refuse 2030-13-45
-        raise SettingsError(
-            f"The settings file {path} is not YAML: {' '.join(str(error).split())}."
-        ) from error
-    if not isinstance(data, Mapping):
-        raise SettingsError(f"The settings file {path} must hold keys and values.")
-    _require_unique(path, node)
-    try:
-        return Settings.model_validate(dict(data))
-    except ValidationError as error:
-        raise SettingsError(_explain(path, node, error)) from None
-
-
-def _explain(path: Path, node: yaml.Node | None, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    keys = [str(part) for part in first["loc"]]
-    where = f"{path}, line {_find_line(node, keys)}: {'.'.join(keys)}"
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1])
-        near = get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys are: {', '.join(known)}."
-        return f"{where} is not a setting; {hint}"
-    if first["type"] == "missing":
-        return f"{where} is missing. Add it."
-    return f"{where}: {first['msg']}; it is {str(first['input'])[:60]!r}."
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    kind: Any = Settings
-    for key in path:
-        # A section, or the values of a mapping such as that of the logins.
-        kind = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
-    return list(kind.model_fields)
-
-
-def _require_unique(path: Path, node: yaml.Node | None) -> None:
-    """Refuse a key that is there twice: YAML would take the last one without a word."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        if key.value in seen:
-            raise SettingsError(
-                f"{path}, line {key.start_mark.line + 1}: {key.value} is there twice. Remove one."
-            )
-        seen.add(str(key.value))
-        _require_unique(path, value)
-
-
-def _find_line(node: yaml.Node | None, keys: list[str]) -> int:
-    line = node.start_mark.line + 1 if node else 1
-    for key in keys:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        found = next(((k, v) for k, v in node.value if k.value == key), None)
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
+    return read_yaml(path, kind="settings file", word="a setting").check(Settings)
