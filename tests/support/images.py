@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -50,3 +52,27 @@ def derived_image(*lines: str) -> Iterator[str]:
     finally:
         client.remove_image(reference, force=True)
         client.close()
+
+
+TINY = "gpuspawner-test/tiny:1"
+TINY_SERVER = ["httpd", "-f", "-p", "8888", "-h", "/home/jovyan"]
+"""Answers in the tiny image, for ``c.GPUSpawner.cmd``."""
+
+
+def import_tiny_image(client: docker.APIClient) -> str:
+    """Give an Engine an image of 2 MB, with a shell and a web server; no registry is asked. Its reference."""
+    busybox = shutil.which("busybox")
+    assert busybox, "these tests need busybox: apt-get install busybox-static"
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(busybox, "bin/busybox")
+        for applet in ("sh", "httpd", "cat", "echo", "ls", "sleep"):
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        home = tarfile.TarInfo("home/jovyan")
+        home.type, home.mode, home.uid, home.gid = tarfile.DIRTYPE, 0o755, 1000, 1000
+        tar.addfile(home)
+    name, _, tag = TINY.partition(":")
+    client.import_image_from_data(archive.getvalue(), repository=name, tag=tag)
+    return TINY

@@ -1,0 +1,92 @@
+"""A Docker Engine of a test's own, which may be stopped and killed without anybody else noticing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import docker
+from docker.errors import DockerException
+
+from .images import import_tiny_image
+from .installation import wait_for
+
+
+class SecondEngine:
+    """A ``dockerd`` with its own data, socket and containerd, and with the tiny image.
+
+    It touches no firewall rule: ports are published by ``docker-proxy``, and the rules stay those of the
+    machine's own Engine.
+
+    Args:
+        live_restore: Whether containers live on while it is away.
+    """
+
+    def __init__(self, *, live_restore: bool) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="gpuspawner-engine-"))
+        self.url = f"unix://{self.root}/docker.sock"
+        self._config = {"features": {"cdi": True}, "live-restore": live_restore}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        (self.root / "daemon.json").write_text(json.dumps(self._config))
+        try:
+            self.start()
+            self.image = import_tiny_image(self.client())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            if mount.split()[1].startswith(f"{self.root}/"):
+                subprocess.run(["umount", "--lazy", mount.split()[1]], check=False)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def client(self) -> docker.APIClient:
+        return docker.APIClient(base_url=self.url, version="auto", timeout=60)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [
+            "dockerd", "--config-file", f"{self.root}/daemon.json", "--host", self.url,
+            "--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/exec",
+            "--pidfile", f"{self.root}/pid", "--bridge=none", "--default-address-pool",
+            "base=10.231.0.0/16,size=24", "--iptables=false", "--ip6tables=false",
+            "--ip-forward=false", "--ip-masq=false",
+        ]  # fmt: skip
+        with (self.root / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(self._answers, f"the second Engine's start (see {self.root}/log)")
+
+    def stop(self) -> None:
+        """End it as ``systemctl stop`` would: without live restore, its containers end too."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.root / "log").read_text()[-3000:]
+        with suppress(DockerException):
+            client = self.client()
+            try:
+                return bool(client.ping())
+            finally:
+                client.close()
+        return False
