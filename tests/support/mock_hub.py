@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -45,15 +45,11 @@ def make_database() -> Session:
 def make_ledger(path: Path, uuids: Sequence[str], model: str = "A100") -> Ledger:
     """A ledger with a fresh inventory."""
     ledger = Ledger(path)
+    fresh = datetime.now(UTC) + timedelta(hours=1)  # and so for a whole run of tests
     with ledger.write() as unit:
-        put_devices(unit, uuids, model)
+        for index, uuid in enumerate(uuids):
+            unit.put_device(build.record(uuid, model=model, index=index, seen_at=fresh))
     return ledger
-
-
-def put_devices(unit: LedgerUnit, uuids: Sequence[str], model: str = "A100") -> None:
-    now = datetime.now(UTC)
-    for index, uuid in enumerate(uuids):
-        unit.put_device(build.record(uuid, model=model, index=index, seen_at=now))
 
 
 class MockHub:
@@ -82,6 +78,7 @@ class MockHub:
         self.answers = True
         """Whether servers answer when the hub waits for them."""
         self._users: dict[str, User] = {}
+        self._ledger = Ledger(ledger_path)
 
     # -- people ---------------------------------------------------------------------------------------------
 
@@ -195,18 +192,12 @@ class MockHub:
         return [(lease.owner, lease.state.value, lease.devices) for lease in self.live_leases()]
 
     def live_leases(self) -> tuple[Lease, ...]:
-        ledger = Ledger(self.ledger_path)
-        with ledger.read() as unit:
-            found = unit.live_leases(build.HOST)
-        ledger.close()
-        return found
+        with self._ledger.read() as unit:
+            return unit.live_leases(build.HOST)
 
     def home_in_ledger(self, owner: str = "ada") -> Home | None:
-        ledger = Ledger(self.ledger_path)
-        with ledger.read() as unit:
-            home = unit.home_of(owner)
-        ledger.close()
-        return home
+        with self._ledger.read() as unit:
+            return unit.home_of(owner)
 
 
 def end_hub_runs() -> None:

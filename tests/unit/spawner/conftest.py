@@ -25,7 +25,6 @@ from support.mock_hub import (
     end_hub_runs,
     make_database,
     make_ledger,
-    put_devices,
 )
 
 CARDS = ("GPU-0", "GPU-1")
@@ -51,7 +50,7 @@ def db(database: Session) -> Iterator[Session]:
 @pytest.fixture(scope="session")
 def ledger_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
-    make_ledger(path, ()).close()
+    make_ledger(path, CARDS).close()
     return path
 
 
@@ -60,8 +59,6 @@ def ledger(tmp_path: Path, ledger_template: Path) -> Iterator[Ledger]:
     path = tmp_path / "ledger.sqlite"
     copy_ledger(ledger_template, path)
     ledger = Ledger(path)
-    with ledger.write() as unit:
-        put_devices(unit, CARDS)
     yield ledger
     ledger.close()
 

@@ -107,11 +107,15 @@ async def test_known_home_while_the_ledger_is_away(
     assert mounted(docker)["Source"] == home
 
 
-async def test_ledger_decides(hub: MockHub, docker: FakeDocker, ledger: Any) -> None:
+async def test_ledger_decides(make: Make, docker: FakeDocker, ledger: Any, tmp_path: Path) -> None:
+    hub = make(home_kind="bind", home_base=str(tmp_path / "homes"), uid=os.getuid() or 1000)
     with ledger.write() as unit:
         unit.put_home(Home("ada", HomeKind.VOLUME, "by-hand"), NOW)
-    spawner = hub.spawner()
-    spawner.orm_spawner.state = {"home": {"kind": "volume", "source": "remembered"}}
+    await hub.start({})
+    assert mounted(docker)["Source"] == "by-hand"
+    assert mode(tmp_path / "homes") is None
+    await hub.stop()
+    hub.spawner().orm_spawner.state = {"home": {"kind": "volume", "source": "remembered"}}
     hub.db.commit()
     await hub.restart()
     await hub.start({})

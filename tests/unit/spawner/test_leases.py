@@ -224,6 +224,8 @@ async def test_cancelled_start_ends_at_once(hub: MockHub, docker: FakeDocker) ->
     assert (spawner.ready, spawner.active, await spawner.poll()) == (False, False, None)
     assert hub.leases() == [("ada", "reserved", ("GPU-0",))]  # not before the container is gone
     gate.open()
+    await spawner._started.wait()
+    assert not spawner.ready  # nor later: nobody has told the Hub yet that there is no server
     await hub.stop()
     assert docker.containers == {}
     assert hub.leases() == LET_GO
@@ -270,7 +272,7 @@ async def test_stop_waits_for_the_clearing_away(hub: MockHub, docker: FakeDocker
     await reached(removal.reached)
     stop = asyncio.ensure_future(hub.stop())
     await asyncio.sleep(0.02)
-    assert "stop" not in docker.methods()
+    assert hub.leases() == [("ada", "reserved", ("GPU-0",))]
     removal.open()
     await asyncio.wait([task, stop])
     assert stop.exception() is None

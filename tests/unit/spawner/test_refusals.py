@@ -49,6 +49,7 @@ def test_html_is_escaped() -> None:
     refusal = refuse("<script>", reason="x", status=400, hint="<b>")
     assert refusal.jupyterhub_html_message == "&lt;script&gt;<br>&lt;b&gt;"
     assert refusal.jupyterhub_message == "<script> <b>"
+    assert refuse("<i>", reason="x", status=400).jupyterhub_html_message == "&lt;i&gt;"
     assert refuse("100 %", reason="x", status=400).jupyterhub_message == "100 %"
 
 
