@@ -15,7 +15,8 @@ from .core.errors import LedgerError, Refused
 from .core.lifecycle import step
 from .core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
 from .core.placement import Offer, choose_devices, require_inventory, survey
-from .core.quota import Limits, judge_quota
+from .core.policy import Allowance
+from .core.quota import judge_devices, judge_quota
 
 
 def utc_now() -> datetime:
@@ -37,7 +38,7 @@ class Allocator:
     Args:
         ledger: Where everything is kept.
         host: The host whose devices these are.
-        limits: What a person may hold.
+        allowance: What the person who asks may use.
         stale_after: Age from which an inventory is no longer believed.
         clock: Says the present.
     """
@@ -46,13 +47,13 @@ class Allocator:
         self,
         ledger: Ledger,
         host: str,
-        limits: Limits,
+        allowance: Allowance,
         stale_after: timedelta,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ledger = ledger
         self._host = host
-        self._limits = limits
+        self._allowance = allowance
         self._stale_after = stale_after
         self._clock = clock
 
@@ -67,7 +68,7 @@ class Allocator:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
 
     def offers(self) -> tuple[Offer, ...]:
-        """What there is and what is free now, by model.
+        """What there is and what is free now, by model; what the person may not use has its reason.
 
         Raises:
             Refused: The state of the devices is not known; "none is free" would be a guess.
@@ -75,7 +76,13 @@ class Allocator:
         """
         status, now = self.status(), self._clock()
         require_inventory(status.inventory, now=now, stale_after=self._stale_after)
-        return survey(status.inventory, _held(status.leases), now=now, stale_after=self._stale_after)
+        return survey(
+            status.inventory,
+            _held(status.leases),
+            self._allowance,
+            now=now,
+            stale_after=self._stale_after,
+        )
 
     def reserve(self, request: SpawnRequest, *, owner: str, server: str, claimant: str, image: str) -> Lease:
         """Reserve devices for a start.
@@ -103,10 +110,9 @@ class Allocator:
                     _let_go(unit, old, now, "a new start of the same server replaced it", actor=owner)
             live = unit.live_leases(self._host)
             try:
-                judge_quota(request, owner, live, self._limits)
-                devices = choose_devices(
-                    request, unit.inventory(self._host), _held(live), now=now, stale_after=self._stale_after
-                )
+                judge_quota(request, owner, live, self._allowance)
+                usable = judge_devices(request, unit.inventory(self._host), self._allowance)
+                devices = choose_devices(request, usable, _held(live), now=now, stale_after=self._stale_after)
             except Refused as error:
                 refusal = error
                 unit.add_event(_refusal_event(error, request, owner, now))

@@ -16,7 +16,7 @@ from gpuspawner.core.errors import IllegalTransition, LedgerError, RefusalKind, 
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Event, Home, HomeKind, Lease, SpawnRequest
 from gpuspawner.core.model import LeaseState as S
-from gpuspawner.core.quota import Limits
+from gpuspawner.core.policy import allow
 from support.build import HOST, NOW, record
 
 STALE = timedelta(seconds=30)
@@ -34,7 +34,7 @@ def allocator(ledger: Ledger) -> Allocator:
     with ledger.write() as unit:
         for n in range(2):
             unit.put_device(record(f"GPU-{n}", index=n))
-    return Allocator(ledger, HOST, Limits(2, 2), STALE, lambda: NOW)
+    return Allocator(ledger, HOST, allow(2, 2), STALE, lambda: NOW)
 
 
 def reserve(allocator: Allocator, gpus: int = 1, owner: str = "ada", server: str = "") -> Lease:
@@ -84,7 +84,7 @@ def test_a_refusal_is_stored(allocator: Allocator, ledger: Ledger, gpus: int, ki
 
 
 def test_without_an_inventory_no_gpu_and_yet_a_server(ledger: Ledger) -> None:
-    allocator = Allocator(ledger, HOST, Limits(2, 2), STALE, lambda: NOW)
+    allocator = Allocator(ledger, HOST, allow(2, 2), STALE, lambda: NOW)
     with pytest.raises(Refused) as caught:
         reserve(allocator)
     assert caught.value.kind is RefusalKind.NO_INVENTORY
@@ -160,10 +160,10 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import Refused
 from gpuspawner.core.model import SpawnRequest, Home, HomeKind
-from gpuspawner.core.quota import Limits
+from gpuspawner.core.policy import allow
 me = sys.argv[2]
 ledger = Ledger(Path(sys.argv[1]))
-allocator = Allocator(ledger, "gpu1", Limits(9, 9), timedelta(days=9999))
+allocator = Allocator(ledger, "gpu1", allow(9, 9), timedelta(days=9999))
 allocator.status()
 print("ready", flush=True)
 sys.stdin.readline()

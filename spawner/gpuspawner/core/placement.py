@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 from .errors import RefusalKind, Refused
 from .model import DeviceRecord, Health, SpawnRequest
+from .policy import Allowance
+from .quota import why_not_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Offer:
     """Devices of this model that the installation has."""
     free: int
     """Of these, how many could be given out now."""
+    barred: str | None = None
+    """Why the person may use none of them; the counts are then of all."""
 
 
 def why_not_grantable(
@@ -47,21 +51,25 @@ def why_not_grantable(
 
 
 def survey(
-    inventory: Sequence[DeviceRecord], held: Collection[str], *, now: datetime, stale_after: timedelta
+    inventory: Sequence[DeviceRecord],
+    held: Collection[str],
+    allowance: Allowance,
+    *,
+    now: datetime,
+    stale_after: timedelta,
 ) -> tuple[Offer, ...]:
-    """Count what is there and what is free, by model, in the order of the inventory."""
+    """Count what a person may use and what of it is free, by model, in the order of the inventory."""
     by_model: dict[str, list[DeviceRecord]] = {}
     for record in inventory:
         by_model.setdefault(record.device.model, []).append(record)
-    return tuple(
-        Offer(
-            model=model,
-            memory_bytes=records[0].device.memory_bytes,
-            total=len(records),
-            free=sum(why_not_grantable(r, held, now=now, stale_after=stale_after) is None for r in records),
-        )
-        for model, records in by_model.items()
-    )
+    offers = []
+    for model, everything in by_model.items():
+        allowed = [record for record in everything if why_not_device(record.device, allowance) is None]
+        records = allowed or everything
+        free = [r for r in records if why_not_grantable(r, held, now=now, stale_after=stale_after) is None]
+        barred = None if allowed else why_not_device(everything[0].device, allowance)
+        offers.append(Offer(model, records[0].device.memory_bytes, len(records), len(free), barred))
+    return tuple(offers)
 
 
 def choose_devices(

@@ -1,25 +1,19 @@
-"""How many devices a person may hold."""
+"""What a person may have: judged against their allowance, each refusal with the rule it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from .errors import RefusalKind, Refused
-from .model import Lease, SpawnRequest
+from .model import Device, DeviceRecord, Lease, SpawnRequest
+from .policy import Allowance
+
+_SLICE = " MIG "
+"""What stands in the name of a MIG instance between the model of its card and its profile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one person may hold; the same for everybody."""
-
-    gpus_per_server: int
-    """Devices in one server."""
-    gpus_per_person: int
-    """Devices in all servers of a person together."""
-
-
-def judge_quota(request: SpawnRequest, owner: str, live: Iterable[Lease], limits: Limits) -> None:
+def judge_quota(request: SpawnRequest, owner: str, live: Iterable[Lease], allowance: Allowance) -> None:
     """Let a request pass if the person may hold that many devices.
 
     Leases that are being released do not count against the person: the wait is not theirs.
@@ -27,15 +21,101 @@ def judge_quota(request: SpawnRequest, owner: str, live: Iterable[Lease], limits
     Raises:
         Refused: ``NOT_ALLOWED``, with the limit that forbids it.
     """
-    if request.gpus > limits.gpus_per_server:
-        raise Refused(
-            RefusalKind.NOT_ALLOWED,
-            f"You asked for {request.gpus} GPUs; a server may have at most {limits.gpus_per_server}.",
-        )
+    judge_server(request, allowance)
+    most = allowance.gpus_per_person
     holding = sum(len(lease.devices) for lease in live if lease.owner == owner and not lease.state.ending)
-    if request.gpus and holding + request.gpus > limits.gpus_per_person:
+    if request.gpus and most.value is not None and holding + request.gpus > most.value:
+        way_out = " Stop another server of yours first." if holding else ""
         raise Refused(
             RefusalKind.NOT_ALLOWED,
             f"You hold {holding} GPU{'' if holding == 1 else 's'} already and asked for {request.gpus} more; "
-            f"one person may hold at most {limits.gpus_per_person}. Stop another server of yours first.",
+            f"one person may hold at most {most.value}{most.because}.{way_out}",
         )
+
+
+def judge_server(request: SpawnRequest, allowance: Allowance) -> None:
+    """Let a request pass if one server may have that many devices.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``, with the limit that forbids it.
+    """
+    most = allowance.gpus_per_server
+    if most.value is not None and request.gpus > most.value:
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"You asked for {request.gpus} GPUs; a server may have at most {most.value}{most.because}.",
+        )
+
+
+def choose_image(request: SpawnRequest, catalogue: Sequence[str], allowance: Allowance) -> str:
+    """The name of the image that a request gets: the one that was chosen, else the first allowed one.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``, with the limit that forbids it.
+    """
+    if request.image is not None:
+        reason = why_not_image(request.image, allowance)
+        if reason:
+            raise Refused(RefusalKind.NOT_ALLOWED, f"The image {request.image!r} is {reason}.")
+        return request.image
+    for name in catalogue:
+        if why_not_image(name, allowance) is None:
+            return name
+    raise Refused(RefusalKind.NOT_ALLOWED, f"No image is allowed to you{allowance.images.because}.")
+
+
+def why_not_image(name: str, allowance: Allowance) -> str | None:
+    """Say why a person may not use an image, or None if they may."""
+    limit = allowance.images
+    return None if limit.value is None or name in limit.value else _not_among(limit.value, limit.rule)
+
+
+def why_not_device(device: Device, allowance: Allowance) -> str | None:
+    """Say why a person may not use a device, or None if they may.
+
+    A slice may be used where its own name, its card's model or UUID is allowed, and its profile is.
+    """
+    cards, slices = allowance.cards, allowance.slices
+    card, _, profile = device.model.partition(_SLICE)
+    if cards.value is not None and not {device.model, card, device.uuid, device.parent} & cards.value:
+        return _not_among(cards.value, cards.rule)
+    if device.parent is not None and slices.value is not None and profile not in slices.value:
+        return _not_among(slices.value, slices.rule)
+    return None
+
+
+def judge_devices(
+    request: SpawnRequest, inventory: Sequence[DeviceRecord], allowance: Allowance
+) -> Sequence[DeviceRecord]:
+    """The devices among which a request may choose.
+
+    What could never be served to anybody passes unchanged, since that is the better reason.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``: there are enough, and not of those that the person may use.
+    """
+    wanted = [record for record in inventory if request.model in (None, record.device.model)]
+    reasons = {record.device.uuid: why_not_device(record.device, allowance) for record in wanted}
+    allowed = [record for record in inventory if reasons.get(record.device.uuid, "") is None]
+    if request.gpus == 0 or _most_of_one_model(wanted) < request.gpus:
+        return inventory
+    if _most_of_one_model(allowed) >= request.gpus:
+        return allowed
+    reason = next(reason for reason in reasons.values() if reason)
+    of_model = f" of model {request.model}" if request.model else ""
+    if not allowed:
+        raise Refused(RefusalKind.NOT_ALLOWED, f"The GPUs{of_model} that are here are {reason}.")
+    raise Refused(
+        RefusalKind.NOT_ALLOWED,
+        f"You asked for {request.gpus} GPUs{of_model}; of one model you may use "
+        f"{_most_of_one_model(allowed)} at most, the others are {reason}.",
+    )
+
+
+def _most_of_one_model(records: Sequence[DeviceRecord]) -> int:
+    return max(Counter(record.device.model for record in records).values(), default=0)
+
+
+def _not_among(allowed: frozenset[str], rule: str) -> str:
+    listed = ", ".join(sorted(allowed)) or "nothing"
+    return f"not allowed to you: {rule} allows {listed}"

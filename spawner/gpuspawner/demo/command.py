@@ -24,7 +24,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
-from gpuspawner.core.quota import Limits
+from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
@@ -193,7 +193,7 @@ def _end_servers(ledger: Path) -> None:
 
 
 def _let_go(book: Ledger, lease_ids: list[str]) -> None:
-    allocator = Allocator(book, socket.gethostname(), Limits(0, 0), timedelta())
+    allocator = Allocator(book, socket.gethostname(), allow(0, 0), timedelta())
     for lease_id in lease_ids:
         allocator.request_release(lease_id, reason="the demo was stopped", actor="demo")
 

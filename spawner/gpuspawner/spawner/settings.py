@@ -14,7 +14,7 @@ from traitlets import Enum, Int, TraitError, Unicode, default
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.model import HomeKind
-from gpuspawner.core.quota import Limits
+from gpuspawner.core.policy import allow
 
 from .hubrun import HubRun
 from .startpage import read_form
@@ -129,5 +129,5 @@ class SpawnerSettings(DockerSpawner):
     @property
     def allocator(self) -> Allocator:
         """The use cases, under this person's own limits: ``group_overrides`` may set them."""
-        limits = Limits(gpus_per_server=self.gpus_per_server, gpus_per_person=self.gpus_per_person)
-        return Allocator(self.run.ledger, self.host, limits, timedelta(seconds=self.stale_after))
+        allowance = allow(self.gpus_per_server, self.gpus_per_person)
+        return Allocator(self.run.ledger, self.host, allowance, timedelta(seconds=self.stale_after))

@@ -15,7 +15,7 @@ from gpuspawner.agent.tick import Keeper, TickReport
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.container import build_labels
 from gpuspawner.core.model import DeviceRecord, Event, Lease, LeaseState, SpawnRequest
-from gpuspawner.core.quota import Limits
+from gpuspawner.core.policy import allow
 from support.build import GIB, HOST, NOW
 from support.fake_engine import FakeEngine
 from support.fake_probe import FakeProbe
@@ -34,7 +34,7 @@ class House:
         self.probe = FakeProbe(HOST, clock=self.clock)
         self.hub_lock = folder / "ledger.db.hub.lock"
         self.hub: RunLock | None = RunLock(self.hub_lock, "hub")
-        self.allocator = Allocator(self.ledger, HOST, Limits(4, 4), STALE, self.clock)
+        self.allocator = Allocator(self.ledger, HOST, allow(4, 4), STALE, self.clock)
         self.keeper = self.new_agent()
 
     def clock(self) -> datetime:

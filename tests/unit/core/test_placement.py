@@ -6,6 +6,7 @@ import pytest
 from gpuspawner.core.errors import RefusalKind, Refused
 from gpuspawner.core.model import Health, SpawnRequest
 from gpuspawner.core.placement import Offer, choose_devices, survey, why_not_grantable
+from gpuspawner.core.policy import allow
 from hypothesis import given
 from hypothesis import strategies as st
 from support.build import GIB, NOW, ago, record
@@ -90,7 +91,7 @@ def test_at_the_very_age_it_is_still_believed() -> None:
 
 
 def test_survey() -> None:
-    assert survey(FLEET, {"A0"}, now=NOW, stale_after=STALE) == (
+    assert survey(FLEET, {"A0"}, allow(), now=NOW, stale_after=STALE) == (
         Offer("A100", 40 * GIB, total=2, free=1),
         Offer("T4", 40 * GIB, total=1, free=1),
     )
@@ -129,3 +130,11 @@ def test_what_is_given_is_right_and_what_is_refused_was_not_there(fleet, held, g
     by_uuid = {r.device.uuid: r for r in good}
     assert len({by_uuid[uuid].device.model for uuid in chosen}) <= 1
     assert all(model in (None, by_uuid[uuid].device.model) for uuid in chosen)
+
+
+def test_survey_counts_what_a_person_may_use() -> None:
+    lab = allow(cards=frozenset({"A1"}))
+    assert survey(FLEET, {"A0"}, lab, now=NOW, stale_after=STALE) == (
+        Offer("A100", 40 * GIB, total=1, free=1),
+        Offer("T4", 40 * GIB, total=1, free=1, barred="not allowed to you: settings allows A1"),
+    )

@@ -1,0 +1,218 @@
+"""Who may use what: rules, and what they come to for one person.
+
+Everybody is in the group ``default``, and what that says nothing about is taken from the settings. A person
+in several groups gets the best of each limit. *Best* is the larger number, the longer time, the union of
+lists; no limit at all is better than any. The entry of a person replaces what their groups come to, in both
+directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+SETTINGS = "settings"
+"""Name of the rule that the installation's settings are."""
+DEFAULT = "default"
+"""Name of the group that everybody is in, and of its rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Generic[T]):
+    """One limit of one person, and where it comes from."""
+
+    value: T | None
+    """None is no limit."""
+    rules: tuple[str, ...]
+    """The rules that give it: one, or for lists all that add something."""
+
+    @property
+    def rule(self) -> str:
+        """The rules in words, such as ``group `vision-lab```."""
+        return " and ".join(filter(None, (", ".join(self.rules[:-1]), self.rules[-1])))
+
+    @property
+    def because(self) -> str:
+        """The rule in brackets, to follow on the value in a sentence; nothing for the settings."""
+        return "" if self.rules == (SETTINGS,) else f" ({self.rule})"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Everything that one person may use; what is in :data:`NOT_ENFORCED` is only known so far."""
+
+    gpus_per_person: Limit[int]
+    """Devices in all servers of the person together."""
+    gpus_per_server: Limit[int]
+    """Devices in one server."""
+    cards: Limit[frozenset[str]]
+    """Models and UUIDs that may be used."""
+    slices: Limit[frozenset[str]]
+    """MIG profiles that may be used, such as ``1g.10gb``."""
+    images: Limit[frozenset[str]]
+    """Names in the image catalogue."""
+    memory: Limit[int]
+    """Memory of one server, in bytes."""
+    cpus: Limit[float]
+    """Processors of one server."""
+    shm: Limit[int]
+    """Size of /dev/shm in one server, in bytes."""
+    longest_session: Limit[timedelta]
+    """How long one server may run."""
+    idle_gpu: Limit[timedelta]
+    """How long a server with a GPU may go without GPU work."""
+    idle_cpu: Limit[timedelta]
+    """How long a server without a GPU may go without activity."""
+    gpu_hours_per_week: Limit[float]
+    """Hours in which the person held a GPU, times how many."""
+    weight: Limit[float]
+    """Weight in the line: twice the weight may use twice as much for the same place."""
+    guaranteed_share: Limit[float]
+    """Part of the devices, 0 to 1, that the group can always get back."""
+
+
+LIMITS = tuple(part.name for part in fields(Allowance))
+"""Names of all limits, in the order in which they are shown."""
+NOT_ENFORCED = LIMITS[LIMITS.index("longest_session") :]
+"""Limits that are read, checked and explained, and that nothing acts on yet."""
+_LISTS = frozenset({"cards", "slices", "images"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one entry of the policy says: by name of the limit, None for *no limit*; the rest is not said."""
+
+    name: str
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person's own entry."""
+
+    rule: Rule
+    groups: frozenset[str] = frozenset()
+    """Groups beside those that the hub knows of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the host in a container."""
+
+    path: str
+    """Absolute, on the host."""
+    target: str
+    """Absolute, in the container."""
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A group with teachers, an image and materials."""
+
+    name: str
+    group: str
+    teachers: frozenset[str]
+    image: str
+    """Its name in the catalogue. A server with this image gets the mounts."""
+    rule: Rule
+    """What the people of the course may use, like another group of theirs."""
+    seats: int | None = None
+    """How many may work at once; None is no limit."""
+    mounts: tuple[Mount, ...] = ()
+
+    def has(self, person: str, groups: Collection[str]) -> bool:
+        """Whether somebody in these groups belongs to the course."""
+        return self.group in groups or person in self.teachers
+
+
+def settings_rule(**limits: Any) -> Rule:
+    """What holds where no policy says anything: one GPU, and no other limit, unless given."""
+    base: dict[str, Any] = dict.fromkeys(LIMITS)
+    base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
+    return Rule(SETTINGS, base | limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy, checked."""
+
+    base: Rule = field(default_factory=settings_rule)
+    """What the settings say; it says something of every limit."""
+    groups: Mapping[str, Rule] = field(default_factory=dict)
+    """In the order of the file, ``default`` included."""
+    people: Mapping[str, Person] = field(default_factory=dict)
+    courses: tuple[Course, ...] = ()
+
+    def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
+        """The hub's groups of a person, and those of their own entry."""
+        entry = self.people.get(person)
+        return frozenset(groups) | (entry.groups if entry else frozenset())
+
+    def courses_of(self, person: str, groups: Iterable[str]) -> tuple[Course, ...]:
+        """The courses that a person belongs to."""
+        mine = self.groups_of(person, groups)
+        return tuple(course for course in self.courses if course.has(person, mine))
+
+
+def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> Allowance:
+    """What a person may use, each limit with the rule that gives it.
+
+    Args:
+        policy: The rules.
+        person: The hub's user name.
+        groups: The person's groups in the hub; the policy need not know them.
+    """
+    mine = policy.groups_of(person, groups)
+    default = policy.groups.get(DEFAULT, Rule(DEFAULT))
+    rules = [rule for name, rule in policy.groups.items() if name in mine and name != DEFAULT]
+    rules += [course.rule for course in policy.courses_of(person, mine)]
+    entry = policy.people.get(person)
+    found: dict[str, Any] = {}
+    for name in LIMITS:
+        if entry and name in entry.rule.limits:
+            found[name] = Limit(entry.rule.limits[name], (entry.rule.name,))
+        else:
+            everybody = default if name in default.limits else policy.base
+            said = [everybody, *(rule for rule in rules if name in rule.limits)]
+            found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
+    return Allowance(**found)
+
+
+def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> Allowance:
+    """The allowance of everybody where there is no policy."""
+    base = settings_rule(gpus_per_server=gpus_per_server, gpus_per_person=gpus_per_person, **limits)
+    return resolve_allowance(Policy(base), "", ())
+
+
+def choose_mounts(policy: Policy, person: str, groups: Iterable[str], image: str) -> tuple[Mount, ...]:
+    """What a person's server gets mounted: what their courses have for this image, each target once."""
+    courses = policy.courses_of(person, groups)
+    mounts = [mount for course in courses if course.image == image for mount in course.mounts]
+    return tuple({mount.target: mount for mount in mounts}.values())
+
+
+def _choose_largest(name: str, rules: Sequence[Rule]) -> Limit[Any]:
+    best = rules[0]
+    for rule in rules[1:]:
+        value, known = rule.limits[name], best.limits[name]
+        if known is not None and (value is None or value > known):
+            best = rule
+    return Limit(best.limits[name], (best.name,))
+
+
+def _join(name: str, rules: Sequence[Rule]) -> Limit[Any]:
+    unlimited = next((rule for rule in rules if rule.limits[name] is None), None)
+    if unlimited:
+        return Limit(None, (unlimited.name,))
+    joined: frozenset[str] = frozenset()
+    adding = []
+    for rule in rules:
+        if not rule.limits[name] <= joined:
+            adding.append(rule.name)
+        joined |= rule.limits[name]
+    return Limit(joined, tuple(adding) or (rules[0].name,))
