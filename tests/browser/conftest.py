@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser.person import OWN_PICTURES, Person
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from support.installation import CHECKOUT, Installation
 from support.reporting import invariants, pytest_runtest_makereport
 
@@ -19,6 +19,8 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 KEPT = CHECKOUT / "docs" / "pictures"
+PATIENCE = 30_000
+"""Milliseconds that a page has for anything; the machine may be busy with other tests."""
 FAILURES = CHECKOUT / ".gpuspawner" / "failures"
 
 
@@ -37,6 +39,7 @@ def pictures(request: pytest.FixtureRequest) -> Path:
 # Not for the whole session: while it lives, this thread can run no other event loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         yield browser
@@ -54,7 +57,7 @@ def person(
         context = browser.new_context(
             color_scheme="dark" if dark else "light", viewport={"width": width, "height": 480}
         )
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE)
         people.append(Person(installation, name, context.new_page(), pictures))
         return people[-1]
 
