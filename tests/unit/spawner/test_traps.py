@@ -135,7 +135,7 @@ async def test_auto_remove_loses_the_exit_code_stock(make: Make, docker: FakeDoc
     assert docker.named("jupyter-ada").settings["host_config"]["AutoRemove"] is True
 
 
-async def poll_beside_a_hanging_stop(hub: MockHub, docker: FakeDocker) -> bool:
+async def poll_beside_a_hanging_stop(hub: MockHub, docker: FakeDocker, seconds: float) -> bool:
     """Whether one person's poll ends while another's stop hangs."""
     await hub.start()
     await hub.start(name="bob")
@@ -143,18 +143,18 @@ async def poll_beside_a_hanging_stop(hub: MockHub, docker: FakeDocker) -> bool:
     stop = asyncio.ensure_future(hub.stop())
     await reached(gate.reached)
     poll = asyncio.ensure_future(hub.user("bob").spawners[""].poll())
-    done, _ = await asyncio.wait([poll], timeout=0.1)
+    done, _ = await asyncio.wait([poll], timeout=seconds)
     gate.open()
     await asyncio.gather(stop, poll)
     return bool(done)
 
 
 async def test_one_thread_for_all_stock(make: Make, docker: FakeDocker) -> None:
-    assert not await poll_beside_a_hanging_stop(make(**STOCK), docker)
+    assert not await poll_beside_a_hanging_stop(make(**STOCK), docker, 0.1)
 
 
 async def test_nobody_waits_for_another(hub: MockHub, docker: FakeDocker) -> None:
-    assert await poll_beside_a_hanging_stop(hub, docker)
+    assert await poll_beside_a_hanging_stop(hub, docker, 5)
 
 
 async def cancel_during_docker_start(hub: MockHub, docker: FakeDocker) -> bool:
