@@ -24,6 +24,8 @@ from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
+TEST_PACKAGES = {"chromium": "chromium", "ip": "iproute2"}
+"""Program → package that the tests need beside the demo's."""
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
 
@@ -38,7 +40,7 @@ def prepare(
         engine: Whether a Docker Engine with CDI is needed.
         images: Whether the images are needed.
         tests: Whether the Python environment must hold what the tests need.
-        browser: Whether chromium is needed.
+        browser: Whether chromium and what else the tests run is needed.
 
     Raises:
         SetupError: Something cannot be had; names it and the fix.
@@ -91,8 +93,8 @@ def _packages(paths: Paths, verdict: Verdict, *, images: bool, tests: bool, brow
         yield from SIMULATION_PACKAGES
     if not is_ready(paths, tests=tests) and find_python() is None:
         yield "python3-venv"
-    if browser and shutil.which("chromium") is None:
-        yield "chromium"
+    if browser:
+        yield from (package for program, package in TEST_PACKAGES.items() if shutil.which(program) is None)
 
 
 def _all_built(verdict: Verdict) -> bool:
