@@ -65,7 +65,13 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
             continue
         default = "required" if field.default is PydanticUndefined else f"`{field.default}`"
         shown = getattr(kind, "__name__", None) if isinstance(kind, type) else None
-        text = (shown or str(kind)).replace("|", "or").replace("pathlib.", "").replace("typing.", "")
+        text = (
+            (shown or str(kind))
+            .replace("|", "or")
+            .replace("pathlib._local.", "")
+            .replace("pathlib.", "")
+            .replace("typing.", "")
+        )
         text = text.replace("gpuspawner.policy.settings.", "")
         rows.append(f"| `{prefix}{name}` | {text} | {default} | {field.description or ''} |")
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from gpuspawner.core.errors import LedgerError
 
 from .unit import LedgerUnit
 
+MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 10
 """How long a transaction waits for another one's end."""
 
@@ -39,7 +42,6 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
         self._engine: sa.Engine | None = None
         self._opening = threading.Lock()
 
@@ -101,19 +103,19 @@ class Ledger:
 
     def _migrate(self, engine: sa.Engine) -> None:
         with engine.connect() as connection:
-            if self._version(connection) == self._head:
+            if self._version(connection) == _head():
                 return
         with Path(f"{self.path}.migrate").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.connect() as connection:
                 version = self._version(connection)
-                if version == self._head:
+                if version == _head():
                     return
                 self._require_known(version)
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
                     config = Config()
-                    config.set_main_option("script_location", self._script.dir)
+                    config.set_main_option("script_location", str(MIGRATIONS))
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
                     connection.exec_driver_sql("COMMIT")
@@ -121,19 +123,14 @@ class Ledger:
                     _roll_back(connection)
                     raise
 
-    @property
-    def _head(self) -> str | None:
-        return self._script.get_current_head()
-
     def _require_version(self, connection: sa.Connection) -> None:
         version = self._version(connection)
-        if version != self._head:
+        if version != _head():
             self._require_known(version)
             raise LedgerError(f"The ledger {self.path} was replaced while it was open; restart this process.")
 
     def _require_known(self, version: str | None) -> None:
-        known = {s.revision for s in self._script.walk_revisions()} | {None}
-        if version not in known:
+        if version is not None and version not in _revisions():
             raise LedgerError(
                 f"The ledger {self.path} is of a newer gpuspawner (its version is {version}). "
                 "Install that version, or restore the ledger's backup."
@@ -149,6 +146,16 @@ class Ledger:
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
 
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Every version that this program knows, the newest first; read once, for every transaction asks."""
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+
+
+def _head() -> str:
+    return _revisions()[0]
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
@@ -158,7 +165,8 @@ def _explained(path: Path) -> Iterator[None]:
     except SQLAlchemyError as error:
         raise LedgerError(f"The ledger {path} cannot be used: {error}") from error
     except OSError as error:
-        raise LedgerError(f"The ledger {path} cannot be used: {error.strerror}.") from error
+        sign = _SIGN_OF_ERRNO.get(error.errno or 0, error.strerror or str(error))
+        raise LedgerError(f"The ledger {path} {_explain(sign)}") from error
 
 
 def _ensure_private_file(path: Path) -> None:
@@ -205,6 +213,12 @@ def _roll_back(connection: sa.Connection) -> None:
         connection.invalidate()
 
 
+_SIGN_OF_ERRNO = {
+    errno.ENOSPC: "database or disk is full",
+    errno.EROFS: "readonly database",
+    errno.EACCES: "readonly database",
+    errno.EPERM: "readonly database",
+}
 _EXPLANATIONS = {
     "database or disk is full": "could not be written because its disk is full. Free some space there.",
     "disk i/o error": "could not be read or written: the disk reports an error, or is full. Check that disk.",
