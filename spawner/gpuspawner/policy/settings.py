@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from .yamlfile import read_yaml
+from gpuspawner.core.policy import Rule, settings_rule
+
+from .units import read_bytes
+from .yamlfile import STRICT, read_yaml
 
 _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 """An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
 
 class Limits(_Section):
@@ -30,6 +33,16 @@ class Limits(_Section):
     )
     pids: Annotated[int, Field(ge=64, description="Processes and threads of one server.")] = 4096
     shm: Annotated[str, Field(pattern=_BYTES, description="Size of /dev/shm in a server, as 1G.")] = "1G"
+
+    def as_rule(self) -> Rule:
+        """What everybody may use where the policy says nothing."""
+        return settings_rule(
+            gpus_per_server=self.gpus_per_server,
+            gpus_per_person=self.gpus_per_person,
+            memory=None if self.memory is None else read_bytes(self.memory),
+            cpus=self.cpus,
+            shm=read_bytes(self.shm),
+        )
 
 
 class Homes(_Section):
@@ -70,6 +83,9 @@ class Settings(_Section):
         dict[str, str], Field(min_length=1, description="Image name → reference; first is default.")
     ]
     ledger: Annotated[Path | None, Field(description="The ledger; in state_dir unless set.")] = None
+    policy: Annotated[
+        Path | None, Field(description="Policy file (docs/policy.md); none: limits are the same for all.")
+    ] = None
     host: Annotated[str | None, Field(description="Name of this GPU host; its host name unless set.")] = None
     container_prefix: Annotated[
         str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Beginning of the containers' names.")

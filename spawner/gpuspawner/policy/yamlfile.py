@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from gpuspawner.core.errors import SettingsError
@@ -21,6 +21,10 @@ Key = str | int
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LONGEST_SHOWN = 60
+
+
+STRICT = ConfigDict(extra="forbid", frozen=True)
+"""Of every part of a file: what it does not know is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,10 @@ class YamlFile:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            raise self._explain(model, error.errors(include_url=False)[0]) from None
+            found = error.errors(include_url=False)
+            # A key that is misspelt is missing under its right name as well.
+            first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+            raise self._explain(model, first) from None
 
     def error(self, keys: Iterable[Key], what: str) -> SettingsError:
         """The error of what is at these keys.

@@ -64,7 +64,7 @@ def test_ledger_elsewhere(file: Path) -> None:
         (
             "password",
             "passwort",
-            "FILE, line 10: demo_users.ada.password is missing. Add it.",
+            "FILE, line 11: demo_users.ada.passwort is not a setting; did you mean 'password'?",
         ),
         (
             "password: secret-1",
@@ -76,6 +76,11 @@ def test_ledger_elsewhere(file: Path) -> None:
             "zzz: 1",
             "FILE, line 8: network.zzz is not a setting; known keys are: bind_url, proxy_api_url, "
             "docker_network, hub_address, hub_port.",
+        ),
+        (
+            "    password: secret-1",
+            "    admin: false",
+            "FILE, line 10: demo_users.ada.password is missing. Add it.",
         ),
         ("state_dir: /srv/gpuspawner\n", "", "FILE, line 1: state_dir is missing. Add it."),
         (

@@ -1,0 +1,184 @@
+"""The policy file: groups, people, courses and pools, as an administrator writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from gpuspawner.core.policy import LIMITS, Course, Mount, Person, Policy, Rule
+
+from .contradictions import require_consistent
+from .units import (
+    or_unlimited,
+    read_bytes,
+    read_count,
+    read_duration,
+    read_hours,
+    read_names,
+    read_positive,
+    read_share,
+)
+from .yamlfile import STRICT, read_yaml
+
+Count = Annotated[int | None, BeforeValidator(or_unlimited(read_count))]
+Time = Annotated[timedelta | None, BeforeValidator(or_unlimited(read_duration))]
+Bytes = Annotated[int | None, BeforeValidator(or_unlimited(read_bytes))]
+Names = Annotated[frozenset[str] | None, BeforeValidator(read_names)]
+
+
+def _read_path(value: object) -> str:
+    text = value.rstrip("/") if isinstance(value, str) else ""
+    if text.startswith("/") and not {"", ".", ".."} & set(text.split("/")[1:]) and "\0" not in text:
+        return text
+    raise ValueError("write an absolute path, without . and .. in it")
+
+
+AbsolutePath = Annotated[str, BeforeValidator(_read_path)]
+
+
+class _Section(BaseModel):
+    model_config = STRICT
+
+
+class Limits(_Section):
+    """What one rule says; what it leaves out it says nothing about."""
+
+    gpus_per_person: Annotated[Count, Field(description="GPUs in all servers of a person.")] = None
+    gpus_per_server: Annotated[Count, Field(description="GPUs in one server.")] = None
+    models: Annotated[Names, Field(description="GPU models, by their full names.")] = None
+    pools: Annotated[
+        list[str], Field(description="Pools of GPUs; together with the models.", min_length=1)
+    ] = []
+    slices: Annotated[Names, Field(description="MIG profiles, such as 1g.10gb; [] is none.")] = None
+    memory: Annotated[Bytes, Field(description="Memory of one server.")] = None
+    cpus: Annotated[
+        float | None,
+        BeforeValidator(or_unlimited(read_positive)),
+        Field(description="Processors of one server."),
+    ] = None
+    shm: Annotated[
+        int | None, BeforeValidator(read_bytes), Field(description="Size of /dev/shm of one server.")
+    ] = None
+    longest_session: Annotated[Time, Field(description="How long one server may run.")] = None
+    idle_gpu: Annotated[Time, Field(description="How long a GPU may lie idle in a server.")] = None
+    idle_cpu: Annotated[Time, Field(description="How long a server without GPU may be idle.")] = None
+    gpu_hours_per_week: Annotated[
+        float | None,
+        BeforeValidator(or_unlimited(read_hours)),
+        Field(description="Hours, times GPUs, that a person may hold in seven days."),
+    ] = None
+    weight: Annotated[
+        float, BeforeValidator(read_positive), Field(description="Weight in the line; 1 is usual.")
+    ] = 1
+    guaranteed_share: Annotated[
+        float, BeforeValidator(read_share), Field(description="Part of the GPUs that is always theirs.")
+    ] = 0
+
+
+class GroupEntry(Limits):
+    """A group of the hub, or ``default``, in which everybody is."""
+
+    images: Annotated[Names, Field(description="Images, by their names in the settings.")] = None
+
+
+class PersonEntry(GroupEntry):
+    """A person; limits here replace what their groups come to."""
+
+    groups: Annotated[list[str], Field(description="Groups beside those that the hub knows of.")] = []
+
+
+class Material(_Section):
+    """A directory of the host that a course can read."""
+
+    path: Annotated[AbsolutePath, Field(description="Absolute, on the host.")]
+    target: Annotated[AbsolutePath, Field(description="Absolute, in the server.")]
+
+
+class OtherMount(Material):
+    """A directory of the host that a course can use."""
+
+    mode: Annotated[Literal["ro", "rw"], Field(description="ro: read only; rw: read and write.")]
+
+
+class CourseEntry(Limits):
+    """A course; its limits are given to its people as by one more group."""
+
+    group: Annotated[str, Field(description="Group of those who take part.")]
+    teachers: Annotated[list[str], Field(description="People; they have an entry.")] = []
+    image: Annotated[str, Field(description="Image that gets the materials; allowed to all of the course.")]
+    seats: Annotated[int | None, Field(description="How many may work at once.", strict=True, ge=1)] = None
+    materials: Annotated[list[Material], Field(description="Directories to read.")] = []
+    mounts: Annotated[list[OtherMount], Field(description="Other directories.")] = []
+
+
+def _or_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+class PolicyEntries(_Section):
+    """A whole policy file."""
+
+    pools: Annotated[dict[str, Names], Field(description="Models and UUIDs, by the name of the pool.")] = {}
+    groups: Annotated[
+        dict[str, Annotated[GroupEntry, BeforeValidator(_or_empty)]], Field(description="By name.")
+    ] = {}
+    people: Annotated[
+        dict[str, Annotated[PersonEntry, BeforeValidator(_or_empty)]], Field(description="By user name.")
+    ] = {}
+    courses: Annotated[dict[str, CourseEntry], Field(description="By name.")] = {}
+
+
+def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "/home/jovyan") -> Policy:
+    """Read and check a policy file. Its base is that of an installation without settings.
+
+    Args:
+        path: The file.
+        images: Names in the catalogue; None when they are not known, and then they are not checked.
+        home_dir: Where the home is in a server: nothing may be mounted over it.
+
+    Raises:
+        SettingsError: With file, line, key and fix.
+    """
+    file = read_yaml(path, kind="policy file", word="a key of the policy")
+    entries = file.check(PolicyEntries)
+    require_consistent(file, entries, images=images, home_dir=home_dir)
+    pools = entries.pools
+    return Policy(
+        groups={
+            name: _rule("default" if name == "default" else f"group `{name}`", entry, pools)
+            for name, entry in entries.groups.items()
+        },
+        people={
+            name: Person(_rule(f"person `{name}`", entry, pools), frozenset(entry.groups))
+            for name, entry in entries.people.items()
+        },
+        courses=tuple(_course(name, entry, pools) for name, entry in entries.courses.items()),
+    )
+
+
+def _rule(name: str, entry: Limits, pools: Mapping[str, frozenset[str] | None]) -> Rule:
+    said: dict[str, Any] = {key: getattr(entry, key) for key in LIMITS if key in entry.model_fields_set}
+    if {"models", "pools"} & entry.model_fields_set:
+        lists = [entry.models] if "models" in entry.model_fields_set else []
+        lists += [pools[pool] for pool in entry.pools]
+        said["cards"] = None if None in lists else frozenset().union(*(one for one in lists if one))
+    return Rule(name, said)
+
+
+def _course(name: str, entry: CourseEntry, pools: Mapping[str, frozenset[str] | None]) -> Course:
+    rule = _rule(f"course `{name}`", entry, pools)
+    mounts = [Mount(one.path, one.target) for one in entry.materials]
+    mounts += [Mount(one.path, one.target, one.mode == "ro") for one in entry.mounts]
+    return Course(
+        name=name,
+        group=entry.group,
+        teachers=frozenset(entry.teachers),
+        image=entry.image,
+        rule=Rule(rule.name, {**rule.limits, "images": frozenset({entry.image})}),
+        seats=entry.seats,
+        mounts=tuple(mounts),
+    )
