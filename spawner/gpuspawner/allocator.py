@@ -14,7 +14,7 @@ from .adapters.ledger import Ledger, LedgerUnit
 from .core.errors import LedgerError, Refused
 from .core.lifecycle import step
 from .core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
-from .core.placement import Offer, choose_devices, require_inventory, survey
+from .core.placement import Offer, choose_devices, survey, why_nothing_is_known
 from .core.policy import Allowance
 from .core.quota import judge_devices, judge_quota
 
@@ -30,6 +30,16 @@ class Status:
 
     inventory: tuple[DeviceRecord, ...]
     leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What a person can choose from."""
+
+    offers: tuple[Offer, ...]
+    """By model."""
+    problem: str | None
+    """Why nothing of it can be given out: its state is not known. None when some of it is."""
 
 
 class Allocator:
@@ -67,22 +77,21 @@ class Allocator:
         with self.ledger.read() as unit:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
 
-    def offers(self) -> tuple[Offer, ...]:
-        """What there is and what is free now, by model; what the person may not use has its reason.
+    def stock(self) -> Stock:
+        """What there is and what is free now; what the person may not use has its reason.
 
         Raises:
-            Refused: The state of the devices is not known; "none is free" would be a guess.
             LedgerError: The ledger cannot be used.
         """
         status, now = self.status(), self._clock()
-        require_inventory(status.inventory, now=now, stale_after=self._stale_after)
-        return survey(
+        offers = survey(
             status.inventory,
             _held(status.leases),
             self._allowance,
             now=now,
             stale_after=self._stale_after,
         )
+        return Stock(offers, why_nothing_is_known(status.inventory, now=now, stale_after=self._stale_after))
 
     def reserve(self, request: SpawnRequest, *, owner: str, server: str, claimant: str, image: str) -> Lease:
         """Reserve devices for a start.

@@ -16,6 +16,7 @@ from .adapters.ledger import Ledger
 from .adapters.whereabouts import LEDGER_VARIABLE, find_ledger
 from .core.errors import InvalidRequest
 from .core.model import DeviceRecord, Event, Health, Lease, LeaseState
+from .core.words import describe_duration
 
 MEBIBYTE = 1024 * 1024
 STALE_AFTER = timedelta(seconds=30)
@@ -65,7 +66,7 @@ def _build_row(record: DeviceRecord, lease: Lease | None, now: datetime, stale_a
     if stale or sample is None or now - sample.at > stale_after:
         sample = None
     health = Health.UNKNOWN if stale else record.health
-    reasons = [f"last report {describe_age(now - record.seen_at)} ago"] if stale else []
+    reasons = [f"last report {describe_duration(now - record.seen_at)} ago"] if stale else []
     if record.health is health:
         reasons.append(record.health_reason)
     if lease is not None:
@@ -102,16 +103,6 @@ def _name_holder(lease: Lease) -> str:
     return f"{lease.owner}/{lease.server}" if lease.server else lease.owner
 
 
-def describe_age(age: timedelta) -> str:
-    """An age in the largest unit that leaves it readable: ``95 s``, ``3 min``, ``5 h``, ``3 d``."""
-    seconds = round(age.total_seconds())
-    if seconds < 180:
-        return f"{seconds} s"
-    if seconds < 2 * 3600:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h" if seconds < 2 * 86400 else f"{seconds // 86400} d"
-
-
 def render(rows: Sequence[Row], *, now: datetime, stale_after: timedelta) -> str:
     """The rows as an aligned table, followed by what does not fit into one."""
     if not rows:
@@ -121,7 +112,9 @@ def render(rows: Sequence[Row], *, now: datetime, stale_after: timedelta) -> str
     lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
     newest = max(row.last_report for row in rows)
     if now - newest > stale_after:
-        lines += [f"State not known: last report {describe_age(now - newest)} ago. See: gpuspawner doctor"]
+        lines += [
+            f"State not known: last report {describe_duration(now - newest)} ago. See: gpuspawner doctor"
+        ]
     else:
         lines += [
             f"GPU {_known(r.index)} ({r.uuid[:SHORT_UUID]}): {_clean(r.reason)}" for r in rows if r.reason

@@ -92,15 +92,16 @@ def killed(ago: timedelta, flag: bool) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("answers", "out_of_memory"),
     [
-        ([killed(timedelta(), False), killed(timedelta(), False), killed(timedelta(), True)], True),
-        ([killed(timedelta(seconds=5), False), killed(timedelta(), True)], False),
-        ([killed(timedelta(), True)], True),
+        ([(0, False), (0, False), (0, True)], True),
+        ([(5, False), (0, True)], False),
+        ([(0, True)], True),
     ],
 )
 def test_the_flag_of_one_that_was_killed_just_now_is_waited_for(
-    answers: list[dict[str, Any]], out_of_memory: bool
+    answers: list[tuple[int, bool]], out_of_memory: bool
 ) -> None:
-    engine, told = engine_with(containers=[summary("exited")]), iter(answers)
+    said = [killed(timedelta(seconds=ago), flag) for ago, flag in answers]
+    engine, told = engine_with(containers=[summary("exited")]), iter(said)
     engine._client.inspect_container = lambda _: next(told)  # type: ignore[union-attr,method-assign]
     (found,) = engine.list_containers()
     assert found.outcome

@@ -13,7 +13,8 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Sample
-from gpuspawner.status import Row, build_rows, describe_age, find_card, render, to_json
+from gpuspawner.core.words import describe_duration
+from gpuspawner.status import Row, build_rows, find_card, render, to_json
 
 NOW = datetime(2026, 1, 21, 12, 0, tzinfo=UTC)
 STALE = timedelta(seconds=30)
@@ -131,7 +132,7 @@ def test_names_cannot_move_the_cursor() -> None:
     ],
 )
 def test_age(seconds: int, words: str) -> None:
-    assert describe_age(timedelta(seconds=seconds)) == words
+    assert describe_duration(timedelta(seconds=seconds)) == words
 
 
 def test_json() -> None:

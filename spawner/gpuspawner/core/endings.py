@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .model import Lease
-
-GIBIBYTE = 1024**3
+from .words import describe_bytes
 
 
 def describe_end(lease: Lease | None) -> str | None:
@@ -21,7 +20,7 @@ def describe_end(lease: Lease | None) -> str | None:
     outcome = lease.outcome
     if outcome.oom_killed:
         limit = outcome.memory_limit_bytes
-        allowed = f" It may use {limit / GIBIBYTE:.4g} GiB." if limit else ""
+        allowed = f" It may use {describe_bytes(limit)}." if limit else ""
         return (
             f"Your last server was ended because its memory ran out.{allowed} "
             "Files that were saved are still there; what was only in memory is lost."

@@ -11,6 +11,7 @@ from .errors import RefusalKind, Refused
 from .model import DeviceRecord, Health, SpawnRequest
 from .policy import Allowance
 from .quota import why_not_device
+from .words import describe_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def why_not_grantable(
     if record.device.uuid in held:
         return "held by a lease"
     if now - record.seen_at > stale_after:
-        return f"not seen for {round((now - record.seen_at).total_seconds())} s"
+        return f"not seen for {describe_duration(now - record.seen_at)}"
     if record.health is not Health.OK:
         return f"{record.health.value}: {record.health_reason}"
     if record.occupied_by:
@@ -100,7 +101,9 @@ def choose_devices(
     """
     if request.gpus == 0:
         return ()
-    require_inventory(inventory, now=now, stale_after=stale_after)
+    unknown = why_nothing_is_known(inventory, now=now, stale_after=stale_after)
+    if unknown is not None:
+        raise Refused(RefusalKind.NO_INVENTORY, unknown)
     totals = Counter(r.device.model for r in inventory)
     _require_possible(request, totals)
     grantable: dict[str, list[str]] = {}
@@ -119,24 +122,19 @@ def choose_devices(
     return tuple(min(serving, key=len)[: request.gpus])
 
 
-def require_inventory(inventory: Sequence[DeviceRecord], *, now: datetime, stale_after: timedelta) -> None:
-    """Check that the state of the devices is known.
-
-    Raises:
-        Refused: ``NO_INVENTORY``, with what the administrator should do.
-    """
+def why_nothing_is_known(
+    inventory: Sequence[DeviceRecord], *, now: datetime, stale_after: timedelta
+) -> str | None:
+    """Say why the state of all devices is unknown, and what to do; None when some of it is known."""
     if not inventory:
-        raise Refused(
-            RefusalKind.NO_INVENTORY,
-            "No GPU is known on this server yet. The administrator should check that the GPU agent runs.",
-        )
-    newest = max(r.seen_at for r in inventory)
-    if now - newest > stale_after:
-        raise Refused(
-            RefusalKind.NO_INVENTORY,
-            "The GPUs cannot be given out because their state is not known: the GPU agent last reported "
-            f"{round((now - newest).total_seconds())} s ago. The administrator should check that it runs.",
-        )
+        return "No GPU is known on this server yet. The administrator should check that the GPU agent runs."
+    age = now - max(r.seen_at for r in inventory)
+    if age <= stale_after:
+        return None
+    return (
+        "The GPUs cannot be given out because their state is not known: the GPU agent last reported "
+        f"{describe_duration(age)} ago. The administrator should check that it runs."
+    )
 
 
 def _require_possible(request: SpawnRequest, totals: Counter[str]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import PurePath
 
+from gpuspawner.core.words import describe_duration
+
 from .facts import CdiSpec, Facts
 from .findings import Finding, Level, parse_version, unknown
 
@@ -339,7 +341,7 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
         what = "The agent has never reported a card of this host."
     elif facts.now - ledger.last_report > REPORT_STALE_AFTER:
         level = Level.ERROR
-        what = f"The agent last reported {round((facts.now - ledger.last_report).total_seconds())} s ago."
+        what = f"The agent last reported {describe_duration(facts.now - ledger.last_report)} ago."
     else:
         yield Finding("agent", Level.OK, "The agent reports")
         return

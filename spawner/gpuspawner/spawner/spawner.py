@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuspawner.adapters.homes import create_home_directory, name_home
+from gpuspawner.allocator import Stock
 from gpuspawner.core.container import LABEL_LEASE
 from gpuspawner.core.endings import describe_end
 from gpuspawner.core.errors import (
@@ -26,7 +27,6 @@ from gpuspawner.core.errors import (
     RunLockHeld,
 )
 from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
-from gpuspawner.core.placement import Offer
 from gpuspawner.policy.options import parse_options
 
 from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine
@@ -69,20 +69,16 @@ class GPUSpawner(ContainerSpawner):
 
     async def render_start_page(self) -> str:
         """The options form: what there is, what is free now, and how the last server ended."""
-        offers: tuple[Offer, ...] = ()
-        problem: str | None = None
-        notice: str | None = None
         try:
-            offers = await self._off_loop(self.allocator.offers)
-            notice = await self.describe_last_end()
+            stock = await self._off_loop(self.allocator.stock)
         except GpuSpawnerError as error:
-            problem = str(error)
+            stock = Stock((), str(error))
         options = self.orm_spawner.user_options
         return render_page(
             build_page(
-                offers,
-                problem=problem,
-                notice=notice,
+                stock.offers,
+                problem=stock.problem,
+                notice=await self.describe_last_end(),
                 images=list(self.catalogue),
                 last=options if isinstance(options, dict) else {},
                 most_gpus=self.gpus_per_server,
@@ -245,7 +241,7 @@ class GPUSpawner(ContainerSpawner):
         try:
             if self._building:
                 # The rest of settle_seconds is for the ledger: JupyterHub's own time-out has no words.
-                async with asyncio.timeout(self.settle_seconds * 0.75):
+                async with asyncio.timeout(self.settle_seconds * 0.5):
                     if await self.get_object() is not None:
                         await self.remove_object()
                         self.object_id = ""

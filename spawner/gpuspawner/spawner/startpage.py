@@ -171,5 +171,8 @@ def _offer_count(last: object, most: int) -> int:
 
 
 def _preselect(choices: Sequence[Choice], last: Mapping[str, object]) -> str:
-    wanted = str(last.get("model") or (ANY_MODEL if last.get("gpus") else NO_GPU))
-    return next((c.value for c in choices if c.value == wanted and c.enabled), NO_GPU)
+    if not last.get("gpus"):
+        return NO_GPU
+    wanted = last.get("model")
+    fitting = [c.value for c in choices if c.enabled and c.value != NO_GPU and wanted in (None, c.value)]
+    return fitting[0] if fitting else NO_GPU
