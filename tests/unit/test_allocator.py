@@ -66,7 +66,7 @@ def test_a_grant(allocator: Allocator, ledger: Ledger) -> None:
         image="base",
     )
     assert allocator.status().leases == (lease,)
-    assert [(o.total, o.free) for o in allocator.offers()] == [(2, 1)]
+    assert [(o.total, o.free) for o in allocator.stock().offers] == [(2, 1)]
     assert events(ledger) == [
         Event(NOW, "lease.granted", lease.reason, "ada", lease.id, data={"devices": ["GPU-0"]})
     ]
@@ -235,3 +235,12 @@ def test_a_home_is_bound_once(allocator: Allocator, ledger: Ledger) -> None:
 
 def test_the_ledger_has_a_name(allocator: Allocator) -> None:
     assert allocator.ledger_id() == allocator.ledger_id() != ""
+
+
+def test_a_silent_agent_leaves_the_cards_on_show_and_says_why_none_can_be_had(ledger: Ledger) -> None:
+    with ledger.write() as unit:
+        unit.put_device(record("GPU-0", seen_at=NOW - timedelta(minutes=5)))
+    stock = Allocator(ledger, HOST, allow(2, 2), STALE, lambda: NOW).stock()
+    assert [(o.total, o.free) for o in stock.offers] == [(1, 0)]
+    assert stock.problem
+    assert "last reported 5 min ago" in stock.problem
