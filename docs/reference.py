@@ -87,7 +87,14 @@ def render_commands() -> str:
 
 
 def _sections(command: click.Command, parent: click.Context | None, name: str) -> list[str]:
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=parent,
+        max_content_width=100,
+        terminal_width=100,
+        **command.context_settings,
+    )
     parts = [f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for child in command.list_commands(context):

@@ -13,6 +13,7 @@ COMMANDS = {
     "clear": ("gpuspawner.status:clear", "Clear a card's standing fault."),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
+    "policy": ("gpuspawner.policycli:policy", "Check the policy, and explain what somebody may use."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "status": ("gpuspawner.status:status", "Show cards and who holds them."),
 }

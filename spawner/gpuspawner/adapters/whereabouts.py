@@ -1,4 +1,4 @@
-"""Where an installation keeps its ledger, for commands that were not told."""
+"""Where an installation keeps its ledger and its settings, for commands that were not told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from gpuspawner.core.errors import SettingsError
 
 LEDGER_VARIABLE = "GPUSPAWNER_LEDGER"
 DEMO_LEDGER = Path(".gpuspawner/demo/ledger.sqlite")
+SETTINGS_VARIABLE = "GPUSPAWNER_CONFIG"
+"""Read by jupyterhub_config.py as well."""
+USUAL_SETTINGS = (Path("gpuspawner.yml"), Path(".gpuspawner/demo/gpuspawner.yml"))
 
 
 def find_ledger(given: Path | None) -> Path:
@@ -29,3 +32,14 @@ def find_ledger(given: Path | None) -> Path:
         f"No ledger was named, and there is no {DEMO_LEDGER} here. "
         f"Give --ledger PATH, or set {LEDGER_VARIABLE}=PATH."
     )
+
+
+def find_settings(given: Path | None) -> Path | None:
+    """Return the settings file: what was given, else the variable's, else a usual one that is there, else None.
+
+    One that was named is returned unseen.
+    """
+    named = os.environ.get(SETTINGS_VARIABLE)
+    if given or named:
+        return given or Path(named or "")
+    return next((path for path in USUAL_SETTINGS if path.is_file()), None)

@@ -1,0 +1,184 @@
+"""``gpuspawner policy check``: is the file right; ``gpuspawner policy explain``: who gets what, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .adapters.whereabouts import SETTINGS_VARIABLE, find_settings
+from .core.errors import SettingsError
+from .core.policy import DEFAULT, LIMITS, NOT_ENFORCED, Policy, resolve_allowance
+from .policy.notes import find_notes
+from .policy.policy import load_policy
+from .policy.settings import Limits, load_settings
+from .policy.units import describe
+
+
+@click.group(short_help="Check the policy, and explain what somebody may use.")
+def policy() -> None:
+    """The policy: who may use what.
+
+    FILE is the policy file; without it, the one that the settings name. The settings are those of --settings,
+    or what the hub would read here.
+    """
+
+
+def _settings_option(command: Any) -> Any:
+    return click.option(
+        "--settings",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f"The settings file [default: ${SETTINGS_VARIABLE}, or gpuspawner.yml, or the demo's].",
+    )(command)
+
+
+@policy.command(short_help="Check the policy file.")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@_settings_option
+def check(file: Path | None, settings: Path | None) -> None:
+    """Check the policy file FILE: its keys, its names, and what it says in vain.
+
+    Exit code 1: it has an error. A hub that runs keeps the policy that it has; a hub that starts stops.
+    """
+    found = load(file, settings)
+    rules = found.policy
+    counts = (
+        (len(rules.groups), "group", "groups"),
+        (len(rules.people), "person", "people"),
+        (len(rules.courses), "course", "courses"),
+    )
+    listed = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
+    click.echo(f"{found.path} is right: {listed}.")
+    if found.settings is None:
+        click.echo("No settings file was found: the names of images were not checked.")
+    for note in find_notes(rules):
+        click.echo(f"note: {note}")
+    idle = find_not_enforced(rules)
+    if idle:
+        click.echo(f"note: read and not enforced yet: {', '.join(idle)}.")
+
+
+@policy.command(short_help="Say what somebody may use, and which rule gives it.")
+@click.argument("user")
+@click.option("--group", "groups", multiple=True, metavar="G", help="A group of theirs; repeatable.")
+@click.option("--policy", "file", type=click.Path(path_type=Path), help="The policy file.")
+@_settings_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable; seconds and bytes.")
+def explain(
+    user: str, groups: tuple[str, ...], file: Path | None, settings: Path | None, as_json: bool
+) -> None:
+    """Say what the person USER may use, and which rule gives each limit.
+
+    The hub's groups are not known here: give them with --group. Those of the person's own entry in the policy
+    are added.
+    """
+    found = load(file, settings).policy
+    click.echo(json.dumps(to_json(found, user, groups), indent=2) if as_json else render(found, user, groups))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy on the base of its settings."""
+
+    path: Path
+    policy: Policy
+    settings: Path | None
+    """None when there are no settings."""
+
+
+def load(file: Path | None, settings_file: Path | None) -> Loaded:
+    """Load the policy that is meant.
+
+    Raises:
+        SettingsError: Policy or settings are wrong, or no policy is named.
+    """
+    where = find_settings(settings_file)
+    settings = load_settings(where) if where else None
+    path = file or (settings.policy if settings else None)
+    if path is None:
+        raise SettingsError(
+            f"{where} names no policy. Set `policy: PATH` there, or give the file."
+            if where
+            else "There is no settings file here. Give the policy file, or --settings PATH."
+        )
+    loaded = load_policy(path, images=settings.images if settings else None)
+    limits = settings.limits if settings else Limits()
+    return Loaded(path, replace(loaded, base=limits.as_rule()), where)
+
+
+def find_not_enforced(rules: Policy) -> list[str]:
+    """What the policy says and nothing acts on yet."""
+    people = [person.rule for person in rules.people.values()]
+    said = {
+        name
+        for rule in (*rules.groups.values(), *people, *(course.rule for course in rules.courses))
+        for name in rule.limits
+    }
+    named = [name for name in NOT_ENFORCED if name in said]
+    named += ["seats"] if any(course.seats for course in rules.courses) else []
+    return named + (["rights of teachers"] if any(course.teachers for course in rules.courses) else [])
+
+
+def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object]:
+    """What somebody may use, for programs. ``schema`` rises when a key changes its meaning."""
+    mine = rules.groups_of(user, groups)
+    allowance = resolve_allowance(rules, user, groups)
+    return {
+        "schema": 1,
+        "user": user,
+        "groups": sorted(name for name in mine if name in rules.groups),
+        "unknown_groups": sorted(name for name in mine if name not in rules.groups),
+        "courses": [
+            {
+                "name": course.name,
+                "teacher": user in course.teachers,
+                "image": course.image,
+                "mounts": [
+                    {"path": m.path, "target": m.target, "read_only": m.read_only} for m in course.mounts
+                ],
+            }
+            for course in rules.courses_of(user, groups)
+        ],
+        "limits": {
+            name: {
+                "value": _plain(getattr(allowance, name).value),
+                "rules": list(getattr(allowance, name).rules),
+                "enforced": name not in NOT_ENFORCED,
+            }
+            for name in LIMITS
+        },
+    }
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def render(rules: Policy, user: str, groups: Sequence[str]) -> str:
+    """What somebody may use, for people."""
+    mine = rules.groups_of(user, groups) - {DEFAULT}
+    known = sorted(name for name in mine if name in rules.groups)
+    strange = sorted(mine - set(known))
+    lines = [f"{user}: {'in ' + ', '.join(known) if known else 'in no group of the policy'}"]
+    lines += [f"not in the policy, without an effect: {', '.join(strange)}"] if strange else []
+    for course in rules.courses_of(user, groups):
+        role = "teacher" if user in course.teachers else "takes part"
+        lines.append(f"course {course.name} ({role}), image {course.image}")
+        lines += [f"  {m.path} at {m.target}, {'ro' if m.read_only else 'rw'}" for m in course.mounts]
+    allowance = resolve_allowance(rules, user, groups)
+    rows = [("LIMIT", "VALUE", "RULE")]
+    for name in LIMITS:
+        limit = getattr(allowance, name)
+        idle = " (not enforced yet)" if name in NOT_ENFORCED else ""
+        shown = "models and pools" if name == "cards" else name
+        rows.append((shown, describe(name, limit.value), limit.rule + idle))
+    widths = [max(len(row[n]) for row in rows) for n in range(2)]
+    lines += ["", *(f"{one:{widths[0]}}  {two:{widths[1]}}  {three}" for one, two, three in rows)]
+    return "\n".join(lines)
