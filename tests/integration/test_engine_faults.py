@@ -72,6 +72,7 @@ def test_a_start_that_the_engine_fails_leaves_nothing_and_says_so(
     assert not started.ready
     assert "Docker could not start your server. Try again" in started.message
     assert "a failure made by the test" not in started.message, "Docker's own words are not for people"
+    assert site.containers("ada") == [], "the hub cleared away itself, before it said so"
     require_nothing_left(site)
 
 

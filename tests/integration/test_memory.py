@@ -40,7 +40,7 @@ def test_out_of_memory(site: Installation) -> None:
     assert lease.outcome.memory_limit_bytes == GIB // 4
     assert site.containers("ada") == []
 
-    sentence = "Your last server was ended because its memory ran out. It may use 0.25 GiB."
+    sentence = "Your last server was ended because its memory ran out. It may use 256 MiB."
     wait_for(lambda: ada.model() is None, "the hub's finding")
     assert sentence in text_of(ada.page("/hub/spawn").text)
     assert sentence in text_of(ada.page("/user/ada/lab").text), "on the page in place of the server"
