@@ -44,7 +44,7 @@ T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 SHARED_BUILD = Path(tempfile.gettempdir()) / f"gpuspawner-test-native-{os.getuid()}"
 """Where the simulated driver is compiled once for all installations."""
-PROXY_DIRS = (CHECKOUT / ".gpuspawner/node/bin", Path("/tmp/chp/node_modules/.bin"))
+PROXY_DIRS = (CHECKOUT / ".gpuspawner/node/bin",)
 HOST = "test-host"
 PASSWORD = "correct horse battery"  # of every login
 ADMIN = "root-of-all"

@@ -24,7 +24,7 @@ from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
-TEST_PACKAGES = {"chromium": "chromium", "ip": "iproute2"}
+TEST_PACKAGES = {"chromium": "chromium", "ip": "iproute2", "busybox": "busybox-static"}
 """Program → package that the tests need beside the demo's."""
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
