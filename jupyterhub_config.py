@@ -13,6 +13,8 @@ from gpuspawner.policy.settings import load_settings
 c = get_config()  # noqa: F821 - JupyterHub puts it there
 
 settings_file = Path(os.environ.get("GPUSPAWNER_CONFIG", "gpuspawner.yml"))
-hubconfig.apply(c, load_settings(settings_file))
+settings = load_settings(settings_file)
+hubconfig.require_policy(settings)
+hubconfig.apply(c, settings)
 for extra in sorted(settings_file.with_name("jupyterhub_config.d").glob("*.py")):
     load_subconfig(str(extra.absolute()))  # noqa: F821 - JupyterHub puts it there

@@ -87,6 +87,8 @@ def render_commands() -> str:
 
 
 def _sections(command: click.Command, parent: click.Context | None, name: str) -> list[str]:
+    # click keeps the option from whoever asked first, and with it the names that it has there.
+    command._help_option = None
     context = click.Context(
         command,
         info_name=name,

@@ -9,6 +9,7 @@ from typing import Any
 from jupyterhub.auth import Authenticator
 from traitlets import Dict
 
+from .policy.policy import load_policy
 from .policy.settings import DemoUser, Settings
 
 HUB_TEMPLATES = Path(__file__).parent / "spawner" / "templates" / "hub"
@@ -29,6 +30,16 @@ def apply(c: Any, settings: Settings) -> None:
     _apply_spawner(c, settings)
     if settings.demo_users:
         _apply_demo_login(c, settings.demo_users)
+
+
+def require_policy(settings: Settings) -> None:
+    """Stop a hub that starts with a broken policy: later a broken file keeps the old one in force.
+
+    Raises:
+        SettingsError: With file, line, key and fix.
+    """
+    if settings.policy:
+        load_policy(settings.policy, images=settings.images)
 
 
 def _apply_hub(c: Any, settings: Settings) -> None:
@@ -56,6 +67,8 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
     spawner.ledger = str(settings.ledger_path)
     if settings.host:
         spawner.host = settings.host
+    if settings.policy:
+        spawner.policy = str(settings.policy)
     spawner.allowed_images = dict(settings.images)
     spawner.image = next(iter(settings.images.values()))
     spawner.prefix = settings.container_prefix

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gpuspawner import hubconfig
+from gpuspawner.core.errors import SettingsError
 from gpuspawner.hubconfig import DemoAuthenticator
 from gpuspawner.policy.settings import Settings
 from gpuspawner.spawner import GPUSpawner
@@ -132,9 +133,26 @@ def test_all_settings() -> None:
     }
 
 
+def test_policy() -> None:
+    found = applied(settings(policy="/etc/gpuspawner/policy.yml"))
+    assert found["GPUSpawner"] == SPAWNER | {"policy": "/etc/gpuspawner/policy.yml"}
+
+
+def test_a_broken_policy_stops_the_hub(tmp_path: Path) -> None:
+    hubconfig.require_policy(settings())
+    file = tmp_path / "policy.yml"
+    file.write_text("groups: {default: {images: [base]}}")
+    hubconfig.require_policy(settings(policy=file))
+    file.write_text("groups: {default: {images: [jax]}}")
+    with pytest.raises(SettingsError, match="there is no image 'jax'"):
+        hubconfig.require_policy(settings(policy=file))
+
+
 def test_every_name_is_a_trait() -> None:
     """traitlets ignores a misspelt name without a word."""
-    config = applied(settings(host="h", demo_users={"ada": {"password": "secret-1"}}, limits={"cpus": 1}))
+    config = applied(
+        settings(host="h", policy="p", demo_users={"ada": {"password": "secret-1"}}, limits={"cpus": 1})
+    )
     for cls in (JupyterHub, ConfigurableHTTPProxy, GPUSpawner, DemoAuthenticator):
         known = cls.class_traits(config=True)
         assert set(config.pop(cls.__name__)) <= set(known)

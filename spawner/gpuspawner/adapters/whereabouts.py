@@ -35,7 +35,7 @@ def find_ledger(given: Path | None) -> Path:
 
 
 def find_settings(given: Path | None) -> Path | None:
-    """Return the settings file: what was given, else the variable's, else a usual one that is there, else None.
+    """Return the settings file: what was given, else the variable's, else a usual one that is there, or None.
 
     One that was named is returned unseen.
     """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .model import Home, HomeKind, Lease
+from .policy import Mount
 
 LABEL_LEDGER = "gpuspawner.ledger"
 """Id of the ledger that the lease is in: two installations on one Engine leave each other alone."""
@@ -54,7 +56,30 @@ def build_gpu_environment(devices: tuple[str, ...]) -> dict[str, str]:
     return {"NVIDIA_VISIBLE_DEVICES": "void", "GPUSPAWNER_DEVICES": ",".join(devices)}
 
 
-def build_host_config(size: Size, devices: tuple[str, ...], home: Home, home_dir: str) -> dict[str, object]:
+def build_mounts(home: Home, home_dir: str, mounts: Sequence[Mount]) -> list[dict[str, object]]:
+    """Docker mounts of the home, and of directories of the host, of which none is made in passing."""
+    own: dict[str, object] = {"Target": home_dir, "Source": home.source, "Type": home.kind.value}
+    if home.kind is HomeKind.BIND:
+        # Docker must never invent an empty home where a disk is not mounted.
+        own["BindOptions"] = {"CreateMountpoint": False}
+    else:
+        own["VolumeOptions"] = {"Labels": {LABEL_OWNER: home.owner}}
+    others: list[dict[str, object]] = [
+        {
+            "Target": mount.target,
+            "Source": mount.path,
+            "Type": "bind",
+            "ReadOnly": mount.read_only,
+            "BindOptions": {"CreateMountpoint": False},
+        }
+        for mount in mounts
+    ]
+    return [own, *others]
+
+
+def build_host_config(
+    size: Size, devices: tuple[str, ...], home: Home, home_dir: str, mounts: Sequence[Mount] = ()
+) -> dict[str, object]:
     """Keyword arguments of docker-py's ``create_host_config``.
 
     Args:
@@ -62,13 +87,8 @@ def build_host_config(size: Size, devices: tuple[str, ...], home: Home, home_dir
         devices: UUIDs of the lease.
         home: Where the person's files are.
         home_dir: Where the image expects them.
+        mounts: What courses have for this server.
     """
-    mount: dict[str, object] = {"Target": home_dir, "Source": home.source, "Type": home.kind.value}
-    if home.kind is HomeKind.BIND:
-        # Docker must never invent an empty home where a disk is not mounted.
-        mount["BindOptions"] = {"CreateMountpoint": False}
-    else:
-        mount["VolumeOptions"] = {"Labels": {LABEL_OWNER: home.owner}}
     return {
         "auto_remove": False,
         "cap_drop": ["ALL"],
@@ -77,7 +97,7 @@ def build_host_config(size: Size, devices: tuple[str, ...], home: Home, home_dir
         "pids_limit": size.pids,
         "shm_size": size.shm_bytes,
         "device_requests": build_device_requests(devices),
-        "mounts": [mount],
+        "mounts": build_mounts(home, home_dir, mounts),
     }
 
 

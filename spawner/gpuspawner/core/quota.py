@@ -47,6 +47,21 @@ def judge_server(request: SpawnRequest, allowance: Allowance) -> None:
         )
 
 
+def why_no_gpus(allowance: Allowance) -> str | None:
+    """Say why a person may have no GPU at all, whatever is here, or None if they may."""
+    for limit in (allowance.gpus_per_server, allowance.gpus_per_person):
+        if limit.value == 0:
+            return f"not allowed to you: {limit.rule} allows 0 GPUs"
+    return None
+
+
+def find_most_gpus(allowance: Allowance, total: int) -> int:
+    """The most GPUs that one server of a person may have, of so many that there are."""
+    limits = (allowance.gpus_per_server.value, allowance.gpus_per_person.value)
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else max(total, 1)
+
+
 def choose_image(request: SpawnRequest, catalogue: Sequence[str], allowance: Allowance) -> str:
     """The name of the image that a request gets: the one that was chosen, else the first allowed one.
 

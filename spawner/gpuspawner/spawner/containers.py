@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, ParamSpec, TypeVar
@@ -23,9 +24,10 @@ from gpuspawner.core.container import (
 )
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Home, Lease
+from gpuspawner.core.policy import Mount
 
+from .access import PersonalSpawner
 from .refusals import refuse
-from .settings import SpawnerSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,13 +36,15 @@ ENGINE_FAILURES = (DockerException, RequestException)
 """What docker-py raises when the Engine refuses or does not answer."""
 
 
-class ContainerSpawner(SpawnerSettings):
+class ContainerSpawner(PersonalSpawner):
     """A container per server, built from a lease and a home; whose they are is decided elsewhere."""
 
     home: Home | None = None
     """Where the person's files are; set before the container is created."""
     lease: Lease | None = None
     """What the container is created with; None is a start without the ledger."""
+    course_mounts: tuple[Mount, ...] = ()
+    """What the person's courses have for the image of this server."""
 
     _calls: ClassVar[DockerCalls | None] = None
 
@@ -131,8 +135,8 @@ class ContainerSpawner(SpawnerSettings):
             raise RuntimeError("a container is to be created before its home is known")
         devices = self.lease.devices if self.lease else ()
         site_host, site_create = await self._site_settings()
-        size = Size(pids=self.pids_limit, shm_bytes=self.shm_size)
-        host_config = build_host_config(size, devices, self.home, self.home_dir)
+        size = Size(pids=self.pids_limit, shm_bytes=self.allowance.shm.value or self.shm_size)
+        host_config = build_host_config(size, devices, self.home, self.home_dir, self.course_mounts)
         host_config["mounts"] = [*_literal(self.mount_binds), *_literal(host_config["mounts"])]
         ours = {
             "labels": _literal(build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease)),
@@ -141,7 +145,10 @@ class ContainerSpawner(SpawnerSettings):
         }
         create = merge_host_config(site_create, ours)
         with _replaced(
-            self, extra_host_config=merge_host_config(site_host, host_config), extra_create_kwargs=create
+            self,
+            extra_host_config=merge_host_config(site_host, host_config),
+            extra_create_kwargs=create,
+            **self.sizes(),
         ):
             return await super().create_object()
 
@@ -215,11 +222,12 @@ def _literal(value: Any) -> Any:
     return value
 
 
-def explain_engine(text: str) -> str:
+def explain_engine(text: str, mounts: tuple[Mount, ...] = ()) -> str:
     """Say what Docker's refusal of a container means, without its URLs and ids.
 
     Args:
         text: Docker's own error text.
+        mounts: What courses have in the container.
     """
     lowered = text.lower()
     if "cdi" in lowered:
@@ -228,6 +236,12 @@ def explain_engine(text: str) -> str:
             "The administrator should run `gpuspawner doctor`."
         )
     if "bind source path does not exist" in lowered:
+        for mount in mounts:
+            if re.search(re.escape(mount.path) + r"(?![\w/.-])", text):  # and not a path below it
+                return (
+                    f"The directory that your course has at {mount.target} is not there. "
+                    "Tell your teacher or the administrator."
+                )
         return "Your home directory is not there. Nothing was lost; the administrator should check its disk."
     if "no space left" in lowered:
         return "The server's disk is full, so nothing can be started. Tell the administrator."

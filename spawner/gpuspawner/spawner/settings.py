@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ from dockerspawner import DockerSpawner
 from jupyterhub.traitlets import ByteSpecification
 from traitlets import Enum, Int, TraitError, Unicode, default
 
-from gpuspawner.allocator import Allocator
 from gpuspawner.core.model import HomeKind
-from gpuspawner.core.policy import allow
 
 from .hubrun import HubRun
 from .startpage import read_form
@@ -34,6 +31,13 @@ class SpawnerSettings(DockerSpawner):
     gpus_per_server = Int(1, min=0, help="The most GPUs that one server may have.").tag(config=True)
     gpus_per_person = Int(
         1, min=0, help="The most GPUs that one person may hold in all their servers together."
+    ).tag(config=True)
+    policy = Unicode(
+        help="""The policy file: groups, people and courses, and what each may use (docs/policy.md).
+
+        What it says nothing about is as set here. A change of the file holds from the next start of a server
+        on. Default: none, and all people have the same limits.
+        """,
     ).tag(config=True)
     stale_after = Int(
         30,
@@ -125,9 +129,3 @@ class SpawnerSettings(DockerSpawner):
     def run(self) -> HubRun:
         """What all spawners of this hub share."""
         return HubRun.on(Path(self.ledger).absolute())
-
-    @property
-    def allocator(self) -> Allocator:
-        """The use cases, under this person's own limits: ``group_overrides`` may set them."""
-        allowance = allow(self.gpus_per_server, self.gpus_per_person)
-        return Allocator(self.run.ledger, self.host, allowance, timedelta(seconds=self.stale_after))

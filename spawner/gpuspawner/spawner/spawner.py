@@ -27,7 +27,7 @@ from gpuspawner.core.errors import (
     RunLockHeld,
 )
 from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
-from gpuspawner.policy.options import parse_options
+from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
 
 from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine
 from .refusals import CPU_HINT, refuse, refuse_for
@@ -51,38 +51,37 @@ class GPUSpawner(ContainerSpawner):
 
     # -- what a person may choose ---------------------------------------------------------------------------
 
-    def parse_request(self, options: object) -> SpawnRequest:
-        """Validate what the user sent. Raises: InvalidRequest."""
-        return parse_options(options, images=self.catalogue, most_gpus=self.gpus_per_server)
-
     async def check_options(self, options: object) -> None:
         """JupyterHub's one hook that form, link and API all pass before a start.
 
-        JupyterHub has stored the options already. Ones that are refused are forgotten again, or every later
-        start without options would be refused for them.
+        JupyterHub has stored the options already; ones that are refused are forgotten again.
         """
+        await self.find_access()
         try:
-            self.parse_request(options)
-        except InvalidRequest as error:
-            self.orm_spawner.user_options = {}
+            self.judge_request(options)
+        except (InvalidRequest, Refused) as error:
             raise refuse_for(error) from None
 
     async def render_start_page(self) -> str:
         """The options form: what there is, what is free now, and how the last server ended."""
+        allowance = (await self.find_access()).allowance
         try:
             stock = await self._off_loop(self.allocator.stock)
         except GpuSpawnerError as error:
             stock = Stock((), str(error))
-        options = self.orm_spawner.user_options
+        options, images = self.orm_spawner.user_options, list(self.catalogue)
+        reasons = {name: why_not_image(name, allowance) for name in images}
         return render_page(
             build_page(
                 stock.offers,
                 problem=stock.problem,
-                notice=await self.describe_last_end(),
-                images=list(self.catalogue),
+                notice=self.describe_policy_problem() or await self.describe_last_end(),
+                images=images,
                 last=options if isinstance(options, dict) else {},
-                most_gpus=self.gpus_per_server,
+                most_gpus=find_most_gpus(allowance, sum(offer.total for offer in stock.offers)),
                 refused=self._failed_start,
+                barred_images={name: reason for name, reason in reasons.items() if reason},
+                barred_gpus=why_no_gpus(allowance),
             )
         )
 
@@ -127,7 +126,9 @@ class GPUSpawner(ContainerSpawner):
             if isinstance(error, GpuSpawnerError):
                 raise refuse_for(error) from error
             if isinstance(error, ENGINE_FAILURES):
-                raise refuse(explain_engine(str(error)), reason="engine_failed", status=503) from error
+                raise refuse(
+                    explain_engine(str(error), self.course_mounts), reason="engine_failed", status=503
+                ) from error
             raise
         self._started.set()
         return address
@@ -137,9 +138,9 @@ class GPUSpawner(ContainerSpawner):
         return self._started is not None and not self._started.is_set()
 
     async def _start(self) -> Any:
-        request = self.parse_request(self.user_options)
-        images = self.catalogue
-        self.image = images[request.image] if request.image else next(iter(images.values()))
+        access = await self.find_access()
+        request, image = self.judge_request(self.user_options)
+        self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
         self._step = (10, "Choosing your GPU" if request.gpus else "Preparing your server")
         self.lease = await self._reserve(request)
         self.home = await self._find_home()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -37,6 +37,8 @@ class ImageChoice:
 
     name: str
     selected: bool
+    barred: str | None = None
+    """Why the person may not use it; it is shown, with this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def build_page(
     last: Mapping[str, object],
     most_gpus: int,
     refused: bool = False,
+    barred_images: Mapping[str, str] | None = None,
+    barred_gpus: str | None = None,
 ) -> StartPage:
     """Build the page.
 
@@ -78,23 +82,32 @@ def build_page(
         last: The options of the last start, to be offered again.
         most_gpus: The most GPUs that a server may have.
         refused: Whether a start was refused just now; the same is not offered again then.
+        barred_images: Images that the person may not use, with the reason.
+        barred_gpus: Why the person may use no GPU at all, or None.
     """
-    total, free = sum(o.total for o in offers), sum(o.free for o in offers)
+    offers = [replace(offer, barred=barred_gpus or offer.barred) for offer in offers]
+    usable = [offer for offer in offers if offer.barred is None]
+    total, free = sum(o.total for o in usable), sum(o.free for o in usable)
     choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always available", True, True)]
-    if len(offers) > 1:
+    if len(usable) > 1:
         detail = "Whichever model is free"
         choices.append(_gpu_choice(ANY_MODEL, "Any GPU", detail, free=free, total=total, problem=problem))
     for o in offers:
         detail = f"{o.memory_bytes / GIBIBYTE:.0f} GiB of GPU memory"
-        choices.append(_gpu_choice(o.model, o.model, detail, free=o.free, total=o.total, problem=problem))
+        choices.append(
+            Choice(o.model, o.model, detail, _begin_sentence(o.barred), False, False)
+            if o.barred
+            else _gpu_choice(o.model, o.model, detail, free=o.free, total=o.total, problem=problem)
+        )
+    nothing_allowed = bool(offers) and not usable
     return StartPage(
-        summary=_summarise(free, total, problem),
-        advice=_advise(free, problem),
+        summary="No GPU is allowed to you" if nothing_allowed else _summarise(free, total, problem),
+        advice="You can start a server without a GPU." if nothing_allowed else _advise(free, problem),
         notice=notice,
         problem=problem,
         choices=tuple(choices),
         selected=NO_GPU if refused else _preselect(choices, last),
-        images=tuple(ImageChoice(name, name == last.get("image", images[0])) for name in images),
+        images=_list_images(images, barred_images or {}, last.get("image")),
         most_gpus=most_gpus,
         count=_offer_count(last.get("gpus"), most_gpus),
     )
@@ -127,6 +140,18 @@ def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
         if device not in (NO_GPU, ANY_MODEL):
             options["model"] = device
     return options
+
+
+def _list_images(images: Sequence[str], barred: Mapping[str, str], last: object) -> tuple[ImageChoice, ...]:
+    # What was asked for last may be anything, also what cannot be looked up in a mapping.
+    wanted = last
+    if last is None or last in list(barred):
+        wanted = next((name for name in images if name not in barred), None)
+    return tuple(ImageChoice(name, name == wanted, barred.get(name)) for name in images)
+
+
+def _begin_sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _whole_number(text: object) -> object:

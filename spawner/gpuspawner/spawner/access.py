@@ -1,0 +1,161 @@
+"""What the person of a server may use: the policy's word, and the spawner's traits where it says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.traitlets import ByteSpecification
+
+from gpuspawner.allocator import Allocator
+from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
+from gpuspawner.core.model import SpawnRequest
+from gpuspawner.core.policy import (
+    SETTINGS,
+    Allowance,
+    Mount,
+    Policy,
+    Rule,
+    choose_mounts,
+    resolve_allowance,
+    settings_rule,
+)
+from gpuspawner.core.quota import choose_image, judge_server
+from gpuspawner.policy.options import parse_options
+from gpuspawner.policy.policyfile import PolicyFile
+
+from .refusals import refuse
+from .settings import SpawnerSettings
+
+_MOST_GPUS = 1000
+"""More than any server has: what the policy allows is judged apart, since that refusal names its rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one person may use now."""
+
+    person: str
+    groups: frozenset[str]
+    policy: Policy
+    allowance: Allowance
+
+    def mounts(self, image: str) -> tuple[Mount, ...]:
+        """What a server with this image of the catalogue gets mounted."""
+        return choose_mounts(self.policy, self.person, self.groups, image)
+
+
+class PersonalSpawner(SpawnerSettings):
+    """A spawner that knows what its person may use."""
+
+    access: Access | None = None
+    """As it was looked up last; None before the first time."""
+
+    async def find_access(self) -> Access:
+        """Look up what the person may use now; the policy file is read again if it has changed.
+
+        Groups come from JupyterHub's database session, which is not for threads.
+
+        Raises:
+            SpawnException: There is a policy, and it was never good: nobody knows what is allowed.
+        """
+        person, groups = self.user.name, frozenset(group.name for group in self.user.orm_user.groups)
+        policy = replace(await self._read_policy(), base=self._own_rule())
+        self.access = Access(person, groups, policy, resolve_allowance(policy, person, groups))
+        return self.access
+
+    async def _read_policy(self) -> Policy:
+        if not self.policy:
+            return Policy()
+        try:
+            return await asyncio.to_thread(self.policy_file.current)
+        except SettingsError as error:
+            raise refuse(
+                "No server can be started now: the policy, which says who may use what, cannot be read. The "
+                "administrator should run `gpuspawner policy check`.",
+                reason="policy_broken",
+                status=503,
+            ) from error
+
+    @property
+    def policy_file(self) -> PolicyFile:
+        """The file that all spawners of this hub share."""
+        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.catalogue), self.home_dir)
+
+    def describe_policy_problem(self) -> str | None:
+        """What is wrong with the policy file, for administrators; nobody else can mend it."""
+        problem = self.policy_file.problem if self.policy and self.user.admin else None
+        return f"The policy file is broken, and the one before stays in force: {problem}" if problem else None
+
+    def _own_rule(self) -> Rule:
+        """What the traits say; ``group_overrides`` may have set them for this person."""
+        return settings_rule(
+            gpus_per_server=self.gpus_per_server,
+            gpus_per_person=self.gpus_per_person,
+            memory=_read_bytes(self.mem_limit),
+            cpus=self.cpu_limit or None,
+            shm=self.shm_size,
+        )
+
+    @property
+    def allowance(self) -> Allowance:
+        """What was found last; before that what the traits say."""
+        if self.access is not None:
+            return self.access.allowance
+        return resolve_allowance(Policy(self._own_rule()), "", ())
+
+    @property
+    def allocator(self) -> Allocator:
+        """The use cases, under this person's own limits."""
+        return Allocator(self.run.ledger, self.host, self.allowance, timedelta(seconds=self.stale_after))
+
+    def parse_request(self, options: object) -> SpawnRequest:
+        """Validate what the user sent. Raises: InvalidRequest."""
+        most = _MOST_GPUS if self.policy else self.gpus_per_server
+        return parse_options(options, images=self.catalogue, most_gpus=most)
+
+    def judge_request(self, options: object) -> tuple[SpawnRequest, str]:
+        """Validate what the user sent, and judge what can be judged without looking at the cards.
+
+        Returns:
+            The request, and the name of the image that it gets.
+
+        Raises:
+            InvalidRequest: It is malformed.
+            Refused: It is not allowed to this person.
+        """
+        try:
+            request = self.parse_request(options)
+            judge_server(request, self.allowance)
+            return request, choose_image(request, list(self.catalogue), self.allowance)
+        except (InvalidRequest, Refused):
+            # JupyterHub has stored it already, and every later start without options would be refused for it.
+            self.orm_spawner.user_options = {}
+            raise
+
+    def sizes(self) -> dict[str, Any]:
+        """DockerSpawner's traits of the container's size, where the policy sets them.
+
+        DockerSpawner evaluates a callable of the site only once, and takes None for no memory limit only from
+        itself; Docker's own word for that is 0.
+        """
+        allowance, found = self.allowance, dict[str, Any]()
+        if allowance.memory.rules != (SETTINGS,):
+            found["mem_limit"] = allowance.memory.value or 0
+        if allowance.cpus.rules != (SETTINGS,):
+            found["cpu_limit"] = allowance.cpus.value
+        return found
+
+
+@cache
+def _share_policy_file(path: Path, images: frozenset[str], home_dir: str) -> PolicyFile:
+    return PolicyFile(path, images=images, home_dir=home_dir)
+
+
+def _read_bytes(limit: int | float | str | None) -> int | None:
+    """A memory limit as DockerSpawner leaves it, which of a callable is whatever that returned."""
+    return int(ByteSpecification().validate(None, limit)) if limit else None
