@@ -10,9 +10,11 @@ from gpuspawner.core.container import (
     build_gpu_environment,
     build_host_config,
     build_labels,
+    build_mounts,
     merge_host_config,
 )
 from gpuspawner.core.model import Home, HomeKind
+from gpuspawner.core.policy import Mount
 from support.build import GIB, lease
 
 SIZE = Size(pids=4096, shm_bytes=GIB)
@@ -54,6 +56,28 @@ def test_without_a_card_and_with_a_directory() -> None:
             }
         ],
     }
+
+
+def test_directories_of_courses() -> None:
+    """Docker must invent none of them either."""
+    mounts = (Mount("/srv/notes", "/notes"), Mount("/srv/in", "/in", read_only=False))
+    assert build_mounts(BIND, "/home/jovyan", mounts) == [
+        *build_mounts(BIND, "/home/jovyan", ()),
+        {
+            "Target": "/notes",
+            "Source": "/srv/notes",
+            "Type": "bind",
+            "ReadOnly": True,
+            "BindOptions": {"CreateMountpoint": False},
+        },
+        {
+            "Target": "/in",
+            "Source": "/srv/in",
+            "Type": "bind",
+            "ReadOnly": False,
+            "BindOptions": {"CreateMountpoint": False},
+        },
+    ]
 
 
 def test_no_request_and_never_every_card() -> None:
