@@ -17,7 +17,7 @@ from .machine import cpu_times, memory_mib, shares
 from .sides import LIGHT, NEWCOMERS, PEOPLE, REAL, SERVERS, STUBBORN, Pair, Side
 
 MEMORY_GOAL = Goal("≤ 1.10", lambda ratio: ratio <= 1.1)
-STARTS_PER_REPEAT = {REAL: 3, LIGHT: 6}
+STARTS_PER_REPEAT = {REAL: 5, LIGHT: 6}
 POLLS, POLL_SECONDS = 20, 9.0
 """So many polls of other people's servers, spread over so much of the time that one stop hangs."""
 

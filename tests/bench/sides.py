@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import signal
 import time
@@ -125,17 +126,23 @@ class Side(Installation):
             os.kill(self.processes[name].popen.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let the hub run on; with our spawner also the agent, and wait for a report that is believed."""
+        """Let the hub run on; with our spawner also the agent.
+
+        What the agent has missed is waited for, and then a random part of its tick: or else its work would
+        always, or never, fall into what is measured next.
+        """
         os.kill(self.hub_pid, signal.SIGCONT)
         if self.stock:
             return
+        begin = time.time()
         os.kill(self.processes["agent"].popen.pid, signal.SIGCONT)
 
         def reported() -> bool:
             with self.ledger.read() as unit:
-                return all(time.time() - record.seen_at.timestamp() < 20 for record in unit.inventory(HOST))
+                return all(record.seen_at.timestamp() > begin for record in unit.inventory(HOST))
 
         wait_for(reported, "a new report of the agent")
+        time.sleep(random.uniform(0, TICK_SECONDS))
 
     def _end_processes(self) -> None:
         for process in self.processes.values():
