@@ -320,6 +320,22 @@ def check_files(facts: Facts) -> Iterator[Finding]:
         yield Finding("file-modes", Level.OK, f"{len(facts.files)} file(s) are closed to others")
 
 
+def check_policy(facts: Facts) -> Iterator[Finding]:
+    """The policy file is right, where there is one."""
+    if facts.policy is None:
+        return
+    if facts.policy.error:
+        yield Finding(
+            "policy",
+            Level.ERROR,
+            facts.policy.error,
+            "A hub that runs keeps the policy it has; a hub that starts now stops.",
+            "Correct the file, then run: gpuspawner policy check",
+        )
+    else:
+        yield Finding("policy", Level.OK, f"The policy {facts.policy.path} is right.")
+
+
 def check_ledger(facts: Facts) -> Iterator[Finding]:
     """The ledger can be read and written, and the agent writes it."""
     ledger = facts.ledger
@@ -366,4 +382,5 @@ CHECKS: tuple[Check, ...] = (
     check_disks,
     check_files,
     check_ledger,
+    check_policy,
 )

@@ -16,7 +16,9 @@ import yaml
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.core.container import CDI_KIND
-from gpuspawner.core.errors import EngineError, LedgerError
+from gpuspawner.core.errors import EngineError, LedgerError, SettingsError
+from gpuspawner.policy.policy import load_policy
+from gpuspawner.policy.settings import load_settings
 from gpuspawner.ports import ContainerEngine, EngineInfo, GpuProbe, ProbeReport
 
 SECRETS = ("*cookie_secret*", "*secret*", "*token*", "*.key", "*.pem")
@@ -65,6 +67,15 @@ class LedgerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """The policy file that the settings name."""
+
+    path: str
+    error: str = ""
+    """What is wrong with it, or with the settings; empty when it is right."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that was found. None is unknown."""
 
@@ -81,6 +92,8 @@ class Facts:
     """Size of the host's /dev/shm."""
     disks: tuple[Disk, ...] = ()
     files: tuple[FileMode, ...] = ()
+    policy: PolicyFacts | None = None
+    """None when there is none."""
     ledger: LedgerFacts | None = None
     """None when no ledger was named."""
 
@@ -105,6 +118,22 @@ def gather(
         files=read_modes(ledger) if ledger else (),
         ledger=read_ledger(ledger, host) if ledger else None,
     )
+
+
+def read_policy(settings_file: Path | None) -> PolicyFacts | None:
+    """Read settings and policy as the hub would; None where there is no policy."""
+    if settings_file is None:
+        return None
+    path = settings_file
+    try:
+        settings = load_settings(settings_file)
+        if settings.policy is None:
+            return None
+        path = settings.policy
+        load_policy(path, images=settings.images)
+    except SettingsError as error:
+        return PolicyFacts(str(path), str(error))
+    return PolicyFacts(str(path))
 
 
 def _ask_engine(engine: ContainerEngine) -> tuple[EngineInfo | None, str]:

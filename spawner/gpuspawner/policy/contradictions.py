@@ -106,7 +106,6 @@ def _require_targets(file: YamlFile, courses: dict[str, CourseEntry], home_dir: 
     """A place in a server holds one thing, also for somebody who is in two courses of the same image."""
     taken: dict[tuple[str, str], tuple[str, Any]] = {}
     for name, course in courses.items():
-        own: set[str] = set()
         for section in ("materials", "mounts"):
             for n, mount in enumerate(getattr(course, section)):
                 way = ["courses", name, section, n, "target"]
@@ -114,6 +113,5 @@ def _require_targets(file: YamlFile, courses: dict[str, CourseEntry], home_dir: 
                     raise file.error(way, f": {mount.target} would hide people's homes in {home_dir}.")
                 what = (mount.path, getattr(mount, "mode", "ro"))
                 holder, known = taken.setdefault((course.image, mount.target), (name, what))
-                if mount.target in own or known != what:
+                if known != what:
                     raise file.error(way, f": course {holder!r} has something else at {mount.target}.")
-                own.add(mount.target)

@@ -14,7 +14,7 @@ from .policy import load_policy
 
 _log = logging.getLogger("gpuspawner.policy")
 
-Stamp = tuple[int, int, int, int]
+Stamp = tuple[int, int, int]
 
 
 class PolicyFile:
@@ -59,7 +59,7 @@ class PolicyFile:
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+        return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self, stamp: Stamp | None) -> None:
         try:
