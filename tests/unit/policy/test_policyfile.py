@@ -43,6 +43,13 @@ def test_a_change_is_seen(path: Path, file: PolicyFile) -> None:
     assert file.problem is None
 
 
+def test_a_change_of_the_same_size_is_seen(path: Path, file: PolicyFile) -> None:
+    seen = path.stat().st_mtime_ns
+    path.write_text(text(2))
+    os.utime(path, ns=(seen, seen + 10**6))
+    assert gpus(file) == 2
+
+
 def test_a_file_put_in_its_place_is_seen(path: Path, file: PolicyFile) -> None:
     """As editors and configuration management do, keeping size and time."""
     before = path.stat()

@@ -178,6 +178,12 @@ async def test_options_are_refused_at_the_form(site: Site) -> None:
     await spawner.apply_user_options(spawner, {"image": "torch", "gpus": 2})
 
 
+async def test_without_a_policy_too_many_gpus_are_malformed(make: Callable[..., MockHub]) -> None:
+    site = Site(make(), Path())
+    refused = await site.refusal({"gpus": 2})
+    assert refused.jupyterhub_message == "gpus must be a whole number from 0 to 1; you sent 2."
+
+
 # -- images, sizes, mounts ----------------------------------------------------------------------------------
 
 
@@ -292,6 +298,13 @@ async def test_page_shows_what_is_not_allowed_with_its_reason(site: Site, l40s: 
     assert "ot allowed to you" not in page
     assert "3 of 3 GPUs free" in page
     assert 'max="2"' in page
+
+
+async def test_page_does_not_choose_what_is_not_allowed_any_more(site: Site) -> None:
+    site.hub.spawner().orm_spawner.user_options = {"image": "torch"}
+    assert '<option value="base" selected>' in await site.page()
+    site.enrol("lab")
+    assert '<option value="torch" selected>' in await site.page()
 
 
 async def test_page_of_somebody_without_gpus(site: Site) -> None:
