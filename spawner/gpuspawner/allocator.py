@@ -24,6 +24,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+SAME_REFUSAL_AGAIN = timedelta(minutes=1)
+"""A refusal that equals one of this age or younger is not stored again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """Cards and who holds them, for people and programs."""
@@ -124,7 +128,7 @@ class Allocator:
                 devices = choose_devices(request, usable, _held(live), now=now, stale_after=self._stale_after)
             except Refused as error:
                 refusal = error
-                unit.add_event(_refusal_event(error, request, owner, now))
+                _note_refusal(unit, _refusal_event(error, request, owner, now))
             else:
                 lease = _new_lease(
                     host=self._host,
@@ -220,6 +224,12 @@ def _new_lease(
         state_since=now,
         image=image,
     )
+
+
+def _note_refusal(unit: LedgerUnit, event: Event) -> None:
+    """Store a refusal, but not the same one over and over: anybody can ask as often as they like."""
+    if not unit.has_event_since(event.at - SAME_REFUSAL_AGAIN, event):
+        unit.add_event(event)
 
 
 def _refusal_event(error: Refused, request: SpawnRequest, owner: str, now: datetime) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jupyterhub.auth import Authenticator
 from traitlets import Dict
@@ -48,7 +49,7 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     hub.bind_url = network.bind_url
     hub.hub_ip = network.hub_address
     hub.hub_port = network.hub_port
-    hub.db_url = f"sqlite:///{settings.state_dir / 'jupyterhub.sqlite'}"
+    hub.db_url = f"sqlite:///{quote(str(settings.state_dir / 'jupyterhub.sqlite'), safe='/ ')}"
     hub.cookie_secret_file = str(settings.state_dir / "cookie_secret")
     # Servers and their connections outlive a restart of the hub: the proxy is a process of its own.
     hub.cleanup_servers = False

@@ -185,7 +185,7 @@ _host_option = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def status(ledger: Path | None, host: str, as_json: bool) -> None:
     """Show cards and who holds them."""
-    book = Ledger(find_ledger(ledger))
+    book = Ledger(find_ledger(ledger), migrate=False)
     try:
         with book.read() as unit:
             inventory, leases = unit.inventory(host), unit.live_leases(host)

@@ -55,7 +55,7 @@ def five_lines(tmp_path: Path, simulation: Simulation, port: int) -> str:
     gateway = docker.APIClient(version="auto").inspect_network("bridge")["IPAM"]["Config"][0]["Gateway"]
     image = next(iter(default_images().values()))
     lines = (
-        readme.replace("/var/lib/gpuspawner", str(tmp_path))
+        readme.replace("/srv", str(tmp_path))
         .replace("registry.example.org/pytorch:2.9", image)
         .replace("172.17.0.1", gateway)
     )

@@ -244,3 +244,10 @@ def test_a_silent_agent_leaves_the_cards_on_show_and_says_why_none_can_be_had(le
     assert [(o.total, o.free) for o in stock.offers] == [(1, 0)]
     assert stock.problem
     assert "last reported 5 min ago" in stock.problem
+
+
+def test_the_same_refusal_is_told_once_a_minute(allocator: Allocator, ledger: Ledger) -> None:
+    for _ in range(5):
+        with pytest.raises(Refused):
+            reserve(allocator, gpus=9)
+    assert [event.kind for event in events(ledger)].count("lease.refused") == 1

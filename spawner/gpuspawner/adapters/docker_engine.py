@@ -166,6 +166,12 @@ class DockerEngine:
                 details = client.inspect_container(id_)
             except NotFound:  # it went after the list was made
                 return None
+            except APIError:
+                if ours or state is ContainerState.RUNNING:
+                    raise
+                return (
+                    None  # somebody else's, ended, and damaged: it holds no card and must not hide the rest
+                )
             self._devices[id_] = find_devices(details)
         devices = self._devices[id_]
         labelled = LABEL_LEDGER in labels

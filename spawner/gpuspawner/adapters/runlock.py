@@ -36,7 +36,7 @@ class RunLock:
 
     def __init__(self, path: Path, what: str) -> None:
         self.run_id = secrets.token_hex(8)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:

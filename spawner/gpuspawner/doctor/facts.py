@@ -227,7 +227,7 @@ def read_ledger(path: Path, host: str) -> LedgerFacts:
     """Open the ledger for writing, change nothing, and see when the agent last reported."""
     if not path.is_file():
         return LedgerFacts(str(path), error="The file does not exist.")
-    ledger = Ledger(path)
+    ledger = Ledger(path, migrate=False)
     try:
         with ledger.read() as unit:
             inventory = unit.inventory(host)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -177,10 +179,15 @@ class ContainerSpawner(PersonalSpawner):
 
     async def _off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread and see it through: a cancelled start must know what it reserved."""
-        return await see_through(asyncio.to_thread(function, *args, **kwargs))
+        call = asyncio.get_running_loop().run_in_executor(_ledger_threads, partial(function, *args, **kwargs))
+        return await see_through(call)
 
 
-async def see_through(work: Coroutine[Any, Any, T]) -> T:
+_ledger_threads = ThreadPoolExecutor(8, thread_name_prefix="ledger")
+"""Of their own: a ledger on a slow disk must not take the threads that the hub looks names up with."""
+
+
+async def see_through(work: Awaitable[T]) -> T:
     """Await to the end, however often the one who waits is cancelled; that alone is raised afterwards."""
     task = asyncio.ensure_future(work)
     interrupted: asyncio.CancelledError | None = None

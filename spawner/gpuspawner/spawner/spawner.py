@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from gpuspawner.adapters.docker_engine import read_outcome
 from gpuspawner.adapters.homes import create_home_directory, name_home
 from gpuspawner.allocator import Stock
 from gpuspawner.core.container import LABEL_LEASE
@@ -286,7 +287,7 @@ class GPUSpawner(ContainerSpawner):
             if not self._vouched:
                 await self._vouch(container)
             return None
-        memory = ", memory ran out" if state.get("OOMKilled") else ""
+        memory = ", memory ran out" if read_outcome(container).oom_killed else ""
         return f"ended with exit code {state['ExitCode']}{memory}"
 
     async def _vouch(self, container: dict[str, Any]) -> None:

@@ -381,3 +381,23 @@ def test_a_full_disk(small_disk: Path) -> None:
     with ledger.write() as unit:
         unit.add_event(Event(NOW, "after", "why"))
     ledger.close()
+
+
+@pytest.mark.parametrize("folder", ["a space", "que?stion", "per%20cent", "ha#sh", "ümlaut", "a&b=c"])
+def test_any_directory_will_do(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / folder / "ledger.sqlite"
+    path.parent.mkdir()
+    ledger = Ledger(path)
+    with ledger.write() as unit:
+        unit.add_event(Event(NOW, "k", "why"))
+    ledger.close()
+    assert path.stat().st_size > 0
+    assert [entry.name for entry in tmp_path.iterdir()] == [folder]
+
+
+def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    sqlite3.connect(path).close()
+    with pytest.raises(LedgerError, match="older version"), Ledger(path, migrate=False).read():
+        pass
+    assert path.stat().st_size in (0, 4096)

@@ -38,10 +38,13 @@ class Ledger:
 
     Args:
         path: The database file. Its directory must exist.
+        migrate: Whether a ledger that is missing or of an older version is made or brought up to date. A
+            command that only looks must not change a file that an older hub is using.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, migrate: bool = True) -> None:
         self.path = path
+        self._may_migrate = migrate
         self._engine: sa.Engine | None = None
         self._opening = threading.Lock()
 
@@ -93,8 +96,9 @@ class Ledger:
                 engine = _create_engine(self.path)
                 try:
                     with _explained(self.path):
-                        _ensure_private_file(self.path)
-                        self._migrate(engine)
+                        if self._may_migrate:
+                            _ensure_private_file(self.path)
+                            self._migrate(engine)
                 except BaseException:
                     engine.dispose()
                     raise
@@ -105,7 +109,8 @@ class Ledger:
         with engine.connect() as connection:
             if self._version(connection) == _head():
                 return
-        with Path(f"{self.path}.migrate").open("w") as lock:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        with os.fdopen(os.open(f"{self.path}.migrate", flags, 0o660), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.connect() as connection:
                 version = self._version(connection)
@@ -115,7 +120,7 @@ class Ledger:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
                     config = Config()
-                    config.set_main_option("script_location", str(MIGRATIONS))
+                    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
                     connection.exec_driver_sql("COMMIT")
@@ -127,6 +132,10 @@ class Ledger:
         version = self._version(connection)
         if version != _head():
             self._require_known(version)
+            if not self._may_migrate:
+                raise LedgerError(
+                    f"The ledger {self.path} is of an older version ({version}); restart the hub and the agent first."
+                )
             raise LedgerError(f"The ledger {self.path} was replaced while it was open; restart this process.")
 
     def _require_known(self, version: str | None) -> None:
@@ -177,7 +186,9 @@ def _ensure_private_file(path: Path) -> None:
 
 
 def _create_engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    # A URL object, because a path may hold what means something in a URL's text.
+    url = sa.URL.create("sqlite", database=str(path))
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, record: object) -> None:

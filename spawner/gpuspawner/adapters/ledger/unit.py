@@ -236,6 +236,14 @@ class LedgerUnit:
             )
         )
 
+    def has_event_since(self, since: datetime, like: Event) -> bool:
+        """Whether an event of the same kind, actor and reason is in the trail since then."""
+        same = (
+            (events.c.kind == like.kind) & (events.c.actor == like.actor) & (events.c.reason == like.reason)
+        )
+        found = self._db.execute(sa.select(events.c.id).where(events.c.at >= since, same).limit(1))
+        return found.first() is not None
+
     def recent_events(self, limit: int) -> Sequence[Event]:
         """The newest events, newest first."""
         found = self._db.execute(sa.select(events).order_by(events.c.id.desc()).limit(limit))
