@@ -48,7 +48,7 @@ def simulation(tmp_path: Path) -> Iterator[Simulation]:
 
 def five_lines(tmp_path: Path, simulation: Simulation, port: int) -> str:
     """The README's lines with this machine's names, and what only a test needs."""
-    (readme,) = re.findall(
+    readme, *_ = re.findall(
         r"```python\n(c\.JupyterHub.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL
     )
     assert len([line for line in readme.splitlines() if line.startswith("c.")]) == 5

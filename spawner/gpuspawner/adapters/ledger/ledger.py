@@ -134,7 +134,7 @@ class Ledger:
             self._require_known(version)
             if not self._may_migrate:
                 raise LedgerError(
-                    f"The ledger {self.path} is of an older version ({version}); restart the hub and the agent first."
+                    f"The ledger {self.path} is of an older version; restart the hub and the agent first."
                 )
             raise LedgerError(f"The ledger {self.path} was replaced while it was open; restart this process.")
 
