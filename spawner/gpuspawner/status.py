@@ -16,11 +16,10 @@ from .adapters.ledger import Ledger
 from .adapters.whereabouts import LEDGER_VARIABLE, find_ledger
 from .core.errors import InvalidRequest
 from .core.model import DeviceRecord, Event, Health, Lease, LeaseState
+from .core.placement import STALE_AFTER
 from .core.words import describe_duration
 
 MEBIBYTE = 1024 * 1024
-STALE_AFTER = timedelta(seconds=30)
-"""Age from which a report is no longer believed; the spawner's default."""
 SHORT_UUID = 12
 _HELD = {LeaseState.RESERVED: "held", LeaseState.ACTIVE: "held"}
 _HEADINGS = (

@@ -14,6 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
+from docker.errors import DockerException, NotFound
+from requests.exceptions import RequestException
+
+__all__ = ["ENGINE_FAILURES", "DockerCalls", "NotFound"]
+
+ENGINE_FAILURES = (DockerException, RequestException)
+"""What docker-py raises when the Engine refuses or does not answer."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -13,6 +13,9 @@ from .policy import Allowance
 from .quota import why_not_device
 from .words import describe_duration
 
+STALE_AFTER = timedelta(seconds=30)
+"""Age from which a report of the agent is not believed, unless a site says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import PurePath
 
+from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.words import describe_duration
 
 from .facts import CdiSpec, Facts
 from .findings import Finding, Level, parse_version, unknown
 
 GIBIBYTE = 1024**3
-REPORT_STALE_AFTER = timedelta(seconds=30)
 SHM = "/dev/shm"  # noqa: S108 - it is looked at, and nothing is put there
 DAEMON_JSON = "/etc/docker/daemon.json"
 SIMULATED = "gpuspawner-sim-"
@@ -355,7 +354,7 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
     if ledger.last_report is None:
         level = Level.UNKNOWN if ledger.error else Level.ERROR
         what = "The agent has never reported a card of this host."
-    elif facts.now - ledger.last_report > REPORT_STALE_AFTER:
+    elif facts.now - ledger.last_report > STALE_AFTER:
         level = Level.ERROR
         what = f"The agent last reported {describe_duration(facts.now - ledger.last_report)} ago."
     else:

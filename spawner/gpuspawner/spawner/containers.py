@@ -12,11 +12,9 @@ from functools import partial
 from typing import Any, ClassVar, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from docker.errors import DockerException, NotFound
 from jupyterhub.utils import fmt_ip_url
-from requests.exceptions import RequestException
 
-from gpuspawner.adapters.docker_calls import DockerCalls
+from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.core.container import (
     Size,
     build_gpu_environment,
@@ -33,9 +31,6 @@ from .refusals import refuse
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-ENGINE_FAILURES = (DockerException, RequestException)
-"""What docker-py raises when the Engine refuses or does not answer."""
 
 
 class ContainerSpawner(PersonalSpawner):

@@ -12,6 +12,7 @@ from jupyterhub.traitlets import ByteSpecification
 from traitlets import Enum, Int, TraitError, Unicode, default
 
 from gpuspawner.core.model import HomeKind
+from gpuspawner.core.placement import STALE_AFTER
 
 from .hubrun import HubRun
 from .startpage import read_form
@@ -40,7 +41,7 @@ class SpawnerSettings(DockerSpawner):
         """,
     ).tag(config=True)
     stale_after = Int(
-        30,
+        round(STALE_AFTER.total_seconds()),
         min=1,
         help="""Seconds after which the agent's last report is no longer believed.
 

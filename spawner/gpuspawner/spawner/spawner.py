@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from gpuspawner.adapters.docker_calls import ENGINE_FAILURES
 from gpuspawner.adapters.docker_engine import read_outcome
 from gpuspawner.adapters.homes import create_home_directory, name_home
 from gpuspawner.allocator import Stock
@@ -30,7 +31,7 @@ from gpuspawner.core.errors import (
 from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
 from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
 
-from .containers import ENGINE_FAILURES, ContainerSpawner, explain_engine
+from .containers import ContainerSpawner, explain_engine
 from .refusals import CPU_HINT, refuse, refuse_for
 from .startpage import build_page, render_page
 
