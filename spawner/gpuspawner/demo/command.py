@@ -236,7 +236,7 @@ def _require_free_ports(*addresses: tuple[str, int]) -> None:
             except OSError as error:
                 raise GpuSpawnerError(
                     f"Port {address[1]} on {address[0]} is not free ({error.strerror}). Stop what uses it, "
-                    "or choose another: make demo PORT=9000"
+                    "or choose another: .gpuspawner/venv/bin/gpuspawner demo --port 9000"
                 ) from error
 
 
