@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from support.client import text_of
 from support.images import default_images, derived_image
-from support.installation import CHEAP_SERVER, Installation
+from support.installation import CHEAP_SERVER, Installation, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -23,7 +24,7 @@ c.GPUSpawner.environment = {{"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVI
 @pytest.fixture(scope="module")
 def site() -> Iterator[Installation]:
     with (
-        derived_image("ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all") as greedy,
+        derived_image("ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all", "USER root") as greedy,
         Installation(images={**default_images(), GREEDY: greedy}, config=CONFIG) as installation,
     ):
         yield installation
@@ -33,6 +34,10 @@ def site() -> Iterator[Installation]:
 def empty_afterwards(site: Installation) -> Iterator[None]:
     yield
     site.stop_all()
+
+
+def _nest(depth: int) -> Any:
+    return [_nest(depth - 1)] if depth else 1
 
 
 HOSTILE: dict[str, tuple[Any, str]] = {
@@ -54,6 +59,11 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "a megabyte as a name": ({"x" * 1_000_000: 1}, "There is no option"),
     "nothing in a text": ({"image": ""}, "image must be a text of 1 to 200 characters"),
     "a nested list": ({"gpus": [[[1]]]}, "gpus must be a whole number"),
+    "a deep nest": ({"gpus": _nest(200)}, "gpus must be a whole number"),
+    "a text that ends early": ({"gpus": 1, "model": "A100\0; rm"}, "There is no GPU of model"),
+    "half a character": ({"gpus": 1, "model": "\ud800"}, "model"),
+    "a script": ({"gpus": 1, "model": "<script>alert(1)</script>"}, "There is no GPU of model"),
+    "an attribute": ({"__class__": "x"}, "There is no option '__class__'"),
     "a list": ([1, 2], "JSON object"),
     "a text": ("gpus", "JSON object"),
 }
@@ -109,6 +119,7 @@ def test_an_image_and_an_environment_that_want_all_cards_get_the_leased_one(
     assert set(site.cards_seen("grace")).isdisjoint(devices)
     main_process = site.exec("ada", "tr '\\0' '\\n' < /proc/1/environ")
     assert "NVIDIA_VISIBLE_DEVICES=void" in main_process.splitlines()
+    assert site.exec("ada", "id -u").strip() == "1000", "an image that wants root gets it"
 
 
 def test_nobody_starts_or_stops_a_server_of_somebody_else(site: Installation) -> None:
@@ -117,3 +128,21 @@ def test_nobody_starts_or_stops_a_server_of_somebody_else(site: Installation) ->
     assert grace.api("DELETE", "/users/ada/server").status_code in (403, 404)
     assert grace.api("POST", "/users/edsger/server", json={"gpus": 1}).status_code in (403, 404)
     assert [lease.owner for lease in site.leases()] == ["ada"]
+
+
+@pytest.mark.parametrize(
+    "server", ["{username.__class__}", "{0}", "a b", "größe", "--", "x" * 200, "a;rm", "%2e%2e"]
+)
+def test_a_server_may_have_any_name(site: Installation, server: str) -> None:
+    """JupyterHub lets people name their servers; a name is data wherever it turns up."""
+    ada = site.client("ada")
+    answer = ada.ask({"gpus": 1}, quote(server, safe=""))
+    assert answer.status_code in (201, 202, 400), answer.text
+    if answer.status_code == 400:
+        assert site.leases() == []
+        return
+    wait_for(lambda: (ada.model(server) or {}).get("ready"), "the start of a server with an odd name")
+    assert site.lease_of("ada", server).devices
+    assert site.cards_seen("ada", server) == list(site.lease_of("ada", server).devices)
+    assert ada.api("DELETE", ada.server_path(quote(server, safe=""))).status_code in (202, 204)
+    wait_for(lambda: not site.containers() and not site.leases(), "the end of a server with an odd name")
