@@ -218,6 +218,21 @@ def test_life_of_a_demo(demo: Demo) -> None:
     demo.require_gone()
 
 
+def test_closed_terminal(demo: Demo) -> None:
+    terminal, ours = os.openpty()
+    demo.popen = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *demo.command()],
+        stdin=ours, stdout=ours, stderr=ours, env=environment(),
+    )  # fmt: skip
+    os.close(ours)
+    said = b""
+    while b"Ctrl-C stops everything" not in said:
+        said += os.read(terminal, 4096)  # fails when the demo ends before it is ready
+    os.close(terminal)
+    assert demo.popen.wait(45) == 0
+    demo.require_gone()
+
+
 def test_taken_port(demo: Demo) -> None:
     with socket.create_server(("127.0.0.1", demo.port)):
         said = refusal(demo)

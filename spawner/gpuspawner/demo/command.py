@@ -28,11 +28,14 @@ from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.paths import CHECKOUT
 
 from .gpus import prepare_gpus
 from .installation import LOGINS, Layout, ensure_proxy_token, write_settings
 from .processes import Process, end, require_alive, start, wait_until
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A service manager's, Ctrl-C, and that the terminal was closed."""
 READY_SECONDS = 60
 RELEASE_SECONDS = 10
 
@@ -50,19 +53,22 @@ RELEASE_SECONDS = 10
 )
 def demo(state_dir: Path, port: int) -> None:
     """Serve a whole hub on this machine, with simulated GPUs where there are none."""
+    config_file = _require_config_file()
     layout = Layout(state_dir.absolute())
-    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.make()
     try:
         lock = RunLock(layout.state / "demo.lock", "demo")
     except RunLockHeld as error:
         raise GpuSpawnerError(
             f"A demo already runs from {layout.state}. Stop it first (Ctrl-C there)."
         ) from error
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    # Whoever starts us under nohup wants us to outlive the terminal.
+    ends = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    for number in ends:
+        signal.signal(number, _stop)
     try:
         with ExitStack() as cleanup:
-            _serve(layout, port, cleanup)
+            _serve(layout, port, config_file, cleanup)
     except _Stopped:
         say("Stopped. Homes and ledger are kept; `make demo` starts again where you left off.")
     finally:
@@ -75,18 +81,22 @@ class _Stopped(Exception):
 
 def _stop(number: int, frame: FrameType | None) -> None:
     # A second Ctrl-C must not cut the clearing away short.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for one in STOP_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
     raise _Stopped
 
 
 def say(text: str) -> None:
-    """Print a line for the person who waits."""
-    click.echo(text)
-    sys.stdout.flush()
+    """Print a line for the person who waits; nobody does any more where the terminal was closed."""
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except OSError:
+        # What could not be written stays in the buffer and would fail once more as the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _serve(layout: Layout, port: int, cleanup: ExitStack) -> None:
+def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> None:
     instance = f"demo-{sha256(str(layout.root).encode()).hexdigest()[:8]}"
     _require_free_ports(("127.0.0.1", port), ("127.0.0.1", port + 1))
     gpus = prepare_gpus(layout.sim, instance)
@@ -106,7 +116,7 @@ def _serve(layout: Layout, port: int, cleanup: ExitStack) -> None:
         network=network,
         prefix=instance,
     )
-    processes = _start_all(layout, settings, gpus.environment, cleanup)
+    processes = _start_all(layout, settings, config_file, gpus.environment, cleanup)
     wait_until(
         lambda: _answers(f"{settings.network.bind_url}/hub/health") and _has_inventory(settings),
         processes,
@@ -127,7 +137,11 @@ def _offered_images() -> dict[str, str]:
 
 
 def _start_all(
-    layout: Layout, settings: Settings, gpu_environment: dict[str, str], cleanup: ExitStack
+    layout: Layout,
+    settings: Settings,
+    config_file: Path,
+    gpu_environment: dict[str, str],
+    cleanup: ExitStack,
 ) -> list[Process]:
     network = settings.network
     environment = {
@@ -145,7 +159,7 @@ def _start_all(
             *("--error-target", f"{hub}/hub/error"),
         ],
         "agent": ["gpuspawner", "agent", "--ledger", str(ledger), "--host", settings.host or ""],
-        "hub": ["jupyterhub", "--config", str(_config_file())],
+        "hub": ["jupyterhub", "--config", str(config_file)],
     }
     processes: list[Process] = []
     # The servers end between hub and agent, so that the agent still sees their GPUs become free.
@@ -160,9 +174,19 @@ def _start_all(
     return processes
 
 
-def _config_file() -> Path:
-    """``jupyterhub_config.py`` at the top of the checkout."""
-    return Path(__file__).parents[3] / "jupyterhub_config.py"
+def _require_config_file() -> Path:
+    """``jupyterhub_config.py`` at the top of the checkout.
+
+    Raises:
+        GpuSpawnerError: The package was installed without one.
+    """
+    file = CHECKOUT / "jupyterhub_config.py"
+    if not file.exists():
+        raise GpuSpawnerError(
+            "The demo needs a checkout of gpuspawner, with its images and its jupyterhub_config.py: clone "
+            "the repository and run `make demo` in it, or set up a hub of your own as README.md says."
+        )
+    return file
 
 
 def _listen(url: str, prefix: str = "") -> list[str]:

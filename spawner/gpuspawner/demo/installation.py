@@ -46,6 +46,11 @@ class Layout:
         """The simulated GPUs."""
         return self.state / "sim"
 
+    def make(self) -> None:
+        """Make the directory, or close one that is there, to everybody else: it holds the passwords."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.state.chmod(0o700)
+
 
 def write_settings(
     layout: Layout,

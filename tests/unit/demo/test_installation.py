@@ -73,3 +73,13 @@ def test_damaged_file_is_not_overwritten(layout: Layout) -> None:
     with pytest.raises(SettingsError, match="is not YAML"):
         write(layout)
     assert layout.settings.read_text() == "state_dir: ["
+
+
+@pytest.mark.parametrize("mode", [None, 0o755])
+def test_nobody_else_looks_in(tmp_path: Path, mode: int | None) -> None:
+    layout = Layout(tmp_path / "new")
+    if mode is not None:
+        layout.state.mkdir(parents=True)
+        layout.state.chmod(mode)
+    layout.make()
+    assert layout.state.stat().st_mode & 0o777 == 0o700
