@@ -26,10 +26,12 @@ def test_say_to_a_closed_terminal() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     code = "from gpuspawner.demo.command import say; say('one'); say('two')"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, timeout=30, check=False
-        )
+            [sys.executable, "-c", code],
+            stdout=writer, stderr=subprocess.PIPE, env=buffered, timeout=30, check=False,
+        )  # fmt: skip
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
