@@ -188,7 +188,7 @@ def test_memory_that_ran_out_is_told_on_both_pages(installation: Installation, p
     ada.page.wait_for_url("**/user/ada/**", timeout=SLOW)
     ada.visit(f"/user/ada/eat?bytes={GIB}")
     wait_for(lambda: installation.client("ada").model() is None, "the end of the server")
-    notice = "Your last server was ended because its memory ran out. It may use 0.5 GiB."
+    notice = "Your last server was ended because its memory ran out. It may use 512 MiB."
 
     def is_told() -> bool:
         ada.visit("/user/ada/lab")
@@ -213,7 +213,7 @@ def test_cards_of_unknown_state_are_not_called_taken(installation: Installation,
         make_last_report_old(installation)
         ada.visit("/hub/spawn")
         expect(ada.page.locator("#gpu-summary")).to_have_text("No GPU now.")
-        expect(ada.page.get_by_role("status")).to_contain_text("their state is not known")
+        expect(ada.page.locator(".gpu-now")).to_contain_text("their state is not known")
         expect(ada.page.get_by_text("free now")).to_have_count(0)
         expect(ada.card("No GPU")).to_be_checked()
         assert faint_texts(ada.page) == []

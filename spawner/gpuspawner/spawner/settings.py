@@ -100,6 +100,11 @@ class SpawnerSettings(DockerSpawner):
     def _default_start_timeout(self) -> int:
         return 120
 
+    @default("poll_interval")
+    def _default_poll_interval(self) -> int:
+        """Until the next poll people are sent to a server that has died; JupyterHub's own default is 30 s."""
+        return 10
+
     @default("client_kwargs")
     def _default_client_kwargs(self) -> dict[str, Any]:
         return {"max_pool_size": self.docker_threads}
