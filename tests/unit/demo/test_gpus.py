@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.core.errors import GpuSpawnerError
 from gpuspawner.demo import gpus
-from gpuspawner.demo.gpus import find_real_gpus, prepare_gpus, require_specs
+from gpuspawner.demo.gpus import find_real_gpus, prepare_gpus
 from gpuspawner.ports import ProbeReport
 from support.fake_probe import FakeProbe
 
@@ -56,11 +56,13 @@ def test_real_cards_with_specs(tmp_path: Path, specs: Path, monkeypatch: pytest.
     assert not (tmp_path / "sim").exists()
 
 
-def test_real_cards_without_specs(specs: Path) -> None:
-    known, unknown = FakeProbe(cards=2).uuids
+def test_real_cards_without_specs(tmp_path: Path, specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = FakeProbe(cards=2)
+    known, unknown = probe.uuids
     (specs / "nvidia.yaml").write_text(f"devices:\n- name: {known}\n")
+    monkeypatch.setattr(gpus, "CDI_DIRS", (specs,))
     with pytest.raises(GpuSpawnerError) as caught:
-        require_specs([known, unknown], [specs])
+        prepare_gpus(tmp_path / "sim", "demo-1", probe)
     assert f"no CDI specification names {unknown}" in str(caught.value)
     assert GENERATE in str(caught.value)
 
