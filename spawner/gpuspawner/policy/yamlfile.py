@@ -21,6 +21,8 @@ Key = str | int
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LONGEST_SHOWN = 60
+_PRIVATE = frozenset({"password", "demo_users"})
+"""Keys whose values no message repeats: a login that is written wrongly may be its password."""
 
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -82,6 +84,8 @@ class YamlFile:
         if first["type"] == "missing":
             return self.error(keys, " is missing. Add it.")
         message = first["msg"].removeprefix("Value error, ")
+        if not _PRIVATE.isdisjoint(keys):
+            return self.error(keys, f": {message}.")
         return self.error(keys, f": {message}; it is {str(first['input'])[:_LONGEST_SHOWN]!r}.")
 
 

@@ -152,3 +152,20 @@ def test_no_settings(file: Path, text: str | bytes, says: str) -> None:
 def test_missing_file(file: Path) -> None:
     with pytest.raises(SettingsError, match=r"gpuspawner.yml cannot be read: No such file"):
         load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("login", "says"),
+    [
+        ("ada: {password: hunter2}", "demo_users.ada.password: String should have at least 8 characters."),
+        ("ada: {password: [hunter2]}", "demo_users.ada.password: Input should be a valid string."),
+        ("ada: {passwort: hunter2}", "demo_users.ada.passwort is not a setting; did you mean 'password'?"),
+        ("ada: hunter2", "demo_users.ada: Input should be a valid dictionary or instance of DemoUser."),
+        ("[hunter2]", "demo_users: Input should be a valid dictionary."),
+        ("{ada: {password: hunter2}", "is not YAML"),
+    ],
+)
+def test_no_message_shows_a_password(file: Path, login: str, says: str) -> None:
+    message = refusal(file, f"state_dir: /srv\nimages: {{base: demo/base:1}}\ndemo_users:\n  {login}\n")
+    assert says in message
+    assert "hunter2" not in message
