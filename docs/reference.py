@@ -20,9 +20,10 @@ Written from the code by `make docs`; do not edit.
 
 ## The spawner's traits
 
-Set them in `jupyterhub_config.py` as `c.GPUSpawner.<name>`. All of DockerSpawner's traits work too; these of
-theirs have another default here: `remove` is true (a container that is kept would come back with its old
-GPUs), `pull_policy` is `never` (images are on the host beforehand), `start_timeout` is 120 s, `poll_interval` 10 s.
+Set them in `jupyterhub_config.py` as `c.GPUSpawner.<name>`. All of DockerSpawner's traits work too; these
+of theirs have another default here: `remove` is true (a container that is kept would come back with its old
+GPUs), `pull_policy` is `never` (images are on the host beforehand), `start_timeout` is 120 s,
+`poll_interval` 10 s.
 
 | trait | type | default | meaning, unit, reason |
 | --- | --- | --- | --- |
