@@ -6,6 +6,8 @@ SHELL := /bin/sh
 PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
 BIN := .gpuspawner/venv/bin
 PYTEST_ARGS ?=
+# Where the demo listens; the port after it is taken too.
+PORT ?= 8000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit lint format images pictures bench docs lock clean
@@ -13,9 +15,9 @@ PYTEST_ARGS ?=
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo:  ## a whole hub on http://127.0.0.1:8000, with simulated GPUs where there are none
-	@$(PREPARE) demo
-	@exec $(BIN)/gpuspawner demo
+demo:  ## a whole hub on http://127.0.0.1:8000 (PORT=9000: there), with simulated GPUs where there are none
+	@$(PREPARE) demo --port $(PORT)
+	@exec $(BIN)/gpuspawner demo --port $(PORT)
 
 test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some)
 	@$(PREPARE) test

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import fcntl
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from .builds import ensure_images
@@ -31,6 +32,9 @@ def _lock(paths: Paths) -> None:
     make_locks(paths)
 
 
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+LEAST_PORT, LARGEST_PORT = 1024, 65000
+"""What ``gpuspawner demo --port`` takes."""
 COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
     "demo": ("all that the demo needs", prepare),
     "test": ("all that the tests need", lambda paths: prepare(paths, tests=True, browser=True)),
@@ -53,25 +57,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="gpuspawner.setup", description="Prepare this host for gpuspawner.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (text, _) in COMMANDS.items():
-        commands.add_parser(name, help=text)
-    command = parser.parse_args().command
-    signal.signal(signal.SIGTERM, _interrupt)
+        described = commands.add_parser(name, help=text)
+        if name == "demo":
+            described.add_argument("--port", type=int, default=8000, help="where the demo will listen")
+    arguments = parser.parse_args()
+    command = arguments.command
+    handle_signals()
     paths, started = Paths(), time.monotonic()
     try:
         with _alone(paths):
+            if command == "demo":
+                # The demo checks this itself, but only after minutes of preparation.
+                require_free_ports(arguments.port)
             COMMANDS[command][1](paths)
     except SetupError as error:
         print(f"\nerror: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        say("\nInterrupted. What is finished stays; run the same command again to go on.")
+        # Nobody reads it where the terminal was closed.
+        with suppress(OSError):
+            say("\nInterrupted. What is finished stays; run the same command again to go on.")
         sys.exit(130)
     if command in ("demo", "test", "images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
 
 
+def handle_signals() -> None:
+    """End in order when a service manager asks for it, and when the terminal is closed."""
+    # Whoever starts us under nohup wants us to outlive the terminal.
+    for number in END_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A terminal that closes hangs up twice, and the second must not cut the clearing away short.
+    for one in END_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def require_free_ports(port: int) -> None:
+    """Check that the demo can listen on this port, and on the next one for its proxy's own interface.
+
+    Raises:
+        SetupError: One of them is taken, or is no port.
+    """
+    if not LEAST_PORT <= port <= LARGEST_PORT:
+        raise SetupError(f"PORT must be from {LEAST_PORT} to {LARGEST_PORT}, not {port}.")
+    for number in (port, port + 1):
+        with socket.socket() as probe:
+            # As servers do: a port whose connections have only just ended is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError as error:
+                other = 9000 if port != 9000 else 8000
+                raise SetupError(
+                    f"Port {number} on 127.0.0.1 is not free ({error.strerror}). Stop what uses it (a demo "
+                    f"that runs already?), or choose another: make demo PORT={other}"
+                ) from error
 
 
 @contextmanager
