@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -19,6 +20,11 @@ class Paths:
     def state(self) -> Path:
         """Everything that is made here; ``make clean`` removes it."""
         return self.root / ".gpuspawner"
+
+    @property
+    def instance(self) -> str:
+        """What the demo of this checkout is called: its containers, its network, its simulated cards."""
+        return f"demo-{sha256(str(self.state).encode()).hexdigest()[:8]}"
 
     @property
     def logs(self) -> Path:
