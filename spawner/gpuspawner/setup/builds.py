@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .console import capture, run_step, say
-from .hostconfig import apt_lines, base_sources, write_secrets
+from .hostconfig import BootstrapFiles, write_bootstrap_files, write_secrets
 from .images import ImageEntry, load_catalogue
 from .osrelease import BASE_RELEASE
 from .paths import Paths
@@ -64,7 +64,7 @@ def _bootstrap(paths: Paths, entry: ImageEntry, folder: Path) -> None:
     settings = json.loads((entry.folder / "base.json").read_text())
     run_step(
         f"Bootstrapping Debian {BASE_RELEASE} for {entry.reference}",
-        bootstrap_command(tree, settings),
+        bootstrap_command(tree, settings, write_bootstrap_files(folder / "bootstrap")),
         log=paths.logs / f"image-{entry.name}.log",
         fix="Check that this host's Debian mirror also serves that release.",
     )
@@ -77,20 +77,21 @@ def _bootstrap(paths: Paths, entry: ImageEntry, folder: Path) -> None:
     capture(["docker", "tag", entry.reference, entry.latest])
 
 
-def bootstrap_command(tree: Path, settings: Mapping[str, list[str]]) -> list[str]:
+def bootstrap_command(tree: Path, settings: Mapping[str, list[str]], files: BootstrapFiles) -> list[str]:
     """The mmdebstrap command that writes a minimal Debian to a tar file."""
     return [
         "mmdebstrap",
         "--variant=minbase",
         "--mode=root",
         f"--include={','.join(settings['packages'])}",
-        *(f"--aptopt={line}" for line in apt_lines()),
+        # Addresses may hold passwords, and everybody on the host can read a command line: hence files.
+        f"--aptopt={files.apt}",
         *(f"--dpkgopt={option}" for option in settings["dpkg"]),
         # The host's mirror and its settings are this host's own: they do not belong in the image.
         f"--customize-hook={CLEAN}",
         BASE_RELEASE,
         str(tree),
-        *(source.one_line() for source in base_sources()),
+        str(files.sources),
     ]
 
 

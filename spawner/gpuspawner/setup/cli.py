@@ -20,6 +20,7 @@ from .errors import SetupError
 from .locks import make_locks
 from .paths import Paths
 from .prepare import ensure_engine, prepare
+from .private import make_private
 
 
 def _fresh_images(paths: Paths) -> None:
@@ -69,6 +70,10 @@ def main() -> None:
             if command == "demo":
                 # The demo checks this itself, but only after minutes of preparation.
                 require_free_ports(arguments.port)
+            if command not in ("clean", "clean-force", "stop-engine"):
+                # Logs and secrets of this host are in there.
+                make_private(paths.state)
+                make_private(paths.logs)
             COMMANDS[command][1](paths)
     except SetupError as error:
         print(f"\nerror: {error}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from .errors import SetupError
+from .private import mask_logins
 
 HEARTBEAT_SECONDS = 10.0
 LAST_LINES = 20
@@ -48,7 +50,7 @@ def run_step(
     Args:
         title: What is being done.
         command: Program and arguments.
-        log: File for its output; it is appended to.
+        log: File for its output; it is appended to, with passwords in addresses masked.
         environment: Variables on top of this process's own.
         cwd: Where to run it.
         stdout: Where its standard output goes instead of the log.
@@ -61,14 +63,20 @@ def run_step(
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with log.open("ab") as output:
-        output.write(f"\n## {title}\n## {' '.join(command)}\n".encode())
+        output.write(mask_logins(f"\n## {title}\n## {' '.join(command)}\n").encode())
         output.flush()
-        process = _spawn(command, stdout or output, output, environment, cwd)
+        process = _spawn(command, stdout, environment, cwd)
+        source = process.stderr if stdout else process.stdout
+        copying = threading.Thread(target=_copy_masked, args=(source, output), daemon=True)
+        copying.start()
         try:
             code = _wait(process, log, started)
         except BaseException:
             _end(process)
             raise
+        finally:
+            # A process that the command left behind may hold the pipe open.
+            copying.join(5)
     if code != 0:
         hint = f" {fix}" if fix else ""
         raise SetupError(
@@ -79,8 +87,7 @@ def run_step(
 
 def _spawn(
     command: Sequence[str],
-    stdout: IO[bytes],
-    stderr: IO[bytes],
+    stdout: IO[bytes] | None,
     environment: Mapping[str, str] | None,
     cwd: Path | None,
 ) -> subprocess.Popen[bytes]:
@@ -89,8 +96,8 @@ def _spawn(
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE if stdout else subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             cwd=cwd,
             start_new_session=True,
@@ -99,6 +106,14 @@ def _spawn(
         raise SetupError(
             f"{command[0]} cannot be run: {error.strerror}. Install it, then run again."
         ) from error
+
+
+def _copy_masked(source: IO[bytes], log: IO[bytes]) -> None:
+    # A log that was closed because the command left a process behind takes no more.
+    with source, suppress(ValueError):
+        for line in source:
+            log.write(mask_logins(line.decode(errors="replace")).encode())
+            log.flush()
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, started: float) -> int:

@@ -17,6 +17,7 @@ from .errors import SetupError
 from .osrelease import BASE_RELEASE, read_release
 from .packages import has_systemd, update_lists
 from .paths import Paths
+from .private import has_login, write_private
 from .stamps import drop_stamp, read_stamp, write_stamp
 from .versions import is_at_least, parse_version
 
@@ -90,8 +91,9 @@ def provide_engine_packages(paths: Paths) -> None:
         raise SetupError("No Debian mirror is set up for bookworm main. Add one to /etc/apt/sources.list.")
     lines = "".join(f"{source.one_line()}\n" for source in sources)
     PIN_FILE.write_text(pin_text(BASE_RELEASE, ENGINE_PACKAGES))
-    SOURCES_FILE.write_text(
-        f"# Written by gpuspawner for the Docker Engine; {PIN_FILE} keeps all else away.\n{lines}"
+    write_sources(
+        SOURCES_FILE,
+        f"# Written by gpuspawner for the Docker Engine; {PIN_FILE} keeps all else away.\n{lines}",
     )
     update_lists(paths)
     if not is_at_least(_candidate(), LEAST_ENGINE):
@@ -99,6 +101,13 @@ def provide_engine_packages(paths: Paths) -> None:
             f"This machine's mirrors do not serve Debian {BASE_RELEASE}, from where the Docker Engine would "
             f"come. See {SOURCES_FILE} and {paths.logs / 'apt.log'}."
         )
+
+
+def write_sources(file: Path, text: str) -> None:
+    """Write package sources for apt; where an address holds a password, for root alone."""
+    write_private(file, text)
+    if not has_login(text):
+        file.chmod(0o644)
 
 
 def _candidate() -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from .apt_sources import Source, read_sources, translate_suite
@@ -15,6 +16,7 @@ from .console import capture
 from .environment import ca_bundle
 from .errors import SetupError
 from .osrelease import BASE_RELEASE, read_release
+from .private import make_private, write_private
 
 MIRROR_VARIABLE = "GPUSPAWNER_DEBIAN_MIRROR"
 APT_PREFIXES = (
@@ -75,10 +77,32 @@ def pip_config(listed: str, environment: Mapping[str, str]) -> str:
     return "[global]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
 
 
+@dataclass(frozen=True, slots=True)
+class BootstrapFiles:
+    """What mmdebstrap is told about this host's mirrors."""
+
+    sources: Path
+    """Sources in the one-line style; mmdebstrap knows it by ``.list``."""
+    apt: Path
+    """Settings of apt."""
+
+
+def write_bootstrap_files(folder: Path) -> BootstrapFiles:
+    """Write them where only this user can read them.
+
+    Raises:
+        SetupError: No Debian mirror is set up here.
+    """
+    make_private(folder)
+    files = BootstrapFiles(folder / "debian.list", folder / "apt.conf")
+    write_private(files.sources, "".join(f"{source.one_line()}\n" for source in base_sources()))
+    write_private(files.apt, "".join(f"{line}\n" for line in apt_lines()))
+    return files
+
+
 def write_secrets(folder: Path) -> dict[str, Path]:
     """Write the files that a build is lent: ``sources``, ``apt``, ``auth``, ``pip`` and ``ca``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    make_private(folder)
     # The keyring of the image itself is used: this host's may lie elsewhere.
     inside = (Source(s.uri, s.suite, s.components, KEYRING) for s in base_sources())
     texts = {
@@ -98,8 +122,7 @@ def write_secrets(folder: Path) -> dict[str, Path]:
     secrets: dict[str, Path] = {}
     for name, text in texts.items():
         secrets[name] = folder / name
-        secrets[name].write_text(text)
-        secrets[name].chmod(0o600)
+        write_private(secrets[name], text)
     bundle = ca_bundle()
     if bundle is None:
         raise SetupError("This host has no certificates of authorities. apt-get install ca-certificates")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 
 import pytest
+from gpuspawner.setup import hostconfig
+from gpuspawner.setup.builds import bootstrap_command
 from gpuspawner.setup.console import run_step
+from gpuspawner.setup.dockerd import write_sources
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.hostconfig import pip_config
+from gpuspawner.setup.hostconfig import pip_config, write_bootstrap_files
 from gpuspawner.setup.locks import pinned, strip_addresses
 from gpuspawner.setup.osrelease import read_release
 from gpuspawner.setup.paths import Paths
+from gpuspawner.setup.private import has_login, make_private, mask_logins
 from gpuspawner.setup.stamps import digest, drop_stamp, read_stamp, write_stamp
 
 
@@ -104,3 +109,64 @@ def test_a_failed_command_tells_its_log_and_last_lines(tmp_path: Path) -> None:
 def test_a_command_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="no-such-program"):
         run_step("Doing it", ["no-such-program"], log=tmp_path / "x.log")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("get http://ada:s3cret@proxy.example:3128/x", "get http://***@proxy.example:3128/x"),
+        ("http://a:p@ss@h/x https://b:q@i/", "http://***@h/x https://***@i/"),
+        ("deb http://m.example/debian trixie main", "deb http://m.example/debian trixie main"),
+        ("git@github.com:a/b https://h:80/a@b", "git@github.com:a/b https://h:80/a@b"),
+    ],
+)
+def test_passwords_in_addresses_are_masked_and_nothing_else(text: str, masked: str) -> None:
+    assert mask_logins(text) == masked
+    assert has_login(text) == (text != masked)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_log_holds_no_password(tmp_path: Path, stream: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "x.log"
+    script = f"import sys; print('from ' + sys.argv[1], file=sys.{stream}); raise SystemExit(1)"
+    with pytest.raises(SetupError) as told:
+        run_step("Doing it", [sys.executable, "-c", script, "http://ada:s3cret@h/"], log=log)
+    assert "from http://***@h/" in log.read_text()
+    assert "s3cret" not in log.read_text() + str(told.value) + capsys.readouterr().out
+
+
+def test_where_output_goes_to_a_file_it_is_complete(tmp_path: Path) -> None:
+    script = "import sys; print('x' * 200_000); print('said', file=sys.stderr)"
+    with (tmp_path / "out").open("wb") as out:
+        run_step("Doing it", [sys.executable, "-c", script], log=tmp_path / "x.log", stdout=out)
+    assert (tmp_path / "out").stat().st_size == 200_001
+    assert (tmp_path / "x.log").read_text().endswith("\nsaid\n")
+
+
+def test_mirrors_with_passwords_are_not_on_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUSPAWNER_DEBIAN_MIRROR", "http://ada:s3cret@mirror.example/debian")
+    monkeypatch.setattr(hostconfig, "apt_lines", lambda: ('Acquire::http::Proxy "http://b:hidden@p/";',))
+    files = write_bootstrap_files(tmp_path / "bootstrap")
+    command = bootstrap_command(tmp_path / "base.tar", {"packages": ["x"], "dpkg": []}, files)
+    assert not any(word in argument for argument in command for word in ("s3cret", "hidden"))
+    assert "s3cret" in files.sources.read_text()
+    assert "hidden" in files.apt.read_text()
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (files.sources.parent, files.sources, files.apt)]
+    assert modes == [0o700, 0o600, 0o600]
+
+
+@pytest.mark.parametrize(("login", "mode"), [("", 0o644), ("ada:s3cret@", 0o600)])
+def test_sources_with_a_password_are_for_root_alone(tmp_path: Path, login: str, mode: int) -> None:
+    file = tmp_path / "x.list"
+    file.write_text("older, readable for all")
+    write_sources(file, f"deb http://{login}m.example/debian trixie main\n")
+    assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def test_a_directory_that_is_there_is_closed_to_others(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    make_private(tmp_path / "state")
+    make_private(tmp_path / "state" / "logs")
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("state", "state/logs")] == [0o700] * 2
