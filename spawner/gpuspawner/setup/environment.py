@@ -45,8 +45,10 @@ def ensure_environment(paths: Paths, *, tests: bool) -> None:
         return
     stamp = read_stamp(_stamp(paths))
     wanted = _wanted(paths, tests=tests)
-    # An environment without its stamp was cut short, and one of another lock holds what nobody asked for.
-    if stamp.get("runtime") != wanted["runtime"] or not paths.python.exists():
+    # An environment without its stamp was cut short, one of another lock holds what nobody asked for, and the
+    # programs in one that was moved begin with the path of a Python that is no longer there.
+    moved = stamp.get("venv") != wanted["venv"]
+    if moved or stamp.get("runtime") != wanted["runtime"] or not paths.python.exists():
         _make_venv(paths)
         stamp = {}
     drop_stamp(_stamp(paths))
@@ -68,6 +70,7 @@ def _stamp(paths: Paths) -> Path:
 
 def _wanted(paths: Paths, *, tests: bool) -> dict[str, str]:
     wanted = {
+        "venv": str(paths.venv),
         "runtime": digest_files([paths.runtime_lock]),
         "project": digest_files([paths.root / "pyproject.toml", paths.build_lock]),
     }
