@@ -19,12 +19,12 @@ demo:  ## a whole hub on http://127.0.0.1:8000 (PORT=9000: there), with simulate
 	@$(PREPARE) demo --port $(PORT)
 	@exec $(BIN)/gpuspawner demo --port $(PORT)
 
-test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some)
-	@$(PREPARE) test
+test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some; STRICT=1: all or an error)
+	@$(PREPARE) $(if $(STRICT),test-strict,test)
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
 test-unit:  ## the tests that need no Docker
-	@$(PREPARE) environment
+	@$(PREPARE) test-unit
 	@$(BIN)/pytest tests/unit $(PYTEST_ARGS)
 
 lint:  ## ruff, mypy and the rules of who may import whom
@@ -43,11 +43,11 @@ images:  ## build the images that are missing (FRESH=1: all, with the packages o
 	@$(PREPARE) $(if $(FRESH),fresh-images,images)
 
 pictures:  ## make the pictures in docs/pictures anew
-	@$(PREPARE) test
+	@$(PREPARE) test-strict
 	@$(BIN)/pytest tests/browser --pictures
 
 bench:  ## measure against stock DockerSpawner
-	@$(PREPARE) test
+	@$(PREPARE) test-strict
 	@exec $(BIN)/python -m tests.bench
 
 docs:  ## write docs/settings.md and docs/commands.md from the code

@@ -19,7 +19,7 @@ from .dockerd import stop_engine
 from .errors import SetupError
 from .locks import make_locks
 from .paths import Paths
-from .prepare import ensure_engine, prepare
+from .prepare import ensure_engine, prepare, prepare_environment, prepare_what_can_be
 from .private import make_private
 
 
@@ -29,7 +29,7 @@ def _fresh_images(paths: Paths) -> None:
 
 
 def _lock(paths: Paths) -> None:
-    prepare(paths, engine=False, tests=True)
+    prepare_environment(paths, compiler=False)
     make_locks(paths)
 
 
@@ -38,11 +38,13 @@ LEAST_PORT, LARGEST_PORT = 1024, 65000
 """What ``gpuspawner demo --port`` takes."""
 COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
     "demo": ("all that the demo needs", prepare),
-    "test": ("all that the tests need", lambda paths: prepare(paths, tests=True, browser=True)),
-    "environment": (
-        "what the tests without Docker and the linters need",
-        lambda paths: prepare(paths, engine=False, tests=True),
+    "test": ("what the tests need, as far as it can be had", prepare_what_can_be),
+    "test-strict": ("all that the tests need", lambda paths: prepare(paths, tests=True)),
+    "test-unit": (
+        "what the tests without Docker need",
+        lambda paths: prepare_environment(paths, compiler=True),
     ),
+    "environment": ("what the linters need", lambda paths: prepare_environment(paths, compiler=False)),
     "engine": ("a running Docker Engine with CDI on", ensure_engine),
     "images": ("the images that are missing", prepare),
     "fresh-images": ("all images again, with the packages of today", _fresh_images),
@@ -83,7 +85,7 @@ def main() -> None:
         with suppress(OSError):
             say("\nInterrupted. What is finished stays; run the same command again to go on.")
         sys.exit(130)
-    if command in ("demo", "test", "images"):
+    if command in ("demo", "test", "test-strict", "images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
 
 

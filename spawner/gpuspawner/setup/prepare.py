@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .builds import ensure_images, missing_images
+from .console import say
 from .dockerd import (
     ENGINE_PACKAGES,
     look_at_engine,
@@ -24,36 +25,81 @@ from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
-TEST_PACKAGES = {"chromium": "chromium", "ip": "iproute2", "busybox": "busybox-static"}
-"""Program → package that the tests need beside the demo's."""
+TEST_PROGRAMS, BROWSER_PROGRAMS = ("ip", "busybox"), ("chromium",)
+"""What the tests run beside the demo's programs."""
+PACKAGES = {"chromium": "chromium", "ip": "iproute2", "busybox": "busybox-static"}
+"""Program → package."""
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
 
 
-def prepare(
-    paths: Paths, *, engine: bool = True, images: bool = True, tests: bool = False, browser: bool = False
-) -> None:
-    """Bring the host to the point where the demo or the tests can run.
+def prepare(paths: Paths, *, images: bool = True, tests: bool = False) -> None:
+    """Bring the host to the point where the demo, or every test, can run.
 
     Args:
         paths: Of the checkout.
-        engine: Whether a Docker Engine with CDI is needed.
         images: Whether the images are needed.
-        tests: Whether the Python environment must hold what the tests need.
-        browser: Whether chromium and what else the tests run is needed.
+        tests: Whether what the tests need, chromium included, is needed too.
 
     Raises:
         SetupError: Something cannot be had; names it and the fix.
     """
-    verdict = _judge() if engine else Verdict(Action.NOTHING)
-    needed = list(_packages(paths, verdict, images=engine and images, tests=tests, browser=browser))
+    verdict = _judge()
+    needed = [
+        *_engine_packages(verdict),
+        *(_image_packages(verdict) if images else ()),
+        *_compiler_packages(tests=tests),
+        *_python_packages(paths, tests=tests),
+        *(_programs(*TEST_PROGRAMS, *BROWSER_PROGRAMS) if tests else ()),
+    ]
     _install(paths, verdict, needed)
     ensure_environment(paths, tests=tests)
     ensure_proxy(paths)
-    if engine:
-        _start_if_needed(paths, verdict)
-    if engine and images:
+    _start_if_needed(paths, verdict)
+    if images:
         ensure_images(paths)
+
+
+def prepare_environment(paths: Paths, *, compiler: bool) -> None:
+    """Make the Python environment with what linters and tests need; takes no root where there is a Python.
+
+    Args:
+        paths: Of the checkout.
+        compiler: Whether gcc is needed: the tests of the simulated cards build them.
+
+    Raises:
+        SetupError: Something cannot be had; names it and the fix.
+    """
+    needed = [*(_compiler_packages(tests=True) if compiler else ()), *_python_packages(paths, tests=True)]
+    _install(paths, Verdict(Action.NOTHING), needed)
+    ensure_environment(paths, tests=True)
+
+
+def prepare_what_can_be(paths: Paths) -> None:
+    """Bring the host to the point where as many tests as possible can run.
+
+    Without a browser or a usable Engine the others still run; the tests themselves count what is left out.
+
+    Raises:
+        SetupError: Something that every test needs cannot be had, or an image cannot be built.
+    """
+    prepare_environment(paths, compiler=True)
+    ensure_proxy(paths)
+    nothing = Verdict(Action.NOTHING)
+    _attempt("some tests", lambda: _install(paths, nothing, list(_programs(*TEST_PROGRAMS))))
+    _attempt("the browser tests", lambda: _install(paths, nothing, list(_programs(*BROWSER_PROGRAMS))))
+    if _attempt("the tests with Docker", lambda: ensure_engine(paths)):
+        _install(paths, nothing, list(_image_packages(nothing)))
+        ensure_images(paths)
+
+
+def _attempt(what: str, step: Callable[[], None]) -> bool:
+    try:
+        step()
+    except SetupError as error:
+        say(f"    warning: {what} cannot run here. {error}\n    Going on with the others.")
+        return False
+    return True
 
 
 def ensure_engine(paths: Paths) -> None:
@@ -63,8 +109,7 @@ def ensure_engine(paths: Paths) -> None:
         SetupError: There is one that is not ours to change, or none can be had; names the fix.
     """
     verdict = _judge()
-    if verdict.action is Action.INSTALL:
-        _install(paths, verdict, [*ENGINE_PACKAGES, *ENGINE_TOOLS])
+    _install(paths, verdict, list(_engine_packages(verdict)))
     _start_if_needed(paths, verdict)
 
 
@@ -82,19 +127,29 @@ def _judge() -> Verdict:
     return verdict
 
 
-def _packages(paths: Paths, verdict: Verdict, *, images: bool, tests: bool, browser: bool) -> Iterable[str]:
-    if verdict.action is Action.INSTALL:
-        yield from (*ENGINE_PACKAGES, *ENGINE_TOOLS)
-    if images and not _all_built(verdict):
+def _engine_packages(verdict: Verdict) -> Iterable[str]:
+    return (*ENGINE_PACKAGES, *ENGINE_TOOLS) if verdict.action is Action.INSTALL else ()
+
+
+def _image_packages(verdict: Verdict) -> Iterable[str]:
+    if not _all_built(verdict):
         yield from BOOTSTRAP_PACKAGES
         if not _has_buildx():
             yield "docker-buildx"
-    if not DRIVER.exists() and shutil.which("gcc") is None:
-        yield from SIMULATION_PACKAGES
-    if not is_ready(paths, tests=tests) and find_python() is None:
-        yield "python3-venv"
-    if browser:
-        yield from (package for program, package in TEST_PACKAGES.items() if shutil.which(program) is None)
+
+
+def _compiler_packages(*, tests: bool) -> Iterable[str]:
+    # The demo simulates cards only where there are none; the tests do it everywhere.
+    wanted = tests or not DRIVER.exists()
+    return SIMULATION_PACKAGES if wanted and shutil.which("gcc") is None else ()
+
+
+def _python_packages(paths: Paths, *, tests: bool) -> Iterable[str]:
+    return () if is_ready(paths, tests=tests) or find_python() is not None else ("python3-venv",)
+
+
+def _programs(*programs: str) -> Iterable[str]:
+    return (PACKAGES[program] for program in programs if shutil.which(program) is None)
 
 
 def _all_built(verdict: Verdict) -> bool:
