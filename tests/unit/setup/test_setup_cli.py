@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from gpuspawner.setup.cli import END_SIGNALS, handle_signals, require_free_ports
+from gpuspawner.setup.cli import handle_signals, require_free_ports
 from gpuspawner.setup.errors import SetupError
 
 
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in END_SIGNALS}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -53,7 +53,7 @@ def test_what_is_no_port_for_a_demo_is_told(port: int) -> None:
         require_free_ports(port)
 
 
-@pytest.mark.parametrize("number", END_SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.usefixtures("signals")
 def test_a_closed_terminal_ends_in_order_as_a_request_does(number: signal.Signals) -> None:
     handle_signals()
