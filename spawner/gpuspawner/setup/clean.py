@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +90,10 @@ def _refuse_while_running(paths: Paths) -> None:
 
 
 def _confirmed() -> bool:
-    if not sys.stdin.isatty():
-        raise SetupError("Nobody is there to ask. To remove without asking: make clean FORCE=1")
-    return input("Type yes to remove them: ").strip().lower() == "yes"
+    try:
+        return input("Type yes to remove them: ").strip().lower() in ("yes", "y")
+    except EOFError:
+        raise SetupError("Nobody is there to ask. To remove without asking: make clean FORCE=1") from None
 
 
 def find_leftovers(paths: Paths, cdi: Path = CDI_DIRECTORY) -> Leftovers:

@@ -6,6 +6,7 @@ import fnmatch
 import re
 from dataclasses import dataclass, field
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,12 @@ def test_without_a_person_to_ask_nothing_is_removed(paths: Paths, monkeypatch: p
     with pytest.raises(SetupError, match="FORCE=1"):
         clean(paths, force=False)
     assert paths.state.exists()
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(("answer", "removed"), [("yes", True), ("y", True), ("no", False), ("", False)])
+def test_the_answer_counts(paths: Paths, monkeypatch: pytest.MonkeyPatch, answer: str, removed: bool) -> None:
+    paths.state.mkdir(parents=True)
+    monkeypatch.setattr("sys.stdin", StringIO(f"{answer}\n"))
+    clean(paths, force=False)
+    assert paths.state.exists() is not removed
