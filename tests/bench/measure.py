@@ -35,22 +35,21 @@ def _single(pair: Pair, repeats: int, image: str, what: str, goal: Goal | None) 
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}
     every: dict[str, list[float]] = {"ours": [], "stock": []}
     calls: dict[str, list[tuple[str, float, float]]] = {"ours": [], "stock": []}
+    users = PEOPLE[: STARTS_PER_REPEAT[image]]
     for repeat in range(-1, repeats):  # the first one warms up
-        samples: dict[str, list[float]] = {"ours": [], "stock": []}
-        for number in range(STARTS_PER_REPEAT[image]):
-            user = PEOPLE[(repeat * STARTS_PER_REPEAT[image] + number) % SERVERS]
-            for side in pair.order(number + repeat):
+        found: dict[str, list[float]] = {"ours": [], "stock": []}
+        for number, user in enumerate(users):
+            for side in pair.order(repeat + number):
                 with pair.only(side):
                     side.docker_calls()
-                    samples[side.name].append(side.start_server(user, image))
-                    if repeat >= 0:
-                        calls[side.name] += side.docker_calls()
-                    side.stop_servers([user])
-        if repeat >= 0:
-            for name, found in samples.items():
-                seconds[name].append(median(found))
-                every[name] += found
-    starts = repeats * STARTS_PER_REPEAT[image]
+                    found[side.name].append(side.start_server(user, image))
+                    calls[side.name] += side.docker_calls() if repeat >= 0 else []
+        for side in (pair.ours, pair.stock):
+            with pair.only(side):
+                side.stop_servers(users)
+            if repeat >= 0:
+                seconds[side.name].append(median(found[side.name]))
+                every[side.name] += found[side.name]
     return Figure(
         name=f"single-{image}",
         what=what,
@@ -59,7 +58,9 @@ def _single(pair: Pair, repeats: int, image: str, what: str, goal: Goal | None) 
         stock=seconds["stock"],
         goal=goal,
         notes={
-            "docker calls of a start": {name: _count(found, starts) for name, found in calls.items()},
+            "docker calls of a start": {
+                name: _count(made, repeats * len(users)) for name, made in calls.items()
+            },
             "every start": every,
         },
     )

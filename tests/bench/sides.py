@@ -29,6 +29,7 @@ STUBBORN = "stubborn"
 """The light server of this user ignores SIGTERM."""
 REAL, LIGHT = "real", "light"
 """Names of the images."""
+CATCH_UP_SECONDS = 0.2
 LAYOUT = f"{SERVERS + 10}xl40s"
 
 
@@ -134,15 +135,14 @@ class Side(Installation):
         os.kill(self.hub_pid, signal.SIGCONT)
         if self.stock:
             return
-        begin = time.time()
         os.kill(self.processes["agent"].popen.pid, signal.SIGCONT)
 
-        def reported() -> bool:
+        def is_believed() -> bool:
             with self.ledger.read() as unit:
-                return all(record.seen_at.timestamp() > begin for record in unit.inventory(HOST))
+                return all(time.time() - record.seen_at.timestamp() < 20 for record in unit.inventory(HOST))
 
-        wait_for(reported, "a new report of the agent")
-        time.sleep(random.uniform(0, TICK_SECONDS))
+        wait_for(is_believed, "a report of the agent")
+        time.sleep(CATCH_UP_SECONDS + random.uniform(0, TICK_SECONDS))
 
     def _end_processes(self) -> None:
         for process in self.processes.values():
