@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -22,8 +21,9 @@ from .installation import wait_for
 class SecondEngine:
     """A ``dockerd`` with its own data, socket and containerd, and with the tiny image.
 
-    It touches no firewall rule: ports are published by ``docker-proxy``, and the rules stay those of the
-    machine's own Engine.
+    It shares docker0, and puts nothing on it: with any other bridge, or none, an Engine removes docker0 at its
+    start, although that is the machine's own Engine's. It touches no firewall rule: ports are published by
+    ``docker-proxy``, and the rules stay those of the machine's own Engine.
 
     Args:
         live_restore: Whether containers live on while it is away.
@@ -34,14 +34,10 @@ class SecondEngine:
         self.url = f"unix://{self.root}/docker.sock"
         self._config = {"features": {"cdi": True}, "live-restore": live_restore}
         self._process: subprocess.Popen[bytes] | None = None
-        # With --bridge=none it would remove docker0, which is the machine's own Engine's.
-        self._bridge = f"gst{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
         (self.root / "daemon.json").write_text(json.dumps(self._config))
         try:
-            subprocess.run(["ip", "link", "add", self._bridge, "type", "bridge"], check=True)
-            subprocess.run(["ip", "addr", "add", "10.230.0.1/24", "dev", self._bridge], check=True)
             self.start()
             self.image = import_tiny_image(self.client())
         except BaseException:
@@ -53,7 +49,6 @@ class SecondEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        subprocess.run(["ip", "link", "del", self._bridge], check=False)
         for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if mount.split()[1].startswith(f"{self.root}/"):
                 subprocess.run(["umount", "--lazy", mount.split()[1]], check=False)
@@ -67,7 +62,7 @@ class SecondEngine:
         command = [
             "dockerd", "--config-file", f"{self.root}/daemon.json", "--host", self.url,
             "--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/exec",
-            "--pidfile", f"{self.root}/pid", f"--bridge={self._bridge}", "--default-address-pool",
+            "--pidfile", f"{self.root}/pid", "--bridge=docker0", "--default-address-pool",
             "base=10.231.0.0/16,size=24", "--iptables=false", "--ip6tables=false",
             "--ip-forward=false", "--ip-masq=false",
         ]  # fmt: skip

@@ -27,7 +27,7 @@ DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
 TEST_PROGRAMS, BROWSER_PROGRAMS = ("ip", "busybox"), ("chromium",)
 """What the tests run beside the demo's programs."""
-PACKAGES = {"chromium": "chromium", "ip": "iproute2", "busybox": "busybox-static"}
+PACKAGES = {"chromium": "chromium", "busybox": "busybox-static"}
 """Program → package."""
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
