@@ -21,8 +21,8 @@ from .installation import wait_for
 class SecondEngine:
     """A ``dockerd`` with its own data, socket and containerd, and with the tiny image.
 
-    It shares docker0, and puts nothing on it: with any other bridge, or none, an Engine removes docker0 at its
-    start, although that is the machine's own Engine's. It touches no firewall rule: ports are published by
+    It shares docker0, and puts nothing on it: with any other bridge, or none, an Engine removes docker0 at
+    its start, although that is the machine's own Engine's. It touches no firewall rule: ports go through
     ``docker-proxy``, and the rules stay those of the machine's own Engine.
 
     Args:

@@ -25,7 +25,7 @@ from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
-TEST_PROGRAMS, BROWSER_PROGRAMS = ("ip", "busybox"), ("chromium",)
+TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox",), ("chromium",)
 """What the tests run beside the demo's programs."""
 PACKAGES = {"chromium": "chromium", "busybox": "busybox-static"}
 """Program → package."""

@@ -66,7 +66,7 @@ def test_the_tests_without_docker_take_a_compiler_and_no_proxy(host: Host, paths
 
 
 def test_the_tests_take_all_there_is(host: Host, paths: Paths) -> None:
-    host.programs = {"gcc", "ip", "busybox"}
+    host.programs = {"gcc", "busybox"}
     run("test", paths)
     assert host.steps == ["environment", "proxy", "root", "chromium", "images"]
 
@@ -78,7 +78,7 @@ UNUSABLE = Verdict(Action.NOTHING, "CDI is off.")
 def test_without_a_usable_engine_the_other_tests_run(
     host: Host, paths: Paths, found: Verdict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.programs = {"gcc", "ip", "busybox", "chromium"}
+    host.programs = {"gcc", "busybox", "chromium"}
     host.verdict, host.failing = found, {"start"}
     run("test", paths)
     assert host.steps == ["environment", "proxy"]
@@ -89,7 +89,7 @@ def test_without_a_usable_engine_the_other_tests_run(
 def test_without_a_browser_the_other_tests_run(
     host: Host, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.programs, host.failing = {"gcc", "ip", "busybox"}, {"chromium"}
+    host.programs, host.failing = {"gcc", "busybox"}, {"chromium"}
     run("test", paths)
     assert host.steps == ["environment", "proxy", "root", "images"]
     assert "warning: the browser tests cannot run here. chromium failed." in capsys.readouterr().out
