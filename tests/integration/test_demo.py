@@ -70,7 +70,7 @@ class Demo:
         """Send a signal and wait; the exit code."""
         assert self.popen is not None
         self.popen.send_signal(number)
-        return self.popen.wait(45)
+        return self.popen.wait(120)
 
     def containers(self) -> list[dict[str, Any]]:
         return docker.APIClient(version="auto").containers(
@@ -231,7 +231,7 @@ def test_closed_terminal(demo: Demo) -> None:
     while b"Ctrl-C stops everything" not in said:
         said += os.read(terminal, 4096)  # fails when the demo ends before it is ready
     os.close(terminal)
-    assert demo.popen.wait(45) == 0
+    assert demo.popen.wait(120) == 0
     demo.require_gone()
 
 
