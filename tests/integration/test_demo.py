@@ -54,7 +54,11 @@ class Demo:
         """Start, and wait until it says that it is ready; login → password and role."""
         with (self.root / "screen").open("wb") as screen:
             self.popen = subprocess.Popen(
-                self.command(), stdout=screen, stderr=subprocess.STDOUT, env=environment()
+                self.command(),
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509 - as a background job
             )
 
         def ready() -> bool:

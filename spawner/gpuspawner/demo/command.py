@@ -62,10 +62,11 @@ def demo(state_dir: Path, port: int) -> None:
         raise GpuSpawnerError(
             f"A demo already runs from {layout.state}. Stop it first (Ctrl-C there)."
         ) from error
-    # Whoever starts us under nohup wants us to outlive the terminal.
-    ends = [one for one in STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-    for number in ends:
-        signal.signal(number, _stop)
+    # Whoever starts us under nohup wants us to outlive the terminal. A shell's background job inherits an
+    # ignored SIGINT as well, and there it means nothing: who sends one wants us to end.
+    for number in STOP_SIGNALS:
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         with ExitStack() as cleanup:
             _serve(layout, port, config_file, cleanup)
