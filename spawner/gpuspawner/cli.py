@@ -10,12 +10,12 @@ from .core.errors import GpuSpawnerError
 
 COMMANDS = {
     "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
-    "clear": ("gpuspawner.status:clear", "Clear a card's standing fault."),
+    "clear": ("gpuspawner.shell.status:clear", "Clear a card's standing fault."),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
-    "policy": ("gpuspawner.policycli:policy", "Check the policy, and explain what somebody may use."),
+    "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
-    "status": ("gpuspawner.status:status", "Show cards and who holds them."),
+    "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
 }
 """Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""
 

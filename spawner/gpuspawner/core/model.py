@@ -7,7 +7,7 @@ All times are timezone-aware UTC datetimes, all amounts of memory are bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 
@@ -87,6 +87,8 @@ class Device:
     """(major, minor), as in sm_80 = (8, 0)."""
     parent: str | None = None
     """UUID of the whole GPU, for a MIG instance."""
+    links: tuple[tuple[str, int], ...] = ()
+    """How near other whole GPUs are, as (UUID, nearness); a larger number is nearer (core/topology.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +164,23 @@ class SpawnRequest:
     """A validated wish for a server; made only by :mod:`gpuspawner.policy.options`."""
 
     gpus: int
-    """How many whole devices; 0 is a server without a GPU."""
+    """How many devices; 0 is a server without a GPU, and 1 for a slice."""
     model: str | None = None
     """Exact product name, or None for any."""
     image: str | None = None
     """Name in the image catalogue, or None for the default."""
+    slice_bytes: int | None = None
+    """A MIG instance of at least this memory is wanted; None for whole GPUs, or one named as model."""
+    memory_bytes: int | None = None
+    """Least memory of each device."""
+    compute_capability: tuple[int, int] | None = None
+    """Least compute capability of each device, as (major, minor)."""
+    session: timedelta | None = None
+    """How long the person wants to work at most; None for as long as they may."""
+    shorten: bool = False
+    """Whether a session that must end earlier is taken, rather than waiting for a longer one."""
+    wait: bool = True
+    """Whether a place in line is taken when the devices are not free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,16 @@ class Outcome:
     """The last lines that it printed."""
     error: str = ""
     """Docker's own error text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Whom a session counts for, beside its person; as it was when it was asked for."""
+
+    groups: tuple[str, ...] = ()
+    """The person's groups that the policy knows, in order."""
+    courses: tuple[str, ...] = ()
+    """Courses whose image it runs: it takes one of their seats, and their teachers may see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +235,209 @@ class Lease:
     """How its container ended, once that is known."""
     evidence: str = ""
     """Why a release was proved or a quarantine imposed."""
+    party: Party = Party()
+    """Whom its use counts for, beside its owner."""
+    ends_at: datetime | None = None
+    """When the session must end, announced from its start; None when it need not."""
+    end_reason: str = ""
+    """Why it must end then, for people."""
+    ended_at: datetime | None = None
+    """When its person let go of it, or it ended by itself: what is held later is not theirs."""
+    ticket_id: str | None = None
+    """The place in line that it was granted for."""
+    claim_by: datetime | None = None
+    """While it waits for its server's start by the controller: until when that may take."""
+    reservation: tuple[str, datetime] | None = None
+    """The reservation, and the start of its occurrence, that it takes a seat of."""
+    warned: int | None = None
+    """Minutes before ``ends_at`` of the last warning that was given."""
+    accounted_at: datetime | None = None
+    """Until when its use is in the accounts; None for not at all yet."""
+
+
+class TicketState(StrEnum):
+    """The life of a place in line."""
+
+    WAITING = "waiting"
+    """In the line."""
+    OFFERED = "offered"
+    """Its turn has come: a lease is reserved, and its person has until ``claim_by``."""
+    CLAIMED = "claimed"
+    """Its person has the server. An end."""
+    ENDED = "ended"
+    """Left, replaced, not claimed twice, or no longer possible; the reason says which. An end."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it still has a place."""
+        return self in (TicketState.WAITING, TicketState.OFFERED)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the line needs to know of a person's allowance; written anew when the policy changes."""
+
+    cards: frozenset[str] | None = None
+    """Models and UUIDs that may be used; None for all."""
+    slices: frozenset[str] | None = None
+    """MIG profiles that may be used; None for all."""
+    longest: timedelta | None = None
+    """Longest session; None for no limit."""
+    weight: float = 1.0
+    """Twice the weight may have used twice as much for the same place."""
+    shares: tuple[tuple[str, float], ...] = ()
+    """Guaranteed shares that the person is one of: (name of the rule, part of all devices from 0 to 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A place in line: what is wanted for one server, since when."""
+
+    id: str
+    host: str
+    owner: str
+    server: str
+    """The hub's server name; empty for the default server. A server has one live ticket at most."""
+    request: SpawnRequest
+    image: str
+    """Image reference that will run."""
+    asked_at: datetime
+    """When it was first asked for; never changes."""
+    queued_at: datetime
+    """What the order by arrival goes by; later than ``asked_at`` after a return to the end of the line."""
+    state: TicketState
+    state_since: datetime
+    reason: str
+    """Why it is in this state, for people."""
+    terms: Terms = Terms()
+    party: Party = Party()
+    lease_id: str | None = None
+    """While it is offered: the lease that is reserved for it."""
+    claim_by: datetime | None = None
+    """While it is offered: until when its person may take it."""
+    returns: int = 0
+    """How often it was offered and not claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom something is set aside for."""
+
+    kind: str
+    """``person``, ``group`` or ``course``."""
+    name: str
+
+    def has(self, person: str, party: Party) -> bool:
+        """Whether a person of this party belongs to it."""
+        if self.kind == "person":
+            return self.name == person
+        return self.name in (party.groups if self.kind == "group" else party.courses)
+
+    def __str__(self) -> str:
+        return self.name if self.kind == "person" else f"{self.kind} `{self.name}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """An administrator takes a device out of use."""
+
+    device: str
+    reason: str
+    actor: str
+    since: datetime
+    until: datetime | None = None
+    """When it comes back by itself; None when somebody must undrain it."""
+    now: bool = False
+    """Whether sessions on it are ended; otherwise they go on, and none begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An administrator keeps a device for somebody."""
+
+    device: str
+    holder: Holder
+    reason: str
+    actor: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Who may hold how many devices, and when."""
+
+    id: str
+    host: str
+    title: str
+    holder: Holder
+    devices: int
+    """How many."""
+    start: datetime
+    """First start."""
+    length: timedelta
+    zone: str
+    """IANA name of the time zone in which it recurs: 14:00 stays 14:00 when the clocks change."""
+    actor: str
+    """Who made it."""
+    made_at: datetime
+    users: tuple[str, ...] = ()
+    """The people of the holder who may use it; empty for all of them."""
+    cards: frozenset[str] = frozenset()
+    """Models and UUIDs among which the devices are; empty for any."""
+    pool: str = ""
+    """Name of the pool that ``cards`` came from, for people."""
+    rule: str = ""
+    """RFC 5545 recurrence rule, such as ``FREQ=WEEKLY;COUNT=10``; empty for once."""
+    left_out: tuple[datetime, ...] = ()
+    """Starts that do not take place."""
+    lead: timedelta = timedelta(0)
+    """So long before each start the devices are kept free."""
+    ended_at: datetime | None = None
+    """When it was cancelled; occurrences that began before are history."""
+
+    def admits(self, person: str, party: Party) -> bool:
+        """Whether somebody may use it."""
+        return self.holder.has(person, party) and (not self.users or person in self.users)
+
+
+@dataclass(frozen=True, slots=True)
+class SeatReturn:
+    """Seats of one occurrence that nobody used in time, and that are everybody's again."""
+
+    reservation_id: str
+    start: datetime
+    seats: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a person has used lately, less and less of it as it grows old (core/shares.py)."""
+
+    gpu_seconds: float
+    at: datetime
+    """For when it was computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one lease used of one device on one UTC day."""
+
+    lease_id: str
+    device: str
+    day: date
+    owner: str
+    server: str
+    image: str
+    model: str
+    party: Party
+    held_seconds: float = 0
+    sampled_seconds: float = 0
+    """Of the held time, what samples cover."""
+    active_seconds: float = 0
+    """Of the sampled time, that in which some kernel ran."""
+    peak_memory_bytes: int | None = None
+    energy_joules: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,3 +480,15 @@ class Event:
     device: str | None = None
     data: dict[str, object] = field(default_factory=dict)
     """Evidence, JSON-able."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What an administrator, a teacher or the system tells a person about a session."""
+
+    at: datetime
+    owner: str
+    """Whom it is for."""
+    text: str
+    actor: str
+    lease_id: str | None = None

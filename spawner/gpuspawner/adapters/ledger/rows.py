@@ -18,6 +18,7 @@ from gpuspawner.core.model import (
     Lease,
     LeaseState,
     Outcome,
+    Party,
     Sample,
 )
 
@@ -45,6 +46,7 @@ def device_to_row(record: DeviceRecord) -> dict[str, Any]:
         "baseline_bytes": record.baseline_bytes,
         "seen_at": record.seen_at,
         "sample": sample_to_json(record.sample),
+        "links": [list(link) for link in device.links],
     }
 
 
@@ -60,6 +62,7 @@ def row_to_device(row: Row) -> DeviceRecord:
             index=row["index"],
             compute_capability=None if major is None or minor is None else (major, minor),
             parent=row["parent"],
+            links=tuple((uuid, nearness) for uuid, nearness in row["links"] or ()),
         ),
         health=Health(row["health"]),
         health_reason=row["health_reason"],
@@ -121,6 +124,16 @@ def lease_to_row(lease: Lease) -> dict[str, Any]:
         "container_id": lease.container_id,
         "outcome": outcome_to_json(lease.outcome),
         "evidence": lease.evidence,
+        "party": party_to_json(lease.party),
+        "ends_at": lease.ends_at,
+        "end_reason": lease.end_reason,
+        "ended_at": lease.ended_at,
+        "ticket_id": lease.ticket_id,
+        "claim_by": lease.claim_by,
+        "reservation_id": lease.reservation[0] if lease.reservation else None,
+        "reservation_start": lease.reservation[1] if lease.reservation else None,
+        "warned": lease.warned,
+        "accounted_at": lease.accounted_at,
     }
 
 
@@ -141,7 +154,26 @@ def row_to_lease(row: Row, devices: tuple[str, ...]) -> Lease:
         container_id=row["container_id"],
         outcome=json_to_outcome(row["outcome"]),
         evidence=row["evidence"],
+        party=json_to_party(row["party"]),
+        ends_at=row["ends_at"],
+        end_reason=row["end_reason"],
+        ended_at=row["ended_at"],
+        ticket_id=row["ticket_id"],
+        claim_by=row["claim_by"],
+        reservation=(row["reservation_id"], row["reservation_start"]) if row["reservation_id"] else None,
+        warned=row["warned"],
+        accounted_at=row["accounted_at"],
     )
+
+
+def party_to_json(party: Party) -> dict[str, Any]:
+    """Whom a session counts for, as it is kept with leases, tickets and usage."""
+    return {"groups": list(party.groups), "courses": list(party.courses)}
+
+
+def json_to_party(data: Row | None) -> Party:
+    """The way back of :func:`party_to_json`; a lease from before there were parties has an empty one."""
+    return Party(tuple(data["groups"]), tuple(data["courses"])) if data else Party()
 
 
 def outcome_to_json(outcome: Outcome | None) -> dict[str, Any] | None:

@@ -56,6 +56,7 @@ devices = sa.Table(
     sa.Column("baseline_bytes", sa.BigInteger),
     sa.Column("seen_at", UtcDateTime, nullable=False),
     sa.Column("sample", sa.JSON),
+    sa.Column("links", sa.JSON),
 )
 
 samples = sa.Table(
@@ -105,6 +106,16 @@ leases = sa.Table(
     sa.Column("container_id", sa.Text),
     sa.Column("outcome", sa.JSON),
     sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("party", sa.JSON),
+    sa.Column("ends_at", UtcDateTime),
+    sa.Column("end_reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("ticket_id", sa.Text),
+    sa.Column("claim_by", UtcDateTime),
+    sa.Column("reservation_id", sa.Text),
+    sa.Column("reservation_start", UtcDateTime),
+    sa.Column("warned", sa.Integer),
+    sa.Column("accounted_at", UtcDateTime),
 )
 sa.Index("leases_live", leases.c.host, sqlite_where=leases.c.state != "released")
 sa.Index("leases_owner", leases.c.owner, leases.c.server, leases.c.created_at)
@@ -125,6 +136,136 @@ sa.Index(
     unique=True,
     sqlite_where=lease_devices.c.live == sa.true(),
 )
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("queued_at", UtcDateTime, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state_since", UtcDateTime, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("terms", sa.JSON, nullable=False),
+    sa.Column("party", sa.JSON, nullable=False),
+    sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id")),
+    sa.Column("claim_by", UtcDateTime),
+    sa.Column("returns", sa.Integer, nullable=False),
+    sa.Column("live", sa.Boolean, nullable=False),
+)
+sa.Index(
+    "one_ticket_per_server",
+    tickets.c.host,
+    tickets.c.owner,
+    tickets.c.server,
+    unique=True,
+    sqlite_where=tickets.c.live == sa.true(),
+)
+sa.Index("tickets_since", tickets.c.host, tickets.c.state_since)
+
+drains = sa.Table(
+    "drains",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime),
+    sa.Column("now", sa.Boolean, nullable=False),
+)
+
+pins = sa.Table(
+    "pins",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("holder_kind", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+)
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("holder_kind", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("users", sa.JSON, nullable=False),
+    sa.Column("devices", sa.Integer, nullable=False),
+    sa.Column("cards", sa.JSON, nullable=False),
+    sa.Column("pool", sa.Text, nullable=False),
+    sa.Column("start", UtcDateTime, nullable=False),
+    sa.Column("length_seconds", sa.Float, nullable=False),
+    sa.Column("zone", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("left_out", sa.JSON, nullable=False),
+    sa.Column("lead_seconds", sa.Float, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("made_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+)
+
+seat_returns = sa.Table(
+    "seat_returns",
+    metadata,
+    sa.Column("reservation_id", sa.Text, sa.ForeignKey("reservations.id"), primary_key=True),
+    sa.Column("start", UtcDateTime, primary_key=True),
+    sa.Column("seats", sa.Integer, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+standings = sa.Table(
+    "standings",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("gpu_seconds", sa.Float, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("lease_id", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("party", sa.JSON, nullable=False),
+    sa.Column("held_seconds", sa.Float, nullable=False),
+    sa.Column("sampled_seconds", sa.Float, nullable=False),
+    sa.Column("active_seconds", sa.Float, nullable=False),
+    sa.Column("peak_memory_bytes", sa.BigInteger),
+    sa.Column("energy_joules", sa.Float),
+    sqlite_with_rowid=False,
+)
+sa.Index("usage_day", usage.c.host, usage.c.day)
+sa.Index("usage_owner", usage.c.host, usage.c.owner, usage.c.day)
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("lease_id", sa.Text),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+sa.Index("messages_owner", messages.c.owner, messages.c.id)
 
 homes = sa.Table(
     "homes",

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Sample
 
 from . import rows
+from .line_unit import LineUnit
 from .schema import devices, events, homes, lease_devices, leases, meta, sample_hours, samples
 
 
-class LedgerUnit:
+class LedgerUnit(LineUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._db = connection
 
     # -- identity -------------------------------------------------------------------------------------------
 
@@ -46,7 +42,7 @@ class LedgerUnit:
     def put_device(self, record: DeviceRecord) -> None:
         """Store what was learned of a device; it counts as present from now on."""
         row = rows.device_to_row(record)
-        self._upsert(devices, row, key=("host", "uuid"))
+        self._put(devices, row, key=("host", "uuid"))
 
     def drop_devices(self, host: str, present: Collection[str]) -> None:
         """Mark every other device of the host as no longer there; its history stays."""
@@ -244,9 +240,14 @@ class LedgerUnit:
         found = self._db.execute(sa.select(events.c.id).where(events.c.at >= since, same).limit(1))
         return found.first() is not None
 
-    def recent_events(self, limit: int) -> Sequence[Event]:
-        """The newest events, newest first."""
-        found = self._db.execute(sa.select(events).order_by(events.c.id.desc()).limit(limit))
+    def recent_events(self, limit: int, *, prefix: str = "") -> Sequence[Event]:
+        """The newest events, newest first; with ``prefix`` those whose kind begins so."""
+        found = self._db.execute(
+            sa.select(events)
+            .where(events.c.kind.startswith(prefix, autoescape=True))
+            .order_by(events.c.id.desc())
+            .limit(limit)
+        )
         return [
             Event(
                 at=row["at"],
@@ -259,8 +260,3 @@ class LedgerUnit:
             )
             for row in found.mappings()
         ]
-
-    def _upsert(self, table: sa.Table, row: dict[str, Any], key: tuple[str, ...]) -> None:
-        statement = sqlite_insert(table).values(row)
-        changed = {name: statement.excluded[name] for name in row if name not in key}
-        self._db.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from .adapters.ledger import Ledger, LedgerUnit
-from .core.errors import LedgerError, Refused
-from .core.lifecycle import step
-from .core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
-from .core.placement import Offer, choose_devices, survey, why_nothing_is_known
-from .core.policy import Allowance
-from .core.quota import judge_devices, judge_quota
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.errors import LedgerError, Refused
+from gpuspawner.core.lifecycle import step
+from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
+from gpuspawner.core.placement import Offer, choose_devices, survey, why_nothing_is_known
+from gpuspawner.core.policy import Allowance
+from gpuspawner.core.quota import judge_devices, judge_quota
 
 
 def utc_now() -> datetime:

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from .adapters.whereabouts import SETTINGS_VARIABLE, find_settings
-from .core.errors import SettingsError
-from .core.policy import DEFAULT, LIMITS, NOT_ENFORCED, Policy, resolve_allowance
-from .policy.notes import find_notes
-from .policy.policy import load_policy
-from .policy.settings import Limits, load_settings
-from .policy.units import describe
+from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
+from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.policy import DEFAULT, LIMITS, NOT_ENFORCED, Policy, resolve_allowance
+from gpuspawner.policy.notes import find_notes
+from gpuspawner.policy.policy import load_policy
+from gpuspawner.policy.settings import Limits, load_settings
+from gpuspawner.policy.units import describe
 
 
 @click.group(short_help="Check the policy, and explain what somebody may use.")

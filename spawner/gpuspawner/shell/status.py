@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,12 +9,23 @@ from pathlib import Path
 
 import click
 
-from .adapters.ledger import Ledger
-from .adapters.whereabouts import LEDGER_VARIABLE, find_ledger
-from .core.errors import InvalidRequest
-from .core.model import DeviceRecord, Event, Health, Lease, LeaseState
-from .core.placement import STALE_AFTER
-from .core.words import describe_duration
+from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState
+from gpuspawner.core.placement import STALE_AFTER
+from gpuspawner.core.words import describe_duration
+
+from .common import (
+    actor,
+    clean,
+    host_option,
+    json_option,
+    ledger_option,
+    open_ledger,
+    print_json,
+    reason_option,
+    render_table,
+    require_reason,
+)
 
 MEBIBYTE = 1024 * 1024
 SHORT_UUID = 12
@@ -106,9 +114,7 @@ def render(rows: Sequence[Row], *, now: datetime, stale_after: timedelta) -> str
     """The rows as an aligned table, followed by what does not fit into one."""
     if not rows:
         return "No GPU is known: the agent has not reported any. Check that it runs: gpuspawner doctor"
-    cells = [_HEADINGS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[n]) for line in cells) for n in range(len(_HEADINGS))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = render_table(_HEADINGS, [_cells(row) for row in rows])
     newest = max(row.last_report for row in rows)
     if now - newest > stale_after:
         lines += [
@@ -116,14 +122,14 @@ def render(rows: Sequence[Row], *, now: datetime, stale_after: timedelta) -> str
         ]
     else:
         lines += [
-            f"GPU {_known(r.index)} ({r.uuid[:SHORT_UUID]}): {_clean(r.reason)}" for r in rows if r.reason
+            f"GPU {_known(r.index)} ({r.uuid[:SHORT_UUID]}): {clean(r.reason)}" for r in rows if r.reason
         ]
     return "\n".join(lines)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     used = None if row.memory_used_bytes is None else row.memory_used_bytes // MEBIBYTE
-    cells = (
+    return (
         _known(row.index),
         row.model,
         row.uuid[:SHORT_UUID],
@@ -136,16 +142,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.since.astimezone(UTC):%Y-%m-%d %H:%M}" if row.since else "-",
         row.container[:12] if row.container else "-",
     )
-    return tuple(_clean(cell) for cell in cells)
 
 
 def _known(number: int | None) -> str:
     return "unknown" if number is None else str(number)
-
-
-def _clean(text: str) -> str:
-    """What others named cannot move the cursor."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def to_json(rows: Sequence[Row], host: str, *, now: datetime, stale_after: timedelta) -> dict[str, object]:
@@ -168,64 +168,44 @@ def to_json(rows: Sequence[Row], host: str, *, now: datetime, stale_after: timed
     }
 
 
-_ledger_option = click.option(
-    "--ledger",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help=f"The ledger's database file [default: ${LEDGER_VARIABLE}, or the demo's].",
-)
-_host_option = click.option(
-    "--host", default=socket.gethostname, show_default="this host's name", help="Name of the host."
-)
-
-
 @click.command(short_help="Show cards and who holds them.")
-@_ledger_option
-@_host_option
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@ledger_option
+@host_option
+@json_option
 def status(ledger: Path | None, host: str, as_json: bool) -> None:
     """Show cards and who holds them."""
-    book = Ledger(find_ledger(ledger), migrate=False)
-    try:
-        with book.read() as unit:
-            inventory, leases = unit.inventory(host), unit.live_leases(host)
-    finally:
-        book.close()
+    with open_ledger(ledger) as book, book.read() as unit:
+        inventory, leases = unit.inventory(host), unit.live_leases(host)
     now = datetime.now(UTC)
     rows = build_rows(inventory, leases, now=now, stale_after=STALE_AFTER)
     if as_json:
-        click.echo(json.dumps(to_json(rows, host, now=now, stale_after=STALE_AFTER), indent=2))
+        print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER))
     else:
         click.echo(render(rows, now=now, stale_after=STALE_AFTER))
 
 
 @click.command(short_help="Clear a card's standing fault.")
 @click.argument("card")
-@click.option("--reason", required=True, help="Why it is fit again; kept in the audit trail.")
-@_ledger_option
-@_host_option
+@reason_option
+@ledger_option
+@host_option
 def clear(card: str, reason: str, ledger: Path | None, host: str) -> None:
     """Clear a card's standing fault, so that it can be given out again.
 
     CARD is an index, a UUID, or the beginning of one. A fault that the driver still reports comes back at
     the agent's next look.
     """
-    if not reason.strip():
-        raise InvalidRequest("Give a reason: it is what others will read of this.")
-    book = Ledger(find_ledger(ledger))
-    try:
-        with book.write() as unit:
-            record = find_card(card, unit.inventory(host))
-            uuid, fault = record.device.uuid, record.standing_fault
-            if fault is None:
-                raise InvalidRequest(f"{uuid} has no standing fault; nothing was changed.")
-            unit.clear_fault(host, uuid)
-            actor = getpass.getuser()
-            unit.add_event(
-                Event(datetime.now(UTC), "device.cleared", reason, actor, device=uuid, data={"fault": fault})
-            )
-    finally:
-        book.close()
-    click.echo(f"Cleared {uuid}: {_clean(fault)}")
+    reason = require_reason(reason)
+    with open_ledger(ledger, change=True) as book, book.write() as unit:
+        record = find_card(card, unit.inventory(host))
+        uuid, fault = record.device.uuid, record.standing_fault
+        if fault is None:
+            raise InvalidRequest(f"{uuid} has no standing fault; nothing was changed.")
+        unit.clear_fault(host, uuid)
+        unit.add_event(
+            Event(datetime.now(UTC), "device.cleared", reason, actor(), device=uuid, data={"fault": fault})
+        )
+    click.echo(f"Cleared {uuid}: {clean(fault)}")
 
 
 def find_card(card: str, inventory: Sequence[DeviceRecord]) -> DeviceRecord:

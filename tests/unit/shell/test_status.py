@@ -14,7 +14,7 @@ from gpuspawner.cli import main
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Sample
 from gpuspawner.core.words import describe_duration
-from gpuspawner.status import Row, build_rows, find_card, render, to_json
+from gpuspawner.shell.status import Row, build_rows, find_card, render, to_json
 
 NOW = datetime(2026, 1, 21, 12, 0, tzinfo=UTC)
 STALE = timedelta(seconds=30)

@@ -1,0 +1,233 @@
+"""Between rows and values of the line, of reservations and of usage; nothing is decided on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from gpuspawner.core.model import (
+    Drain,
+    Holder,
+    Pin,
+    Reservation,
+    SpawnRequest,
+    Terms,
+    Ticket,
+    TicketState,
+    Usage,
+)
+
+from .rows import json_to_party, party_to_json
+
+Row = RowMapping | Mapping[str, Any]
+
+
+def request_to_json(request: SpawnRequest) -> dict[str, Any]:
+    """A wish as it is kept with its ticket."""
+    return {
+        "gpus": request.gpus,
+        "model": request.model,
+        "image": request.image,
+        "slice_bytes": request.slice_bytes,
+        "memory_bytes": request.memory_bytes,
+        "compute_capability": list(request.compute_capability) if request.compute_capability else None,
+        "session_seconds": request.session.total_seconds() if request.session else None,
+        "shorten": request.shorten,
+        "wait": request.wait,
+    }
+
+
+def json_to_request(data: Row) -> SpawnRequest:
+    """The way back of :func:`request_to_json`."""
+    capability, session = data["compute_capability"], data["session_seconds"]
+    return SpawnRequest(
+        gpus=data["gpus"],
+        model=data["model"],
+        image=data["image"],
+        slice_bytes=data["slice_bytes"],
+        memory_bytes=data["memory_bytes"],
+        compute_capability=(capability[0], capability[1]) if capability else None,
+        session=None if session is None else timedelta(seconds=session),
+        shorten=data["shorten"],
+        wait=data["wait"],
+    )
+
+
+def terms_to_json(terms: Terms) -> dict[str, Any]:
+    """What the line needs of an allowance, as it is kept with a ticket."""
+    return {
+        "cards": None if terms.cards is None else sorted(terms.cards),
+        "slices": None if terms.slices is None else sorted(terms.slices),
+        "longest_seconds": None if terms.longest is None else terms.longest.total_seconds(),
+        "weight": terms.weight,
+        "shares": [list(share) for share in terms.shares],
+    }
+
+
+def json_to_terms(data: Row) -> Terms:
+    """The way back of :func:`terms_to_json`."""
+    longest = data["longest_seconds"]
+    return Terms(
+        cards=None if data["cards"] is None else frozenset(data["cards"]),
+        slices=None if data["slices"] is None else frozenset(data["slices"]),
+        longest=None if longest is None else timedelta(seconds=longest),
+        weight=data["weight"],
+        shares=tuple((name, share) for name, share in data["shares"]),
+    )
+
+
+def ticket_to_row(ticket: Ticket) -> dict[str, Any]:
+    """A place in line as a row of ``tickets``."""
+    return {
+        "id": ticket.id,
+        "host": ticket.host,
+        "owner": ticket.owner,
+        "server": ticket.server,
+        "request": request_to_json(ticket.request),
+        "image": ticket.image,
+        "asked_at": ticket.asked_at,
+        "queued_at": ticket.queued_at,
+        "state": ticket.state.value,
+        "state_since": ticket.state_since,
+        "reason": ticket.reason,
+        "terms": terms_to_json(ticket.terms),
+        "party": party_to_json(ticket.party),
+        "lease_id": ticket.lease_id,
+        "claim_by": ticket.claim_by,
+        "returns": ticket.returns,
+        "live": ticket.state.live,
+    }
+
+
+def row_to_ticket(row: Row) -> Ticket:
+    """A row of ``tickets`` as a value."""
+    return Ticket(
+        id=row["id"],
+        host=row["host"],
+        owner=row["owner"],
+        server=row["server"],
+        request=json_to_request(row["request"]),
+        image=row["image"],
+        asked_at=row["asked_at"],
+        queued_at=row["queued_at"],
+        state=TicketState(row["state"]),
+        state_since=row["state_since"],
+        reason=row["reason"],
+        terms=json_to_terms(row["terms"]),
+        party=json_to_party(row["party"]),
+        lease_id=row["lease_id"],
+        claim_by=row["claim_by"],
+        returns=row["returns"],
+    )
+
+
+def row_to_drain(row: Row) -> Drain:
+    """A row of ``drains`` as a value."""
+    return Drain(
+        device=row["device"],
+        reason=row["reason"],
+        actor=row["actor"],
+        since=row["since"],
+        until=row["until"],
+        now=row["now"],
+    )
+
+
+def row_to_pin(row: Row) -> Pin:
+    """A row of ``pins`` as a value."""
+    return Pin(
+        device=row["device"],
+        holder=Holder(row["holder_kind"], row["holder"]),
+        reason=row["reason"],
+        actor=row["actor"],
+        since=row["since"],
+    )
+
+
+def reservation_to_row(reservation: Reservation) -> dict[str, Any]:
+    """A reservation as a row of ``reservations``."""
+    return {
+        "id": reservation.id,
+        "host": reservation.host,
+        "title": reservation.title,
+        "holder_kind": reservation.holder.kind,
+        "holder": reservation.holder.name,
+        "users": list(reservation.users),
+        "devices": reservation.devices,
+        "cards": sorted(reservation.cards),
+        "pool": reservation.pool,
+        "start": reservation.start,
+        "length_seconds": reservation.length.total_seconds(),
+        "zone": reservation.zone,
+        "rule": reservation.rule,
+        "left_out": [one.isoformat() for one in reservation.left_out],
+        "lead_seconds": reservation.lead.total_seconds(),
+        "actor": reservation.actor,
+        "made_at": reservation.made_at,
+        "ended_at": reservation.ended_at,
+    }
+
+
+def row_to_reservation(row: Row) -> Reservation:
+    """A row of ``reservations`` as a value."""
+    return Reservation(
+        id=row["id"],
+        host=row["host"],
+        title=row["title"],
+        holder=Holder(row["holder_kind"], row["holder"]),
+        users=tuple(row["users"]),
+        devices=row["devices"],
+        cards=frozenset(row["cards"]),
+        pool=row["pool"],
+        start=row["start"],
+        length=timedelta(seconds=row["length_seconds"]),
+        zone=row["zone"],
+        rule=row["rule"],
+        left_out=tuple(datetime.fromisoformat(one) for one in row["left_out"]),
+        lead=timedelta(seconds=row["lead_seconds"]),
+        actor=row["actor"],
+        made_at=row["made_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def usage_to_row(host: str, usage: Usage) -> dict[str, Any]:
+    """An account as a row of ``usage``."""
+    return {
+        "host": host,
+        "lease_id": usage.lease_id,
+        "device": usage.device,
+        "day": usage.day,
+        "owner": usage.owner,
+        "server": usage.server,
+        "image": usage.image,
+        "model": usage.model,
+        "party": party_to_json(usage.party),
+        "held_seconds": usage.held_seconds,
+        "sampled_seconds": usage.sampled_seconds,
+        "active_seconds": usage.active_seconds,
+        "peak_memory_bytes": usage.peak_memory_bytes,
+        "energy_joules": usage.energy_joules,
+    }
+
+
+def row_to_usage(row: Row) -> Usage:
+    """A row of ``usage`` as a value."""
+    return Usage(
+        lease_id=row["lease_id"],
+        device=row["device"],
+        day=row["day"],
+        owner=row["owner"],
+        server=row["server"],
+        image=row["image"],
+        model=row["model"],
+        party=json_to_party(row["party"]),
+        held_seconds=row["held_seconds"],
+        sampled_seconds=row["sampled_seconds"],
+        active_seconds=row["active_seconds"],
+        peak_memory_bytes=row["peak_memory_bytes"],
+        energy_joules=row["energy_joules"],
+    )

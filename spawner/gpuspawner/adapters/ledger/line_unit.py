@@ -1,0 +1,264 @@
+"""What can be done about the line, drains, pins, reservations, usage and messages in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from gpuspawner.core.model import (
+    Drain,
+    Message,
+    Pin,
+    Reservation,
+    SeatReturn,
+    Standing,
+    Ticket,
+    Usage,
+)
+
+from . import line_rows
+from .schema import (
+    drains,
+    leases,
+    messages,
+    pins,
+    reservations,
+    seat_returns,
+    standings,
+    tickets,
+    usage,
+)
+
+
+class LineUnit:
+    """The second half of :class:`~gpuspawner.adapters.ledger.LedgerUnit`."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._db = connection
+
+    # -- the line -------------------------------------------------------------------------------------------
+
+    def live_tickets(self, host: str) -> tuple[Ticket, ...]:
+        """Every place in line, and every offer that is not claimed yet, by arrival."""
+        return self._tickets(tickets.c.host == host, tickets.c.live)
+
+    def ticket(self, ticket_id: str) -> Ticket | None:
+        """One ticket, live or not."""
+        found = self._tickets(tickets.c.id == ticket_id)
+        return found[0] if found else None
+
+    def ticket_of(self, host: str, owner: str, server: str) -> Ticket | None:
+        """The live ticket of a server."""
+        found = self._tickets(
+            tickets.c.host == host, tickets.c.live, tickets.c.owner == owner, tickets.c.server == server
+        )
+        return found[0] if found else None
+
+    def ended_tickets(self, host: str, since: datetime) -> tuple[Ticket, ...]:
+        """Tickets that came to their end since then, for waits and for telling how one ended."""
+        return self._tickets(tickets.c.host == host, sa.not_(tickets.c.live), tickets.c.state_since >= since)
+
+    def last_ticket(self, host: str, owner: str, server: str) -> Ticket | None:
+        """The newest ticket of a server, live or not."""
+        found = self._db.execute(
+            sa.select(tickets)
+            .where(tickets.c.host == host, tickets.c.owner == owner, tickets.c.server == server)
+            .order_by(tickets.c.asked_at.desc(), tickets.c.id)
+            .limit(1)
+        )
+        row = found.mappings().first()
+        return line_rows.row_to_ticket(row) if row else None
+
+    def _tickets(self, *conditions: sa.ColumnElement[bool]) -> tuple[Ticket, ...]:
+        found = self._db.execute(
+            sa.select(tickets).where(*conditions).order_by(tickets.c.queued_at, tickets.c.id)
+        )
+        return tuple(line_rows.row_to_ticket(row) for row in found.mappings())
+
+    def add_ticket(self, ticket: Ticket) -> None:
+        """Store a new ticket. The unique index refuses a second live one of the same server."""
+        self._db.execute(sa.insert(tickets).values(line_rows.ticket_to_row(ticket)))
+
+    def update_ticket(self, ticket: Ticket) -> None:
+        """Store a ticket's new state."""
+        row = line_rows.ticket_to_row(ticket)
+        self._db.execute(sa.update(tickets).where(tickets.c.id == ticket.id).values(row))
+
+    def forget_tickets(self, before: datetime) -> int:
+        """Delete tickets that ended before then; how many."""
+        over = sa.and_(sa.not_(tickets.c.live), tickets.c.state_since < before)
+        return self._db.execute(sa.delete(tickets).where(over)).rowcount
+
+    # -- drains and pins ------------------------------------------------------------------------------------
+
+    def drains(self, host: str) -> tuple[Drain, ...]:
+        """Every drain, those whose time is over included."""
+        found = self._db.execute(sa.select(drains).where(drains.c.host == host).order_by(drains.c.device))
+        return tuple(line_rows.row_to_drain(row) for row in found.mappings())
+
+    def put_drain(self, host: str, drain: Drain) -> None:
+        """Drain a device, or change its drain."""
+        row = {
+            "host": host,
+            "device": drain.device,
+            "reason": drain.reason,
+            "actor": drain.actor,
+            "since": drain.since,
+            "until": drain.until,
+            "now": drain.now,
+        }
+        self._put(drains, row, key=("host", "device"))
+
+    def remove_drain(self, host: str, device: str) -> None:
+        """Give a device back."""
+        self._db.execute(sa.delete(drains).where(drains.c.host == host, drains.c.device == device))
+
+    def pins(self, host: str) -> tuple[Pin, ...]:
+        """Every device that is kept for somebody."""
+        found = self._db.execute(sa.select(pins).where(pins.c.host == host).order_by(pins.c.device))
+        return tuple(line_rows.row_to_pin(row) for row in found.mappings())
+
+    def put_pin(self, host: str, pin: Pin) -> None:
+        """Keep a device for somebody, in place of whom it was kept for before."""
+        row = {
+            "host": host,
+            "device": pin.device,
+            "holder_kind": pin.holder.kind,
+            "holder": pin.holder.name,
+            "reason": pin.reason,
+            "actor": pin.actor,
+            "since": pin.since,
+        }
+        self._put(pins, row, key=("host", "device"))
+
+    def remove_pin(self, host: str, device: str) -> None:
+        """Keep a device for nobody."""
+        self._db.execute(sa.delete(pins).where(pins.c.host == host, pins.c.device == device))
+
+    # -- reservations ---------------------------------------------------------------------------------------
+
+    def reservations(self, host: str, *, ended: bool = False) -> tuple[Reservation, ...]:
+        """Reservations that stand; with ``ended`` also those that were cancelled."""
+        wanted = [reservations.c.host == host]
+        wanted += [] if ended else [reservations.c.ended_at.is_(None)]
+        found = self._db.execute(
+            sa.select(reservations).where(*wanted).order_by(reservations.c.start, reservations.c.id)
+        )
+        return tuple(line_rows.row_to_reservation(row) for row in found.mappings())
+
+    def reservation(self, reservation_id: str) -> Reservation | None:
+        """One reservation."""
+        found = self._db.execute(sa.select(reservations).where(reservations.c.id == reservation_id))
+        row = found.mappings().first()
+        return line_rows.row_to_reservation(row) if row else None
+
+    def put_reservation(self, reservation: Reservation) -> None:
+        """Store a reservation, or change it."""
+        self._put(reservations, line_rows.reservation_to_row(reservation), key=("id",))
+
+    def seat_returns(self, host: str, since: datetime) -> tuple[SeatReturn, ...]:
+        """Seats given back of occurrences that began since then."""
+        found = self._db.execute(
+            sa.select(seat_returns)
+            .join(reservations)
+            .where(reservations.c.host == host, seat_returns.c.start >= since)
+        )
+        return tuple(SeatReturn(**row) for row in found.mappings())
+
+    def put_seat_return(self, given_back: SeatReturn) -> None:
+        """Store how many seats of an occurrence were given back."""
+        row = {
+            "reservation_id": given_back.reservation_id,
+            "start": given_back.start,
+            "seats": given_back.seats,
+            "at": given_back.at,
+        }
+        self._put(seat_returns, row, key=("reservation_id", "start"))
+
+    # -- usage ----------------------------------------------------------------------------------------------
+
+    def standings(self, host: str) -> dict[str, Standing]:
+        """What everybody has used lately, by person."""
+        found = self._db.execute(sa.select(standings).where(standings.c.host == host))
+        return {row.owner: Standing(row.gpu_seconds, row.at) for row in found}
+
+    def put_standings(self, host: str, changed: Mapping[str, Standing]) -> None:
+        """Store what people have used lately."""
+        for owner, standing in changed.items():
+            row = {"host": host, "owner": owner, "gpu_seconds": standing.gpu_seconds, "at": standing.at}
+            self._put(standings, row, key=("host", "owner"))
+
+    def usage(
+        self, host: str, since: date, until: date | None = None, *, owner: str | None = None
+    ) -> tuple[Usage, ...]:
+        """Accounts of these days, both included; of one person if one is named."""
+        wanted = [usage.c.host == host, usage.c.day >= since]
+        wanted += [usage.c.day <= until] if until else []
+        wanted += [usage.c.owner == owner] if owner is not None else []
+        found = self._db.execute(
+            sa.select(usage).where(*wanted).order_by(usage.c.day, usage.c.lease_id, usage.c.device)
+        )
+        return tuple(line_rows.row_to_usage(row) for row in found.mappings())
+
+    def usage_of(self, lease_id: str) -> tuple[Usage, ...]:
+        """Accounts of one lease."""
+        found = self._db.execute(
+            sa.select(usage).where(usage.c.lease_id == lease_id).order_by(usage.c.day, usage.c.device)
+        )
+        return tuple(line_rows.row_to_usage(row) for row in found.mappings())
+
+    def held_seconds(self, host: str, owner: str, since: date) -> float:
+        """GPU-seconds that a person held since that day, as far as they are in the accounts."""
+        total = sa.select(sa.func.sum(usage.c.held_seconds)).where(
+            usage.c.host == host, usage.c.owner == owner, usage.c.day >= since
+        )
+        return float(self._db.execute(total).scalar() or 0)
+
+    def put_usage(self, host: str, accounts: Iterable[Usage]) -> None:
+        """Store accounts in place of those of the same lease, device and day."""
+        for one in accounts:
+            self._put(usage, line_rows.usage_to_row(host, one), key=("host", "lease_id", "device", "day"))
+
+    def session_seconds(self, host: str, since: datetime, most: int = 1000) -> Sequence[float]:
+        """How long the newest sessions with GPUs lasted that ended since then."""
+        ended = leases.c.ended_at
+        found = self._db.execute(
+            sa.select(leases.c.created_at, ended)
+            .where(leases.c.host == host, ended >= since, leases.c.container_id.is_not(None))
+            .order_by(ended.desc())
+            .limit(most)
+        )
+        return [(row.ended_at - row.created_at) / timedelta(seconds=1) for row in found]
+
+    # -- messages -------------------------------------------------------------------------------------------
+
+    def add_message(self, message: Message) -> None:
+        """Leave a message for a person."""
+        self._db.execute(
+            sa.insert(messages).values(
+                at=message.at,
+                owner=message.owner,
+                lease_id=message.lease_id,
+                actor=message.actor,
+                text=message.text,
+            )
+        )
+
+    def messages_for(self, owner: str, limit: int = 50) -> tuple[Message, ...]:
+        """The newest messages to a person, newest first."""
+        found = self._db.execute(
+            sa.select(messages).where(messages.c.owner == owner).order_by(messages.c.id.desc()).limit(limit)
+        )
+        return tuple(
+            Message(row["at"], row["owner"], row["text"], row["actor"], row["lease_id"])
+            for row in found.mappings()
+        )
+
+    def _put(self, table: sa.Table, row: dict[str, Any], key: tuple[str, ...]) -> None:
+        statement = sqlite_insert(table).values(row)
+        changed = {name: statement.excluded[name] for name in row if name not in key}
+        self._db.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))

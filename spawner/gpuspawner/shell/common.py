@@ -1,0 +1,77 @@
+"""What the commands share: which ledger, which host, who types, and how a table looks."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, find_ledger
+from gpuspawner.core.errors import InvalidRequest
+
+Command = Callable[..., Any]
+
+ledger_option = click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The ledger's database file [default: ${LEDGER_VARIABLE}, or the demo's].",
+)
+host_option = click.option(
+    "--host", default=socket.gethostname, show_default="this host's name", help="Name of the host."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+reason_option = click.option("--reason", required=True, help="Why; kept in the audit trail.")
+
+
+@contextmanager
+def open_ledger(path: Path | None, *, change: bool = False) -> Iterator[Ledger]:
+    """The ledger that is meant, closed at the end.
+
+    Args:
+        path: What was given on the command line.
+        change: Whether the command writes: only then an old ledger is brought up to date.
+
+    Raises:
+        SettingsError: No ledger is named, or it does not exist.
+    """
+    book = Ledger(find_ledger(path), migrate=change)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+def actor() -> str:
+    """Who types, for the audit trail."""
+    return getpass.getuser()
+
+
+def require_reason(reason: str) -> str:
+    """The reason without the space around it. Raises: InvalidRequest: There is none."""
+    if not reason.strip():
+        raise InvalidRequest("Give a reason: it is what others will read of this.")
+    return reason.strip()
+
+
+def print_json(data: object) -> None:
+    """For programs."""
+    click.echo(json.dumps(data, indent=2))
+
+
+def clean(text: str) -> str:
+    """What others named cannot move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines, the headings first."""
+    cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(headings))]
+    return ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
