@@ -8,10 +8,16 @@ from gpuspawner.sim.errors import SimError
 
 SIMULATED = "(simulated)"
 MAX_DEVICES = 64
+MOST_DIRECT = 4
+"""Cards that NVLinks join directly, as on real boards of 2, 3 or 4; more are joined through NVSwitches."""
 
 _NAMESPACE = uuid.UUID("4b6f6c1c-8f7e-5c0b-9d55-6f1d3a0c9a52")
 _INSTANCE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PART = re.compile(r"(?:(?P<count>[0-9]{1,3})x)?(?P<model>[a-z0-9-]+)")
+
+
+def _pci_bus(index: int) -> int:
+    return 7 + 3 * index  # 196 for the last card; the library puts its NVSwitches behind that
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,10 @@ class SimDevice:
     """Cards of one number share a PCIe switch."""
     nvlink_group: int
     """Cards of one number are joined by NVLink; 0 means none."""
+    nvlink_switched: bool = False
+    """The links go to NVSwitches."""
+    nvlink_peers: tuple[int, ...] = ()
+    """PCI bus numbers of the cards that the links go to directly, each with an equal share of them."""
 
     @property
     def name(self) -> str:
@@ -82,7 +92,7 @@ class SimDevice:
     @property
     def pci_bus(self) -> int:
         """The PCI bus number, distinct for each card."""
-        return (7 + 3 * self.index) % 256
+        return _pci_bus(self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +170,23 @@ def build_devices(instance: str, models: list[GpuModel]) -> tuple[SimDevice, ...
     check_instance(instance)
     if not 1 <= len(models) <= MAX_DEVICES:
         raise SimError(f"a simulation has 1 to {MAX_DEVICES} cards, not {len(models)}")
-    return tuple(
-        SimDevice(
-            index=index,
-            uuid=f"GPU-{uuid.uuid5(_NAMESPACE, f'{instance}/{index}')}",
-            model=model,
-            numa=index * 2 // len(models),
-            pcie_switch=index // 2,
-            nvlink_group=1 + list(MODELS).index(model.key)
-            if model.nvlink_links and models.count(model) > 1
-            else 0,
-        )
-        for index, model in enumerate(models)
+    return tuple(_build_device(instance, models, index) for index in range(len(models)))
+
+
+def _build_device(instance: str, models: list[GpuModel], index: int) -> SimDevice:
+    model = models[index]
+    peers = [other for other, its_model in enumerate(models) if its_model is model and other != index]
+    joined = bool(model.nvlink_links and peers)
+    switched = joined and len(peers) >= MOST_DIRECT
+    return SimDevice(
+        index=index,
+        uuid=f"GPU-{uuid.uuid5(_NAMESPACE, f'{instance}/{index}')}",
+        model=model,
+        numa=index * 2 // len(models),
+        pcie_switch=index // 2,
+        nvlink_group=1 + list(MODELS).index(model.key) if joined else 0,
+        nvlink_switched=switched,
+        nvlink_peers=tuple(map(_pci_bus, peers)) if joined and not switched else (),
     )
 
 

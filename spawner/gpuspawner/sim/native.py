@@ -16,8 +16,8 @@ _SOURCES = Path(__file__).parent / "native"
 _COMMON = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]
 _SHARED = ["-shared", "-fPIC", "-fvisibility=hidden", f"-Wl,-soname,{LIBRARY}"]
 _TARGETS = {
-    LIBRARY: [*_SHARED, "state.c", "handles.c", "device.c", "mig.c", "events.c"],
-    "nvidia-smi": ["-static", "state.c", "smi.c"],
+    LIBRARY: [*_SHARED, "state.c", "handles.c", "device.c", "mig.c", "links.c", "wiring.c", "events.c"],
+    "nvidia-smi": ["-static", "state.c", "wiring.c", "smi.c"],
     "gpu-load": ["-static", "state.c", "load.c"],
 }
 

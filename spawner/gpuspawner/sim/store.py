@@ -111,6 +111,8 @@ def card_state(card: SimDevice) -> State:
         "pcie_switch": card.pcie_switch,
         "nvlink_group": card.nvlink_group,
         "nvlink_links": model.nvlink_links,
+        "nvlink_switched": int(card.nvlink_switched),
+        "nvlink_peers": " ".join(map(str, card.nvlink_peers)),
         "mig_capable": int(bool(model.mig_profiles)),
         "compute_slices": 7 if model.mig_profiles else 0,
         "gpu_slices": 7 if model.mig_profiles else 0,

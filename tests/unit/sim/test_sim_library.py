@@ -178,6 +178,46 @@ def test_modes_topology_and_links(probe: Probe) -> None:
     assert probe.error("n.nvmlDeviceGetNvLinkState(n.nvmlDeviceGetHandleByIndex(2), 0)") == 3
 
 
+def test_nvlinks_of_a_few_cards_go_to_each_other(probe: Probe, sim: Simulation) -> None:
+    ends = "[[n.nvmlDeviceGetNvLinkRemoteDeviceType(h, i), n.nvmlDeviceGetNvLinkRemotePciInfo(h, i).busId]"
+    peer = [0, f"00000000:{sim.cards[1].pci_bus:02X}:00.0"]
+    assert probe.device(0, ends + " for i in range(12)]") == [peer] * 12
+    can = "[n.nvmlDeviceGetNvLinkCapability(h, 0, i) for i in range(6)]"
+    assert probe.device(0, can) == [1, 1, 1, 1, 0, 1]
+    for call in (
+        "RemotePciInfo(h, 12)",
+        "RemoteDeviceType(h, 12)",
+        "Capability(h, 12, 0)",
+        "Capability(h, 0, 6)",
+    ):
+        assert probe.error(f"h = n.nvmlDeviceGetHandleByIndex(0)\nn.nvmlDeviceGetNvLink{call}") == 2
+    assert probe.error("n.nvmlDeviceGetNvLinkRemotePciInfo(n.nvmlDeviceGetHandleByIndex(2), 0)") == 3
+
+
+def test_nvlinks_of_many_cards_go_to_switches(
+    probe_process: Probe, tmp_path: Path, native_files: NativeFiles
+) -> None:
+    sim = Simulation.create(
+        tmp_path / "sim",
+        "5xh100-80gb",
+        instance="many",
+        cdi_dir=None,
+        build_dir=native_files.directory.parent,
+    )
+    probe_process.root = sim.root
+    probe_process("n.nvmlInit()")
+    kinds, buses = probe_process.device(
+        4,
+        "[[n.nvmlDeviceGetNvLinkRemoteDeviceType(h, i) for i in range(18)],"
+        " [n.nvmlDeviceGetNvLinkRemotePciInfo(h, i).bus for i in range(18)]]",
+    )
+    probe_process("n.nvmlShutdown()")
+    sim.destroy()
+    assert kinds == [2] * 18
+    assert len(set(buses)) == 6
+    assert not set(buses) & {card.pci_bus for card in sim.cards}
+
+
 def test_fields_answer_one_by_one(probe: Probe) -> None:
     fields = "[[v.nvmlReturn, v.value.uiVal] for v in n.nvmlDeviceGetFieldValues(h, [230, 83, 9999, 186])]"
     recovery, energy, unknown, power = probe.device(0, fields)

@@ -2,9 +2,11 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from gpuspawner.sim import Simulation
+from gpuspawner.sim.native import NativeFiles
 
 Tool = Callable[..., "subprocess.CompletedProcess[str]"]
 QUERY = "--query-gpu=index,uuid,name,memory.total,memory.used,utilization.gpu,temperature.gpu,driver_version"
@@ -41,6 +43,49 @@ def test_query(tool: Tool, sim: Simulation) -> None:
     assert bare == f"2, {sim.cards[2].uuid}, NVIDIA L40S (simulated), 46068, 1002, 50, 54, 580.95.05\n"
 
 
+@pytest.mark.parametrize(
+    ("layout", "rows"),
+    [
+        (
+            "2xa100-40gb,2xl40s",
+            ["X NV12 SYS SYS 0", "NV12 X SYS SYS 0", "SYS SYS X PIX 1", "SYS SYS PIX X 1"],
+        ),
+        ("3xh100-80gb", ["X NV9 NV9 0", "NV9 X NV9 0", "NV9 NV9 X 1"]),
+        (
+            "5xa100-40gb",
+            [" ".join("X" if i == j else "NV12" for j in range(5)) + f" {int(i > 2)}" for i in range(5)],
+        ),
+        ("8xt4", ["X PIX NODE NODE SYS SYS SYS SYS 0", "PIX X NODE NODE SYS SYS SYS SYS 0"]),
+    ],
+)
+def test_topology(layout: str, rows: list[str], tmp_path: Path, native_files: NativeFiles) -> None:
+    sim = Simulation.create(
+        tmp_path / "sim", layout, instance="topo", cdi_dir=None, build_dir=native_files.directory.parent
+    )
+    done = subprocess.run(
+        [str(native_files.smi), "topo", "-m"],
+        env={"GPUSPAWNER_SIM_ROOT": str(sim.root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cards = [f"GPU{card.index}" for card in sim.cards]
+    sim.destroy()
+    table = [
+        [cell.strip() for cell in line.split("\t")] for line in done.stdout.partition("\n\n")[0].split("\n")
+    ]
+    assert table[0] == ["", *cards, "NUMA Affinity"]
+    assert [row[0] for row in table[1:]] == cards
+    assert [row[1:] for row in table[1 : 1 + len(rows)]] == [row.split() for row in rows]
+
+
+def test_topology_of_a_lost_card(tool: Tool, sim: Simulation) -> None:
+    sim.lose(1)
+    done = tool("nvidia-smi", "topo", "-m")
+    assert done.returncode == 15
+    assert "GPU1" in done.stdout
+
+
 def test_lost_card_is_named_and_the_others_are_listed(tool: Tool, sim: Simulation) -> None:
     sim.lose(1)
     done = tool("nvidia-smi", "-L")
@@ -57,6 +102,8 @@ def test_lost_card_is_named_and_the_others_are_listed(tool: Tool, sim: Simulatio
         (["--frobnicate"], "--frobnicate"),
         (["--query-gpu=index,nonsense", "--format=csv"], "nonsense"),
         (["--query-gpu=index"], "--format=csv"),
+        (["topo"], "-m, and nothing else"),
+        (["topo", "-p2p", "r"], "-m, and nothing else"),
         (["--query-gpu=index", "--format=xml"], "xml"),
     ],
 )

@@ -17,16 +17,20 @@ EXPORT nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t handle, unsigned *out)
     return result;
 }
 
+void fill_pci_address(nvmlPciInfo_t *out, unsigned bus) {
+    memset(out, 0, sizeof *out);
+    out->bus = bus & 0xFFu;
+    snprintf(out->legacy, sizeof out->legacy, "0000:%02X:00.0", out->bus);
+    snprintf(out->bus_id, sizeof out->bus_id, "00000000:%02X:00.0", out->bus);
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t handle, nvmlPciInfo_t *out) {
     sim_device device;
     nvmlReturn_t result = enter_card(handle, &device);
     if (result != NVML_SUCCESS)
         return result;
-    memset(out, 0, sizeof *out);
-    out->bus = (unsigned)device.pci_bus & 0xFFu;
+    fill_pci_address(out, (unsigned)device.pci_bus);
     out->device_id = (unsigned)device.pci_device_id;
-    snprintf(out->legacy, sizeof out->legacy, "0000:%02X:00.0", out->bus);
-    snprintf(out->bus_id, sizeof out->bus_id, "00000000:%02X:00.0", out->bus);
     return NVML_SUCCESS;
 }
 

@@ -22,6 +22,9 @@ nvmlReturn_t enter_device(nvmlDevice_t handle, sim_device *out);
 /* As enter_device, for calls that real cards refuse on a MIG instance. */
 nvmlReturn_t enter_card(nvmlDevice_t handle, sim_device *out);
 
+/* The PCI address with this bus number, everything else 0. */
+void fill_pci_address(nvmlPciInfo_t *out, unsigned bus);
+
 /* The handle of a UUID; the same one each time, valid until the process ends. NULL when there are too many. */
 nvmlDevice_t handle_of(const char *uuid);
 

@@ -1,4 +1,4 @@
-/* MIG instances, and how cards are wired. */
+/* MIG instances. */
 #include "handles.h"
 
 #include <string.h>
@@ -86,41 +86,4 @@ EXPORT nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t handle, nvmlDeviceAt
     out->compute_slices = (unsigned)device.compute_slices;
     out->memory_mib = device.memory_mib;
     return NVML_SUCCESS;
-}
-
-EXPORT nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t first, nvmlDevice_t second, unsigned *out) {
-    sim_device a, b;
-    nvmlReturn_t result = enter_card(first, &a);
-    if (result == NVML_SUCCESS)
-        result = enter_card(second, &b);
-    if (result != NVML_SUCCESS)
-        return result;
-    if (strcmp(a.uuid, b.uuid) == 0)
-        *out = TOPOLOGY_INTERNAL;
-    else if (a.numa != b.numa)
-        *out = TOPOLOGY_SYSTEM;
-    else
-        *out = a.pcie_switch == b.pcie_switch ? TOPOLOGY_SINGLE : TOPOLOGY_NODE;
-    return NVML_SUCCESS;
-}
-
-EXPORT nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t handle, unsigned link, unsigned *out) {
-    sim_device device;
-    nvmlReturn_t result = enter_card(handle, &device);
-    if (result != NVML_SUCCESS)
-        return result;
-    if (device.nvlink_group == 0)
-        return NVML_ERROR_NOT_SUPPORTED;
-    if (link >= device.nvlink_links)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    *out = 1;
-    return NVML_SUCCESS;
-}
-
-EXPORT nvmlReturn_t nvmlDeviceGetNumaNodeId(nvmlDevice_t handle, unsigned *out) {
-    sim_device device;
-    nvmlReturn_t result = enter_card(handle, &device);
-    if (result == NVML_SUCCESS)
-        *out = (unsigned)device.numa;
-    return result;
 }

@@ -1,4 +1,4 @@
-/* nvidia-smi for simulated cards: -L, a short table, and --query-gpu. Static, so that it runs in any image. */
+/* nvidia-smi for simulated cards: -L, a short table, topo -m, and --query-gpu. Static, so that it runs in any image. */
 #include "state.h"
 
 #include <stdio.h>
@@ -21,7 +21,8 @@ enum { FIELD_COUNT = sizeof FIELDS / sizeof FIELDS[0], MAX_COLUMNS = 32 };
 static int usage_error(const char *what, const char *value) {
     fprintf(stderr, "nvidia-smi (simulated): %s: %s\n", what, value);
     fprintf(stderr, "Usage: nvidia-smi [-L] [-i INDEX|UUID] "
-                    "[--query-gpu=FIELD,... --format=csv[,noheader][,nounits]]\n");
+                    "[--query-gpu=FIELD,... --format=csv[,noheader][,nounits]]\n"
+                    "       nvidia-smi topo -m\n");
     fprintf(stderr, "Fields:");
     for (int i = 0; i < FIELD_COUNT; i++)
         fprintf(stderr, " %s", FIELDS[i]);
@@ -221,10 +222,49 @@ static int show(machine *m, int list_only) {
     return worst;
 }
 
+static void print_connection(const sim_device *a, const sim_device *b) {
+    static const char *const words[] = {
+        [SIM_PATH_SYSTEM] = "SYS", [SIM_PATH_NODE] = "NODE", [SIM_PATH_SWITCH] = "PIX"};
+    unsigned links = sim_nvlinks_between(a, b);
+    if (strcmp(a->uuid, b->uuid) == 0)
+        printf("\t X ");
+    else if (links > 0)
+        printf("\tNV%u", links);
+    else
+        printf("\t%s", words[sim_pcie_path(a, b)]);
+}
+
+static int show_topology(machine *m) {
+    static sim_device devices[SIM_MAX_DEVICES];
+    int opened = open_machine(m);
+    for (int i = 0; i < m->count && opened == 0; i++)
+        opened = open_card(m, i, &devices[i]);
+    if (opened != 0)
+        return opened;
+    for (int i = 0; i < m->count; i++)
+        printf("\tGPU%d", i);
+    printf("\tNUMA Affinity\n");
+    for (int i = 0; i < m->count; i++) {
+        printf("GPU%d", i);
+        for (int j = 0; j < m->count; j++)
+            print_connection(&devices[i], &devices[j]);
+        printf("\t%u\n", (unsigned)devices[i].numa);
+    }
+    printf("\nLegend:\n\n  X    = Self\n  SYS  = PCIe and the link between two NUMA nodes (simulated)\n"
+           "  NODE = PCIe within a NUMA node (simulated)\n  PIX  = one PCIe switch (simulated)\n"
+           "  NV#  = # NVLinks (simulated)\n");
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static machine m;
     char *fields = NULL, *format = NULL;
     int list_only = 0;
+    if (argc > 1 && strcmp(argv[1], "topo") == 0) {
+        if (argc == 3 && (strcmp(argv[2], "-m") == 0 || strcmp(argv[2], "--matrix") == 0))
+            return show_topology(&m);
+        return usage_error("topo needs", "-m, and nothing else");
+    }
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         if (strcmp(argv[i], "-L") == 0 || strcmp(argv[i], "--list-gpus") == 0)

@@ -157,6 +157,7 @@ static const struct {
     NUMBER(index), NUMBER(minor), NUMBER(pci_bus), NUMBER(pci_device_id), NUMBER(memory_mib), NUMBER(reserved_mib),
     NUMBER(baseline_mib), NUMBER(cc_major), NUMBER(cc_minor), NUMBER(temperature_c), NUMBER(idle_power_mw),
     NUMBER(power_limit_mw), NUMBER(numa), NUMBER(pcie_switch), NUMBER(nvlink_group), NUMBER(nvlink_links),
+    NUMBER(nvlink_switched),
     NUMBER(mig_capable), NUMBER(mig), NUMBER(gpu_instance), NUMBER(compute_instance), NUMBER(compute_slices),
     NUMBER(gpu_slices), NUMBER(sm_count), NUMBER(lost), NUMBER(hang), NUMBER(recovery), NUMBER(load),
     NUMBER(load_memory_mib), NUMBER(load_since_us),
@@ -169,6 +170,17 @@ static void take_list(sim_device *out, const char *key, char *value) {
     else if (strcmp(key, "process") == 0 && out->process_count < SIM_SLOTS && parse_numbers(value, n, 5) == 0 &&
              n[0] <= INT32_MAX)
         out->processes[out->process_count++] = (sim_process){(int)n[0], n[1], n[2], n[3], n[4]};
+}
+
+static void take_peers(sim_device *out, char *text) {
+    for (char *next = text; next != NULL && out->nvlink_peer_count < SIM_MAX_PEERS; text = next) {
+        next = strchr(text, ' ');
+        if (next != NULL)
+            *next++ = '\0';
+        if (sim_parse_number(text, 0xFF, &out->nvlink_peers[out->nvlink_peer_count]) != 0)
+            return;
+        out->nvlink_peer_count++;
+    }
 }
 
 int sim_read_device(const char *uuid, sim_device *out) {
@@ -187,6 +199,8 @@ int sim_read_device(const char *uuid, sim_device *out) {
             copy_text(out->profile, sizeof out->profile, value);
         else if (strcmp(key, "parent") == 0)
             copy_text(out->parent, sizeof out->parent, value);
+        else if (strcmp(key, "nvlink_peers") == 0)
+            take_peers(out, value);
         else if (strcmp(key, "xid") == 0 || strcmp(key, "process") == 0)
             take_list(out, key, value);
         else if (sim_parse_number(value, UINT64_MAX, &number) == 0)

@@ -18,6 +18,9 @@
 #define SIM_TEXT_SIZE 96
 #define SIM_MAX_DEVICES 128
 #define SIM_MAX_XIDS 64
+#define SIM_MAX_PEERS 8     /* GPUs that a GPU's NVLinks go to directly */
+#define SIM_NVSWITCHES 6
+#define SIM_NVSWITCH_BUS 0xE0u /* PCI bus of the first NVSwitch; those of the cards are smaller */
 #define SIM_SLOTS 32        /* drop box slots per device, and host-made processes at most */
 #define SIM_MAX_PROCESSES 256 /* of a card with all its MIG instances */
 
@@ -48,6 +51,9 @@ typedef struct {
     uint64_t cc_major, cc_minor;
     uint64_t temperature_c, idle_power_mw, power_limit_mw;
     uint64_t numa, pcie_switch, nvlink_group, nvlink_links; /* group 0: no NVLink */
+    uint64_t nvlink_switched;               /* the NVLinks go to NVSwitches */
+    uint64_t nvlink_peers[SIM_MAX_PEERS];   /* else PCI buses of the cards that they go to */
+    unsigned nvlink_peer_count;
     uint64_t mig_capable, mig, gpu_instance, compute_instance, compute_slices, gpu_slices, sm_count;
     uint64_t lost, hang, recovery;
     uint64_t load, load_memory_mib, load_since_us;
@@ -84,6 +90,18 @@ void sim_read_usage(const sim_device *device, sim_usage *out);
 
 /* The same for a card in MIG mode together with its instances: their memory and processes. */
 void sim_read_card_usage(const sim_device *device, sim_usage *out);
+
+typedef enum { SIM_PATH_SYSTEM, SIM_PATH_NODE, SIM_PATH_SWITCH } sim_path_kind;
+typedef enum { SIM_REMOTE_NONE, SIM_REMOTE_GPU, SIM_REMOTE_SWITCH } sim_remote_kind;
+
+/* The way over PCIe from one card to another: between sockets, within a NUMA node, or within one switch. */
+sim_path_kind sim_pcie_path(const sim_device *a, const sim_device *b);
+
+/* What is at the other end of an NVLink, and its PCI bus number. */
+sim_remote_kind sim_nvlink_remote(const sim_device *device, unsigned link, unsigned *bus);
+
+/* How many NVLinks join two cards, directly or through NVSwitches. */
+unsigned sim_nvlinks_between(const sim_device *a, const sim_device *b);
 
 unsigned sim_power_mw(const sim_device *device, const sim_usage *usage);
 unsigned sim_temperature_c(const sim_device *device, const sim_usage *usage);
