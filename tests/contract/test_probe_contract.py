@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from gpuspawner.core.model import DeviceReading
+from gpuspawner.core.topology import Nearness, nearness_of_nvlinks
 from gpuspawner.ports import GpuProbe, ProbeReport
 from gpuspawner.sim import Simulation
 from support.fake_probe import FakeProbe
@@ -70,6 +71,30 @@ def test_inventory(driver: tuple[GpuProbe, Any]) -> None:
     assert devices[0].compute_capability == (8, 0)
     assert all(r.uuid == r.device.uuid and r.error is None for r in report.devices if r.device)
     assert all(r.sample and before <= r.sample.at <= datetime.now(UTC) for r in report.devices)
+
+
+def test_links_are_told_from_both_ends(driver: tuple[GpuProbe, Any]) -> None:
+    report = driver[0].look()
+    uuids = [reading.uuid for reading in report.devices]
+    links = {r.uuid: dict(r.device.links) for r in report.devices if r.device}
+    assert links == {
+        uuids[0]: {uuids[1]: nearness_of_nvlinks(12), uuids[2]: Nearness.SYSTEM},
+        uuids[1]: {uuids[0]: nearness_of_nvlinks(12), uuids[2]: Nearness.SYSTEM},
+        uuids[2]: {uuids[0]: Nearness.SYSTEM, uuids[1]: Nearness.SYSTEM},
+    }
+
+
+@pytest.mark.parametrize("fault", ["lose", "hang"])
+def test_a_failing_card_changes_no_others_description(driver: tuple[GpuProbe, Any], fault: str) -> None:
+    probe, hand = driver
+    before = [reading.device for reading in probe.look().devices]
+    getattr(hand, fault)(0)
+    after = [reading.device for reading in probe.look().devices]
+    assert after == [None, *before[1:]]
+    hand.restore(0)
+    hand.unhang(0)
+    back = look_until(probe, lambda r: r.devices[0].device is not None)
+    assert [reading.device for reading in back.devices] == before
 
 
 def test_idle_card_is_known_to_be_idle(driver: tuple[GpuProbe, Any]) -> None:
@@ -186,3 +211,34 @@ def test_mig_instances_take_the_place_of_their_card(driver: tuple[GpuProbe, Any]
     hanging = probe.look()
     assert [r.uuid for r in hanging.devices[:2]] == [i.uuid for i in instances]
     assert all(r.sample is None for r in hanging.devices[:2])
+
+
+@pytest.mark.parametrize("driver", ["simulated"], indirect=True)
+def test_a_card_that_hangs_from_the_start_keeps_no_other_from_answering(
+    driver: tuple[GpuProbe, Any],
+) -> None:
+    probe, simulation = driver
+    simulation.hang(0)
+    first = probe.look()
+    assert [bool(r.sample) for r in first.devices] == [True, True]
+    uuids = [r.uuid for r in first.devices]
+    known = look_until(probe, lambda r: bool(r.devices[0].device and r.devices[0].device.links))
+    assert [r.device.links for r in known.devices if r.device] == [
+        ((uuids[1], Nearness.SYSTEM),),
+        ((uuids[0], Nearness.SYSTEM),),
+    ]
+    simulation.unhang(0)
+    look_until(probe, lambda r: all(r.device and len(r.device.links) == 2 for r in r.devices))
+
+
+@pytest.mark.parametrize("driver", ["simulated"], indirect=True)
+def test_mig_instances_have_no_links(driver: tuple[GpuProbe, Any]) -> None:
+    probe, simulation = driver
+    simulation.set_mig(0, ["1g.5gb", "2g.10gb"])
+    report = look_until(probe, lambda r: len(r.devices) == 4)
+    links = [r.device.links for r in report.devices if r.device]
+    assert links[:2] == [(), ()]
+    assert links[2:] == [
+        ((report.devices[3].uuid, Nearness.SYSTEM),),
+        ((report.devices[2].uuid, Nearness.SYSTEM),),
+    ]

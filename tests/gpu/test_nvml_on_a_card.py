@@ -64,6 +64,14 @@ def test_inventory(probe: NvmlProbe) -> None:
         assert (reading.device.compute_capability or (0, 0)) >= (3, 0)
 
 
+def test_links_are_told_from_both_ends_and_do_not_change(probe: NvmlProbe) -> None:
+    whole = [r.device for r in probe.look().devices if r.device and r.device.parent is None]
+    links = {device.uuid: dict(device.links) for device in whole}
+    for uuid, near in links.items():
+        assert all(links[other][uuid] == nearness for other, nearness in near.items())
+    assert [r.device for r in probe.look().devices if r.device and r.device.parent is None] == whole
+
+
 def test_sample(probe: NvmlProbe) -> None:
     before = datetime.now(UTC)
     for reading in probe.look().devices:

@@ -13,6 +13,14 @@ MEBIBYTE = 1024 * 1024
 IDLE_MIB = 4
 
 
+def _uuid(index: int) -> str:
+    return f"GPU-{index:08x}-0000-4000-8000-000000000000"
+
+
+def _model(index: int, cards: int) -> str:
+    return "Fake A" if index < (cards + 1) // 2 else "Fake B"
+
+
 @dataclass
 class FakeCard:
     device: Device
@@ -28,6 +36,8 @@ class FakeCard:
 class FakeProbe:
     """Keeps what was set until it is changed; XIDs are told once.
 
+    Cards of one model are joined by 12 NVLinks, and others are on another socket.
+
     Args:
         host: The host's name.
         cards: How many.
@@ -41,11 +51,16 @@ class FakeProbe:
             FakeCard(
                 Device(
                     host=host,
-                    uuid=f"GPU-{n:08x}-0000-4000-8000-000000000000",
-                    model="Fake A" if n < (cards + 1) // 2 else "Fake B",
+                    uuid=_uuid(n),
+                    model=_model(n, cards),
                     memory_bytes=16384 * MEBIBYTE,
                     index=n,
                     compute_capability=(8, 0),
+                    links=tuple(
+                        (_uuid(m), 1200 if _model(m, cards) == _model(n, cards) else 10)
+                        for m in range(cards)
+                        if m != n
+                    ),
                 )
             )
             for n in range(cards)

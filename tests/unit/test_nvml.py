@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,7 @@ import pynvml
 import pytest
 from gpuspawner.adapters.nvml import NvmlProbe
 from gpuspawner.core.model import GpuProcess
+from gpuspawner.core.topology import Nearness
 
 MEBIBYTE = 1024 * 1024
 
@@ -265,3 +268,28 @@ def test_our_own_mistakes_are_not_the_driver_s(driver: Driver, monkeypatch: pyte
 
     with pytest.raises(ZeroDivisionError):
         NvmlProbe("host", container_of=wrong).look()
+
+
+def test_a_question_about_two_cards_that_hangs_fails_neither(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def ancestor(one: str, other: str) -> int:
+        answers.wait(30)
+        return int(pynvml.NVML_TOPOLOGY_SINGLE)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPciInfo", lambda handle: SimpleNamespace(busId=handle))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetNvLinkCapability", lambda *_: 0)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTopologyCommonAncestor", ancestor)
+    probe = NvmlProbe("host", timeout_seconds=0.2, container_of=lambda pid: None)
+    for _ in range(2):
+        report = probe.look()
+        assert report.missing_reason is None
+        assert [(r.error, r.device.links) for r in report.devices if r.device] == [(None, ()), (None, ())]
+    answers.set()
+    deadline = time.monotonic() + 30
+    while not any(links := [r.device.links for r in probe.look().devices if r.device]):
+        assert time.monotonic() < deadline
+    assert links == [(("GPU-1", Nearness.ONE_SWITCH),), (("GPU-0", Nearness.ONE_SWITCH),)]

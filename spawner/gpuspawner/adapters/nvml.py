@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,28 +18,20 @@ from gpuspawner.core.model import Device, DeviceReading, GpuProcess, Sample
 from gpuspawner.ports import ProbeReport
 
 from .deadline import Calls, Pending
+from .nvml_errors import (
+    DRIVER_GONE,
+    FUNCTION_NOT_FOUND,
+    GPU_IS_LOST,
+    INSUFFICIENT_SIZE,
+    NOT_OFFERED,
+    RESET_REQUIRED,
+    explain,
+    ignore,
+)
+from .nvml_topology import Links, Topology, find_whole, with_links
 from .procfs import find_container
 
 T = TypeVar("T")
-
-_UNINITIALIZED, _NOT_SUPPORTED, _NOT_FOUND, _INSUFFICIENT_SIZE = 1, 3, 6, 7
-_DRIVER_NOT_LOADED, _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 9, 12, 13
-_GPU_IS_LOST, _RESET_REQUIRED, _LIBRARY_MISMATCH, _NO_DATA = 15, 16, 18, 21
-
-_DRIVER_GONE = frozenset({_UNINITIALIZED, _DRIVER_NOT_LOADED, _LIBRARY_MISMATCH})
-"""The connection to the driver is of no use any more; the next look makes a new one."""
-_NOT_OFFERED = frozenset({_NOT_SUPPORTED, _NOT_FOUND, _FUNCTION_NOT_FOUND, _NO_DATA})
-"""The card or driver does not have the figure: unknown, and nothing is wrong."""
-
-_WORDS = {
-    _UNINITIALIZED: "the connection to the driver was lost",
-    _NOT_SUPPORTED: "not supported",
-    _DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded",
-    _LIBRARY_NOT_FOUND: "the NVIDIA driver's library libnvidia-ml.so.1 was not found",
-    _FUNCTION_NOT_FOUND: "the driver is too old for it",
-    _LIBRARY_MISMATCH: "the NVIDIA driver was replaced while it was in use; "
-    "reboot the host, or reload the driver and restart this process",
-}
 
 RECOVERY_ACTION_FIELD = 230
 """``NVML_FI_DEV_GET_GPU_RECOVERY_ACTION``."""
@@ -46,12 +39,16 @@ _RESET = 1
 _MOST_EVENTS = 1000
 """Events taken at one look; a card that floods us cannot keep us."""
 
+_Outcome = tuple[DeviceReading, ...] | str
+"""What a look at one card gave: its readings, or why there are none."""
+
 
 @dataclass
 class _Session:
     """One initialisation of NVML."""
 
     nvml: Any
+    topology: Topology
     events: dict[int, Any] = field(default_factory=dict)
     """Event sets by card index. Each card has its own: one lost card makes every wait on its set fail."""
 
@@ -94,7 +91,7 @@ class NvmlProbe:
             return ProbeReport(None, (), self._explain_missing(error))
         calls = [self._calls.start(f"gpu-{n}", partial(self._look_at, session, n)) for n in range(count)]
         deadline = self._deadline()
-        found: list[tuple[DeviceReading, ...] | str] = []
+        found: list[_Outcome] = []
         for call in calls:
             try:
                 found.append(self._wait(call, deadline))
@@ -102,7 +99,7 @@ class NvmlProbe:
                 found.append(self._silence)
             except Exception as error:
                 return ProbeReport(version, (), self._explain_missing(error))
-        return self._report(version, found)
+        return self._report(version, found, self._find_links(session, found, deadline))
 
     # -- the driver as a whole ------------------------------------------------------------------------------
 
@@ -112,12 +109,12 @@ class NvmlProbe:
         if self._session is None:
             # A shutdown under a call that hangs could crash or hang in its turn.
             if self._opened_before and not self._calls.hangs_besides("driver"):
-                _ignore(nvml, nvml.nvmlShutdown)
+                ignore(nvml, nvml.nvmlShutdown)
             nvml.nvmlInit()
             self._opened_before = True
-            self._session = _Session(nvml)
+            self._session = _Session(nvml, Topology(nvml))
         session = self._session
-        return session, _ignore(nvml, nvml.nvmlSystemGetDriverVersion), nvml.nvmlDeviceGetCount()
+        return session, ignore(nvml, nvml.nvmlSystemGetDriverVersion), nvml.nvmlDeviceGetCount()
 
     def _explain_missing(self, error: Exception) -> str:
         if isinstance(error, ImportError):
@@ -126,7 +123,7 @@ class NvmlProbe:
         if code is None and type(error).__module__ != "pynvml":
             raise error
         self._session = None
-        return _explain(error)
+        return explain(error)
 
     # -- one card -------------------------------------------------------------------------------------------
 
@@ -204,9 +201,23 @@ class NvmlProbe:
         rates = card.get("utilisation", nvml.nvmlDeviceGetUtilizationRates, handle)
         return None if rates is None else int(rates.gpu)
 
+    # -- all cards together ---------------------------------------------------------------------------------
+
+    def _find_links(self, session: _Session, found: list[_Outcome], deadline: float) -> Links:
+        """How near the cards are to one another, by UUID, as far as it is known by the deadline.
+
+        A thread of its own asks, and only about cards that have just answered: a question about two cards
+        hangs when one of them does, and must not take the other one with it.
+        """
+        cards = find_whole(r for outcome in found if not isinstance(outcome, str) for r in outcome)
+        if session.topology.lacks(cards):
+            with suppress(TimeoutError):  # what comes too late is there at the next look
+                self._wait(self._calls.start("links", partial(session.topology.read, cards)), deadline)
+        return session.topology.links()
+
     # -- the report -----------------------------------------------------------------------------------------
 
-    def _report(self, version: str | None, found: list[tuple[DeviceReading, ...] | str]) -> ProbeReport:
+    def _report(self, version: str | None, found: list[_Outcome], links: Links) -> ProbeReport:
         readings: list[DeviceReading] = []
         nameless: list[str] = []
         seen = {r.uuid for outcome in found if not isinstance(outcome, str) for r in outcome if r.device}
@@ -219,7 +230,7 @@ class NvmlProbe:
             # After a new start of the driver the indices may have moved: what answered is believed.
             readings += self._with_xids(index, [r for r in of_card if r.device or r.uuid not in seen])
         missing = f"a card does not say its name ({'; '.join(nameless)})" if nameless else None
-        return ProbeReport(version, tuple(readings), missing)
+        return ProbeReport(version, with_links(readings, links), missing)
 
     def _failed(self, index: int, error: str) -> tuple[DeviceReading, ...]:
         return tuple(DeviceReading(name, error=error) for name in self._names.get(index, ("",)))
@@ -283,16 +294,16 @@ class _Card:
         try:
             return function(*args)
         except self.nvml.NVMLError as error:
-            if error.value in _DRIVER_GONE:
+            if error.value in DRIVER_GONE:
                 raise
-            if error.value == _GPU_IS_LOST:
+            if error.value == GPU_IS_LOST:
                 self._lost = True
-            elif error.value == _RESET_REQUIRED:
+            elif error.value == RESET_REQUIRED:
                 self._recovery_action = self._recovery_action or _RESET
-            elif needed or error.value not in _NOT_OFFERED:
-                self._errors.append(f"{what}: {_explain(error)}")
+            elif needed or error.value not in NOT_OFFERED:
+                self._errors.append(f"{what}: {explain(error)}")
         except self.nvml.NVMLLibraryMismatchError as error:
-            self._errors.append(f"{what}: {_explain(error)}")
+            self._errors.append(f"{what}: {explain(error)}")
         return None
 
     @property
@@ -360,7 +371,7 @@ class _Card:
                 return list(function(handle))
             except nvml.NVMLError as error:
                 # Too small: processes came between the call that counts them and the one that lists them.
-                if error.value not in (_FUNCTION_NOT_FOUND, _INSUFFICIENT_SIZE):
+                if error.value not in (FUNCTION_NOT_FOUND, INSUFFICIENT_SIZE):
                     break
         return self.get("processes", nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle, needed=True)
 
@@ -380,19 +391,4 @@ def _register_events(session: _Session, card: _Card, handle: Any) -> None:
         nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, events)
         session.events[card.index] = events
     except nvml.NVMLError:
-        _ignore(nvml, lambda: nvml.nvmlEventSetFree(events))
-
-
-def _ignore(nvml: Any, function: Callable[[], T]) -> T | None:
-    try:
-        return function()
-    except (nvml.NVMLError, nvml.NVMLLibraryMismatchError):
-        return None
-
-
-def _explain(error: Exception) -> str:
-    """NVML's error in words."""
-    code: int | None = getattr(error, "value", None)
-    if code is None:
-        return "the driver and the Python package nvidia-ml-py do not fit together; update nvidia-ml-py"
-    return _WORDS.get(code) or f"the driver says: {error} (NVML error {code})"
+        ignore(nvml, lambda: nvml.nvmlEventSetFree(events))

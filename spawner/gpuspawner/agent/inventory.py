@@ -37,6 +37,8 @@ class _Around:
     leases: Sequence[Lease]
     containers: Sequence[Container] | None
     now: datetime
+    listed: frozenset[str]
+    """UUIDs of all devices that are there, or are thought to be."""
 
 
 def take_inventory(
@@ -60,6 +62,7 @@ def take_inventory(
     """
     known = {record.device.uuid: record for record in previous}
     before = frozenset(known)
+    listed = before | {reading.uuid for reading in report.devices}
     once = {record.device.uuid: record for record in absent}
     records: list[DeviceRecord] = []
     events: list[Event] = []
@@ -68,7 +71,7 @@ def take_inventory(
         device = reading.device or (old.device if old else None)
         if device is None:
             continue  # it never said what it is: there is nothing that could be given out
-        record = _merge(device, reading, old, _Around(leases, containers, now))
+        record = _merge(device, reading, old, _Around(leases, containers, now, listed))
         records.append(record)
         if reading.uuid not in before:
             events.append(_event(now, "device.found", f"the driver lists a {device.model}", reading.uuid))
@@ -94,7 +97,7 @@ def _merge(device: Device, reading: DeviceReading, old: DeviceRecord | None, aro
     health, reason = judge_health(reading, standing)
     sample = reading.sample
     fresh = DeviceRecord(
-        device=device,
+        device=_keep_links(device, old, around.listed),
         health=health,
         health_reason=reason,
         seen_at=sample.at if sample else (old.seen_at if old else around.now),
@@ -104,6 +107,17 @@ def _merge(device: Device, reading: DeviceReading, old: DeviceRecord | None, aro
         sample=sample or (old.sample if old else None),
     )
     return replace(fresh, baseline_bytes=_learn_baseline(fresh, reading))
+
+
+def _keep_links(device: Device, old: DeviceRecord | None, listed: frozenset[str]) -> Device:
+    """The device with the links that were known before and that the driver does not tell now.
+
+    After a restart it tells nothing of a link until both ends answer.
+    """
+    if old is None or device.parent is not None:
+        return device
+    kept = {uuid: nearness for uuid, nearness in old.device.links if uuid in listed}
+    return replace(device, links=tuple(sorted((kept | dict(device.links)).items())))
 
 
 def _learn_baseline(record: DeviceRecord, reading: DeviceReading) -> int | None:

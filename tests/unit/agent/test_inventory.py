@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from gpuspawner.agent.inventory import BASELINE_MOST_PERCENT, Inventory, take_inventory
+from gpuspawner.agent.inventory import BASELINE_MOST_PERCENT, Inventory, take_inventory, without_stamps
 from gpuspawner.core.model import DeviceReading, DeviceRecord, Event, Health
 from gpuspawner.ports import ProbeReport
 from support.build import (
@@ -73,6 +73,46 @@ def test_a_card_that_does_not_answer_grows_stale() -> None:
 
 def test_a_card_that_never_said_what_it_is() -> None:
     assert take(silent(), previous=()).records == ()
+
+
+LINKED = (
+    record(device=device(links=(("GPU-1", 1200),))),
+    record("GPU-1", device=device("GPU-1", links=(("GPU-0", 1200),))),
+)
+
+
+def links(inventory: Inventory) -> dict[str, tuple[tuple[str, int], ...]]:
+    return {r.device.uuid: r.device.links for r in inventory.records}
+
+
+def test_links_outlast_a_look_that_does_not_tell_them() -> None:
+    found = take(silent(), reading("GPU-1"), previous=LINKED)
+    assert links(found) == {"GPU-0": (("GPU-1", 1200),), "GPU-1": (("GPU-0", 1200),)}
+
+
+def test_links_that_come_back_with_an_absent_card() -> None:
+    found = take(reading(), reading("GPU-1"), previous=LINKED[:1], absent=LINKED[1:])
+    assert links(found) == {"GPU-0": (("GPU-1", 1200),), "GPU-1": (("GPU-0", 1200),)}
+
+
+def test_a_link_that_is_told_replaces_what_was_known() -> None:
+    moved = device(links=(("GPU-1", 10),))
+    found = take(reading(device=moved), reading("GPU-1"), previous=LINKED)
+    assert links(found)["GPU-0"] == (("GPU-1", 10),)
+
+
+def test_links_to_a_card_that_is_gone_go_with_it() -> None:
+    found = take(reading(), previous=LINKED[:1])
+    assert links(found) == {"GPU-0": ()}
+
+
+def test_the_order_in_which_links_are_told_is_no_change() -> None:
+    told = (("GPU-2", 10), ("GPU-1", 1200))
+    first = take(reading(device=device(links=told)), reading("GPU-1"), reading("GPU-2"))
+    again = take(
+        reading(device=device(links=told[::-1])), reading("GPU-1"), reading("GPU-2"), previous=first.records
+    )
+    assert without_stamps(again.records) == without_stamps(first.records)
 
 
 def test_a_card_that_is_not_listed_any_more() -> None:
