@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.core.errors import LedgerError
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.model import Party, Standing, Usage
 from support.build import HOST, NOW, ago, lease
@@ -102,11 +101,3 @@ def test_marking_touches_nothing_else(ledger: Ledger) -> None:
         unit.mark_accounted({first.id: NOW})
         assert unit.lease(first.id) == replace(first, accounted_at=NOW)
         assert unit.lease(second.id) == second
-
-
-def test_accounts_that_fail_leave_nothing_behind(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError), ledger.write() as unit:
-        unit.add_usage(HOST, [ONE])
-        raise LedgerError("killed")
-    with ledger.read() as unit:
-        assert unit.usage_of("lease1") == ()
