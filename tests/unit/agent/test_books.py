@@ -14,6 +14,7 @@ from gpuspawner.agent.accounts import MOST_LOOKS
 from gpuspawner.core.errors import LedgerError
 from gpuspawner.core.model import Lease, Outcome, Standing, Usage
 from gpuspawner.core.model import LeaseState as S
+from gpuspawner.ports import ProbeReport
 from support.build import HOST, MIB, ago, lease, record
 from support.fake_probe import FakeProbe
 
@@ -69,6 +70,23 @@ def test_work_between_two_kept_samples_is_seen(house: House) -> None:
         house.probe.set_load(one.devices[0], utilization=load)
         house.tick(2)
     assert [(row.held_seconds, row.active_seconds) for row in rows(house, one)] == [(10, 2)]
+
+
+def test_a_look_that_takes_its_time_leaves_no_gap(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accounts go until the list of containers; what a look shows that ends later is kept for the next."""
+    real = house.probe.look
+
+    def look() -> ProbeReport:
+        house.now += timedelta(seconds=1)
+        return real()
+
+    one, _ = house.run()
+    monkeypatch.setattr(house.probe, "look", look)
+    tick(house, 60)
+    (row,) = rows(house, one)
+    assert row.sampled_seconds == row.held_seconds > 60
+    assert house.lease(one).accounted_at < house.now
+    assert max(len(looks) for looks in house.keeper._books._looks.values()) <= 7
 
 
 def test_a_server_without_a_gpu_has_no_accounts(house: House) -> None:

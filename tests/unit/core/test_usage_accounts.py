@@ -85,6 +85,7 @@ def test_a_whole_account() -> None:
         ({"state": S.RESERVED}, 60),
         ({"state": S.RELEASING, "ended_at": ago(40)}, 20),
         ({"state": S.QUARANTINED, "ended_at": ago(40), "state_since": ago(5)}, 20),
+        ({"state": S.RELEASING, "ended_at": ago(-5)}, 60),
         ({"state": S.RELEASING, "ended_at": ago(40), "accounted_at": ago(50)}, 10),
         ({"state": S.RELEASING, "ended_at": ago(40), "accounted_at": ago(40)}, 0),
         ({"state": S.RELEASING, "ended_at": ago(40), "accounted_at": ago(30)}, 0),
