@@ -16,6 +16,7 @@ COMMANDS = {
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
+    "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
 }
 """Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""
 

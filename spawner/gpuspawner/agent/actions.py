@@ -16,7 +16,10 @@ from gpuspawner.core.errors import EngineError
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Container, ContainerState, Event, Lease, LeaseState, Outcome
 from gpuspawner.core.reconcile import Activate, Collect, Quarantine, Release, RequestRelease, StopContainer
+from gpuspawner.core.usage import find_end
 from gpuspawner.ports import ContainerEngine
+
+from .accounts import Books
 
 STOP_GRACE_SECONDS = 10
 LOG_LINES = 50
@@ -34,12 +37,16 @@ class Actions:
         ledger: Where leases and the audit trail are.
         engine: Where the containers are.
         clock: Says the present.
+        books: Where use is accounted for before a lease is released.
     """
 
-    def __init__(self, ledger: Ledger, engine: ContainerEngine, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, ledger: Ledger, engine: ContainerEngine, clock: Callable[[], datetime], books: Books
+    ) -> None:
         self._ledger = ledger
         self._engine = engine
         self._clock = clock
+        self._books = books
         self._log_failures: Counter[str] = Counter()
 
     # -- in the ledger alone --------------------------------------------------------------------------------
@@ -51,6 +58,8 @@ class Actions:
             lease = _unchanged(unit, action.lease)
             if lease is None:
                 return None
+            if isinstance(action, Release):
+                lease = self._books.settle(unit, lease, now)
             lease, event = _take_step(action, lease, now)
             unit.update_lease(lease)
             unit.add_event(event)
@@ -148,6 +157,7 @@ def _take_step(action: LedgerAction, lease: Lease, now: datetime) -> tuple[Lease
             lease = replace(lease, container_id=container.id)
             return lease, _lease_event("lease.active", reason, lease, now, container=container.id)
         case RequestRelease(reason=reason):
+            lease = replace(lease, ended_at=lease.ended_at or find_end(lease, lease.outcome, now))
             lease = step(lease, LeaseState.RELEASING, now=now, reason=reason)
             return lease, _lease_event("lease.releasing", reason, lease, now)
         case Release(evidence=evidence):

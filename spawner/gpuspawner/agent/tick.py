@@ -16,12 +16,13 @@ from gpuspawner.core.model import Container, DeviceReading, DeviceRecord, Lease
 from gpuspawner.core.reconcile import Action, Collect, Patience, StopContainer, World, plan_reconcile
 from gpuspawner.ports import ContainerEngine, GpuProbe, ProbeReport
 
+from .accounts import Books
 from .actions import Actions
 from .errands import Errands, PromptList
 from .inventory import Inventory, take_inventory, without_stamps
 
 SAMPLE_SECONDS = 10
-"""How often samples are kept."""
+"""How often samples are kept and use is accounted for."""
 RENEW_EVERY = timedelta(seconds=10)
 """How often a card's ``seen_at`` is renewed if nothing else changed; well under the age of a stale one."""
 RAW_SAMPLES_LIVE = timedelta(days=1)
@@ -68,7 +69,7 @@ class Keeper:
         hub_lock: The lock file of the hub on the same ledger.
         patience: How long things may take.
         clock: Says the present.
-        sample_seconds: How often samples are kept.
+        sample_seconds: How often samples are kept and use is accounted for.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ class Keeper:
         self._clock = clock
         self._every = timedelta(seconds=sample_seconds)
         self._errands = Errands()
-        self._actions = Actions(ledger, engine, clock)
+        self._books = Books(host)
+        self._actions = Actions(ledger, engine, clock, self._books)
         self._sampled_at: datetime | None = None
         self._renewed_at: datetime | None = None
         self._rolled_up_at: datetime | None = None
@@ -111,6 +113,7 @@ class Keeper:
             LedgerError: The ledger cannot be used. What was begun is taken up by a later tick.
         """
         seen = self._gather()
+        self._books.note(seen.report.devices, seen.previous)
         inventory, actions = self._plan(seen)
         self._write_inventory(seen, inventory)
         written = self._apply(actions, stopping)
@@ -207,6 +210,10 @@ class Keeper:
                 unit.add_event(event)
             if sampling:
                 unit.add_samples(self._host, [(r.uuid, r.sample) for r in seen.report.devices if r.sample])
+                # Until the list, which came before the look: what the cards did until then is known.
+                self._books.write(unit, until=seen.listed_at, now=seen.now, containers=seen.containers or ())
+        if sampling:
+            self._books.forget(seen.listed_at)
         self._renewed_at = seen.now
         self._sampled_at = seen.now if sampling else self._sampled_at
         for reading in seen.report.devices:

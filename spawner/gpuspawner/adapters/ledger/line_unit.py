@@ -188,9 +188,11 @@ class LineUnit:
 
     def put_standings(self, host: str, changed: Mapping[str, Standing]) -> None:
         """Store what people have used lately."""
-        for owner, standing in changed.items():
-            row = {"host": host, "owner": owner, "gpu_seconds": standing.gpu_seconds, "at": standing.at}
-            self._put(standings, row, key=("host", "owner"))
+        new = [
+            {"host": host, "owner": owner, "gpu_seconds": standing.gpu_seconds, "at": standing.at}
+            for owner, standing in changed.items()
+        ]
+        self._put(standings, *new, key=("host", "owner"))
 
     def usage(
         self, host: str, since: date, until: date | None = None, *, owner: str | None = None
@@ -218,10 +220,56 @@ class LineUnit:
         )
         return float(self._db.execute(total).scalar() or 0)
 
+    def held_by_day(
+        self, host: str, since: date, *, owner: str | None = None
+    ) -> dict[str, dict[date, float]]:
+        """GPU-seconds held on each day since that one, by person, as far as they are in the accounts."""
+        wanted = [usage.c.host == host, usage.c.day >= since]
+        wanted += [usage.c.owner == owner] if owner is not None else []
+        total = sa.func.sum(usage.c.held_seconds)
+        found: dict[str, dict[date, float]] = {}
+        for row in self._db.execute(
+            sa.select(usage.c.owner, usage.c.day, total.label("seconds"))
+            .where(*wanted)
+            .group_by(usage.c.owner, usage.c.day)
+        ):
+            found.setdefault(row.owner, {})[row.day] = float(row.seconds)
+        return found
+
+    def add_usage(self, host: str, more: Iterable[Usage]) -> None:
+        """Add to the accounts of the same lease, device and day; what is unknown adds nothing."""
+        new = [line_rows.usage_to_row(host, one) for one in more]
+        if not new:
+            return
+        statement = sqlite_insert(usage)
+        added = statement.excluded
+        energy, peak = usage.c.energy_joules, usage.c.peak_memory_bytes
+        sums: dict[str, Any] = {
+            name: usage.c[name] + added[name]
+            for name in ("held_seconds", "sampled_seconds", "active_seconds")
+        }
+        # Of two unknowns the sum is unknown; of one, it is the other. SQLite's max of two is no aggregate.
+        sums["energy_joules"] = sa.func.coalesce(energy + added.energy_joules, energy, added.energy_joules)
+        sums["peak_memory_bytes"] = sa.func.coalesce(
+            sa.func.max(peak, added.peak_memory_bytes), peak, added.peak_memory_bytes
+        )
+        key = ["host", "lease_id", "device", "day"]
+        self._db.execute(statement.on_conflict_do_update(index_elements=key, set_=sums), new)
+
+    def mark_accounted(self, until: Mapping[str, datetime]) -> None:
+        """Note until when leases, given by id, are in the accounts; nothing else of them is touched."""
+        if until:
+            self._db.execute(
+                sa.update(leases)
+                .where(leases.c.id == sa.bindparam("lease"))
+                .values(accounted_at=sa.bindparam("at")),
+                [{"lease": lease_id, "at": at} for lease_id, at in until.items()],
+            )
+
     def put_usage(self, host: str, accounts: Iterable[Usage]) -> None:
         """Store accounts in place of those of the same lease, device and day."""
-        for one in accounts:
-            self._put(usage, line_rows.usage_to_row(host, one), key=("host", "lease_id", "device", "day"))
+        new = [line_rows.usage_to_row(host, one) for one in accounts]
+        self._put(usage, *new, key=("host", "lease_id", "device", "day"))
 
     def session_seconds(self, host: str, since: datetime, most: int = 1000) -> Sequence[float]:
         """How long the newest sessions with GPUs lasted that ended since then."""
@@ -258,7 +306,10 @@ class LineUnit:
             for row in found.mappings()
         )
 
-    def _put(self, table: sa.Table, row: dict[str, Any], key: tuple[str, ...]) -> None:
-        statement = sqlite_insert(table).values(row)
-        changed = {name: statement.excluded[name] for name in row if name not in key}
-        self._db.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))
+    def _put(self, table: sa.Table, *new: dict[str, Any], key: tuple[str, ...]) -> None:
+        """Insert rows, or replace those of the same key."""
+        if not new:
+            return
+        statement = sqlite_insert(table)
+        changed = {name: statement.excluded[name] for name in new[0] if name not in key}
+        self._db.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed), list(new))

@@ -1,0 +1,97 @@
+"""Reports and budgets over the real ledger, with sessions that run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.usage import UsageReports, count_running, held_in_window
+from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.model import LeaseState as S
+from gpuspawner.core.model import Usage
+from gpuspawner.core.policy import allow
+from support.build import HOST, NOW, ago, lease, record
+
+TODAY = NOW.date()
+BEFORE = Usage(
+    "old", "GPU-0", TODAY - timedelta(6), "ada", "", "base", "A100", lease().party, 7200, 7200, 3600
+)
+RUNS = lease(S.ACTIVE, "GPU-0", "GPU-1", created_at=ago(7200), accounted_at=ago(3600))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Ada had two hours six days ago, and holds two cards since two hours, one of which is accounted for."""
+    made = Ledger(tmp_path / "ledger.db")
+    with made.write() as unit:
+        for n in range(3):
+            unit.put_device(record(f"GPU-{n}", index=n))
+        unit.add_lease(RUNS)
+        unit.add_lease(lease(S.RELEASING, "GPU-2", id="b", owner="bob", ended_at=ago(0), created_at=ago(900)))
+        today = replace(BEFORE, lease_id=RUNS.id, day=TODAY, held_seconds=3600)
+        unit.add_usage(HOST, [BEFORE, today, replace(today, device="GPU-1")])
+        unit.add_usage(HOST, [replace(BEFORE, day=TODAY - timedelta(7), held_seconds=99 * 3600)])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reports(ledger: Ledger) -> UsageReports:
+    return UsageReports(ledger, HOST, lambda: NOW)
+
+
+def rows(reports: UsageReports, by: str, since: date, until: date, owner: str | None = None):
+    return [(r.key, r.held_hours, r.sessions) for r in reports.report(by, since, until, owner).rows]
+
+
+def test_what_runs_is_in_the_report(reports: UsageReports) -> None:
+    assert rows(reports, "user", TODAY, TODAY) == [("ada", 4, 1), ("bob", 0.25, 1)]
+    assert rows(reports, "user", TODAY - timedelta(6), TODAY) == [("ada", 6, 2), ("bob", 0.25, 1)]
+    assert rows(reports, "model", TODAY, TODAY) == [("A100", 4.25, 2)]
+    assert rows(reports, "device", TODAY, TODAY, "ada") == [("GPU-0", 2, 1), ("GPU-1", 2, 1)]
+
+
+def test_what_runs_is_not_in_a_report_on_other_days(reports: UsageReports) -> None:
+    assert rows(reports, "user", TODAY - timedelta(6), TODAY - timedelta(1)) == [("ada", 2, 1)]
+    assert rows(reports, "user", TODAY, TODAY, "nobody") == []
+
+
+def test_what_runs_is_held_and_not_known(reports: UsageReports) -> None:
+    row = reports.report("lease", TODAY, TODAY, "ada").rows[0]
+    assert (row.key, row.held_hours, row.sampled_hours, row.active_hours) == ("lease1", 4, 4, 2)
+
+
+def test_wrong_questions(reports: UsageReports) -> None:
+    with pytest.raises(InvalidRequest, match=r"no report by 'shoe'; there are: user, group, course"):
+        reports.report("shoe", TODAY, TODAY)
+    with pytest.raises(InvalidRequest, match=r"2030-05-16, is before the first, 2030-05-17"):
+        reports.report("user", TODAY, TODAY - timedelta(1))
+
+
+def test_a_budget(reports: UsageReports) -> None:
+    balance = reports.budget_of("ada", allow(gpu_hours_per_week=10.0))
+    assert (balance.used_hours, balance.left_hours) == (6, 4)
+    assert balance.limit.rule == "settings"
+    assert balance.back_on == TODAY + timedelta(1)
+    assert balance.ends_at == NOW + timedelta(hours=2)
+    assert reports.budget_of("bob", allow(gpu_hours_per_week=10.0)).ends_at is None
+    assert reports.budget_of("eve", allow()).used_hours == 0
+
+
+def test_everybody_at_once_for_a_tick(ledger: Ledger) -> None:
+    with ledger.read() as unit:
+        live = unit.live_leases(HOST)
+        found = held_in_window(unit, HOST, live, NOW)
+    assert found == {"ada": {TODAY - timedelta(6): 7200, TODAY: 4 * 3600}, "bob": {TODAY: 900}}
+    assert [count_running(live, name) for name in ("ada", "bob", "eve")] == [2, 0, 0]
+
+
+def test_a_session_that_began_before_the_window(ledger: Ledger) -> None:
+    old = lease(S.ACTIVE, "GPU-9", id="c", owner="eve", created_at=NOW - timedelta(days=30))
+    with ledger.read() as unit:
+        held = held_in_window(unit, HOST, [old], NOW, owner="eve")["eve"]
+    assert sum(held.values()) == 6.5 * 86400
