@@ -16,6 +16,9 @@ from gpuspawner.core.model import (
     Lease,
     LeaseState,
     Sample,
+    SpawnRequest,
+    Ticket,
+    TicketState,
 )
 
 NOW = datetime(2030, 5, 17, 12, 0, 0, tzinfo=UTC)
@@ -87,6 +90,26 @@ def lease(state: LeaseState = LeaseState.ACTIVE, *devices: str, **changes: Any) 
         "state_since": ago(1),
     }
     return Lease(**values | changes)
+
+
+def ticket(request: SpawnRequest | int = 1, **changes: Any) -> Ticket:
+    """A place in line for that many GPUs, asked for a minute ago by whoever its id names."""
+    request = SpawnRequest(request) if isinstance(request, int) else request
+    owner = changes.get("owner", changes.get("id", "grace"))
+    values: dict[str, Any] = {
+        "id": owner,
+        "host": HOST,
+        "owner": owner,
+        "server": "",
+        "request": request,
+        "image": "base",
+        "asked_at": ago(60),
+        "queued_at": ago(60),
+        "state": TicketState.WAITING,
+        "state_since": ago(60),
+        "reason": "waits",
+    }
+    return Ticket(**values | changes)
 
 
 def container(state: ContainerState = ContainerState.RUNNING, **changes: Any) -> Container:

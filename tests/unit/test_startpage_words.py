@@ -9,12 +9,13 @@ from gpuspawner.core.placement import Offer
 from gpuspawner.spawner.startpage import ANY_MODEL, NO_GPU, StartPage, build_page
 from support.build import GIB
 
-A100, L40S = Offer("A100", 40 * GIB, 2, 1), Offer("L40S", 48 * GIB, 1, 0)
+A100, L40S = Offer("A100", 40 * GIB, 2, 1), Offer("L40S", 48 * GIB, 1, 0, waits="in use")
 
 
 def page(*offers: Offer, **changes: Any) -> StartPage:
     usual = {"problem": None, "notice": None, "images": ["base", "torch"], "last": {}, "most_gpus": 1}
-    return build_page(offers, **usual | changes)
+    any_gpu = Offer("", GIB, sum(o.total for o in offers), sum(o.free for o in offers))
+    return build_page(offers, any_gpu, **usual | changes)
 
 
 def test_each_model_says_what_is_free_and_only_that_can_be_chosen() -> None:

@@ -3,6 +3,7 @@
 Every method may block on the ledger; hub and controller call them in threads.
 """
 
-from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock, utc_now
+from .clock import utc_now
+from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
 
 __all__ = ["SAME_REFUSAL_AGAIN", "Allocator", "Status", "Stock", "utc_now"]

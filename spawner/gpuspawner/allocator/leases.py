@@ -5,24 +5,33 @@ Every method may block on the ledger; the hub calls them in threads.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.errors import LedgerError, Refused
+from gpuspawner.core.errors import InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
-from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, SpawnRequest
-from gpuspawner.core.placement import Offer, choose_devices, survey, why_nothing_is_known
-from gpuspawner.core.policy import Allowance
+from gpuspawner.core.line import Grant, plan_line
+from gpuspawner.core.model import (
+    DeviceRecord,
+    Event,
+    Home,
+    Lease,
+    LeaseState,
+    Party,
+    SpawnRequest,
+    Terms,
+    Ticket,
+)
+from gpuspawner.core.placement import Offer, require_possible, survey, why_nothing_is_known
+from gpuspawner.core.policy import Allowance, Policy, find_terms
 from gpuspawner.core.quota import judge_devices, judge_quota
+from gpuspawner.core.situation import Situation, find_unavailable
 
-
-def utc_now() -> datetime:
-    """The present, timezone-aware."""
-    return datetime.now(UTC)
-
+from .clock import utc_now
+from .desk import Desk, let_go, new_ticket
+from .gather import gather
 
 SAME_REFUSAL_AGAIN = timedelta(minutes=1)
 """A refusal that equals one of this age or younger is not stored again."""
@@ -42,6 +51,8 @@ class Stock:
 
     offers: tuple[Offer, ...]
     """By model."""
+    any_gpu: Offer | None
+    """For whoever takes any whole GPU; None when there is none."""
     problem: str | None
     """Why nothing of it can be given out: its state is not known. None when some of it is."""
 
@@ -81,27 +92,63 @@ class Allocator:
         with self.ledger.read() as unit:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
 
-    def stock(self) -> Stock:
-        """What there is and what is free now; what the person may not use has its reason.
+    def stock(self, owner: str = "", party: Party | None = None, terms: Terms | None = None) -> Stock:
+        """What there is, and what a start now would get; what the person may not use has its reason.
+
+        Args:
+            owner: The person.
+            party: Their groups.
+            terms: What the line needs to know of their allowance; that of the allowance alone if none.
 
         Raises:
             LedgerError: The ledger cannot be used.
         """
-        status, now = self.status(), self._clock()
+        now = self._clock()
+        party = party or Party()
+        terms = terms or find_terms(Policy(), party, self._allowance)
+        with self.ledger.read() as unit:
+            situation = gather(unit, self._host, now=now, stale_after=self._stale_after)
+        problem = why_nothing_is_known(situation.inventory, now=now, stale_after=self._stale_after)
+        probe = new_ticket(
+            SpawnRequest(1),
+            host=self._host,
+            owner=owner,
+            server="",
+            image="",
+            party=party,
+            terms=terms,
+            now=now,
+        )
         offers = survey(
-            status.inventory,
-            _held(status.leases),
+            situation.inventory,
+            find_unavailable(situation, probe),
             self._allowance,
             now=now,
             stale_after=self._stale_after,
         )
-        return Stock(offers, why_nothing_is_known(status.inventory, now=now, stale_after=self._stale_after))
+        if problem is None:
+            offers = tuple(
+                offer if offer.barred else _see_turn(offer, situation, probe, offer.model) for offer in offers
+            )
+        return Stock(offers, _find_any(offers, situation, probe, problem), problem)
 
-    def reserve(self, request: SpawnRequest, *, owner: str, server: str, claimant: str, image: str) -> Lease:
+    def reserve(
+        self,
+        request: SpawnRequest,
+        *,
+        owner: str,
+        server: str,
+        claimant: str,
+        image: str,
+        party: Party | None = None,
+        terms: Terms | None = None,
+        queue: bool = False,
+    ) -> Lease:
         """Reserve devices for a start.
 
-        A lease of the same server that was never let go of (its release could not be written, say) is let go
-        of first; its devices stay held until they are proved free.
+        What the line has reserved for this server is taken up. Otherwise the request takes its turn among
+        those that wait. A lease of the same server that was never let go of (its release could not be
+        written, say) is let go of first; its devices stay held until they are proved free.
 
         Args:
             request: The validated wish.
@@ -109,45 +156,48 @@ class Allocator:
             server: The server's name.
             claimant: This run of the hub.
             image: Image reference that will run.
+            party: Whom the session counts for beside its person.
+            terms: What the line needs to know of the person's allowance; that of the allowance alone if none.
+            queue: Whether there is somebody who looks after a line, so that a place in it can be taken.
 
         Raises:
+            InLine: Not granted now; it has a place in line.
             Refused: Not granted; the refusal is in the audit trail.
             LedgerError: The ledger cannot be used; nothing was granted.
         """
         now = self._clock()
-        refusal: Refused | None = None
+        party = party or Party()
+        terms = terms or find_terms(Policy(), party, self._allowance)
         with self.ledger.write() as unit:
-            live = unit.live_leases(self._host)
-            for old in live:
-                if (old.owner, old.server) == (owner, server) and not old.state.ending:
-                    _let_go(unit, old, now, "a new start of the same server replaced it", actor=owner)
-            live = unit.live_leases(self._host)
+            desk = Desk(unit, self._host, now, self._stale_after)
+            offered = desk.find_offer(owner, server, request)
+            if offered is not None:
+                return desk.take_up(*offered, claimant=claimant, image=image)
+            desk.let_go_of_others(owner, server, keep_offer=request.gpus == 0)
+            ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)
             try:
-                judge_quota(request, owner, live, self._allowance)
-                usable = judge_devices(request, unit.inventory(self._host), self._allowance)
-                devices = choose_devices(request, usable, _held(live), now=now, stale_after=self._stale_after)
+                self._judge(unit, request, owner)
+                grant = desk.find_turn(ask)
             except Refused as error:
-                refusal = error
+                refusal: Refused = error
                 _note_refusal(unit, _refusal_event(error, request, owner, now))
             else:
-                lease = _new_lease(
-                    host=self._host,
-                    owner=owner,
-                    server=server,
-                    devices=devices,
-                    claimant=claimant,
-                    image=image,
-                    now=now,
-                )
-                unit.add_lease(lease)
-                unit.add_event(
-                    Event(
-                        now, "lease.granted", lease.reason, owner, lease.id, data={"devices": list(devices)}
-                    )
-                )
-        if refusal is not None:
-            raise refusal
-        return lease
+                if isinstance(grant, Grant):
+                    return desk.grant(grant, claimant=claimant)
+                if queue and request.wait:
+                    desk.keep_place(ask, grant)
+                    refusal = InLine(grant.reason, ticket_id=ask.id, ahead=grant.ahead)
+                else:
+                    refusal = Refused(RefusalKind.NOT_NOW, grant.reason)
+                    _note_refusal(unit, _refusal_event(refusal, request, owner, now))
+        raise refusal
+
+    def _judge(self, unit: LedgerUnit, request: SpawnRequest, owner: str) -> None:
+        """What is refused however long one waits. Raises: Refused."""
+        judge_quota(request, owner, unit.live_leases(self._host), self._allowance)
+        inventory = unit.inventory(self._host)
+        usable = judge_devices(request, inventory, self._allowance)
+        require_possible(request, usable, now=self._clock(), stale_after=self._stale_after)
 
     def activate(self, lease_id: str, *, container_id: str, claimant: str) -> Lease:
         """Note that the container of a lease runs, and which run of the hub looks after it.
@@ -175,7 +225,7 @@ class Allocator:
         with self.ledger.write() as unit:
             lease = unit.lease(lease_id)
             if lease is not None:
-                _let_go(unit, lease, self._clock(), reason, actor)
+                let_go(unit, lease, self._clock(), reason, actor)
 
     def last_lease(self, owner: str, server: str) -> Lease | None:
         """The newest lease of a server, to tell its person how it ended. Raises: LedgerError."""
@@ -204,26 +254,27 @@ class Allocator:
             return known or fresh
 
 
-def _held(leases: tuple[Lease, ...]) -> frozenset[str]:
-    return frozenset(uuid for lease in leases for uuid in lease.devices)
+def _see_turn(offer: Offer, situation: Situation, probe: Ticket, model: str | None) -> Offer:
+    """What the line would say to a request for one device of an offer."""
+    asking = replace(probe, request=SpawnRequest(1, model, shorten=True))
+    plan = plan_line(replace(situation, tickets=(*situation.tickets, asking)))
+    for grant in plan.grants:
+        if grant.ticket.id == asking.id:
+            return replace(offer, until=grant.ends_at)
+    wait = next(wait for wait in plan.waits if wait.ticket.id == asking.id)
+    return replace(offer, waits=wait.reason, ahead=wait.ahead)
 
 
-def _new_lease(
-    *, host: str, owner: str, server: str, devices: tuple[str, ...], claimant: str, image: str, now: datetime
-) -> Lease:
-    return Lease(
-        id=secrets.token_hex(8),
-        host=host,
-        owner=owner,
-        server=server,
-        devices=devices,
-        state=LeaseState.RESERVED,
-        reason=f"{len(devices)} GPU(s) were free" if devices else "a server without a GPU",
-        claimant=claimant,
-        created_at=now,
-        state_since=now,
-        image=image,
-    )
+def _find_any(
+    offers: Sequence[Offer], situation: Situation, probe: Ticket, problem: str | None
+) -> Offer | None:
+    slices = {r.device.model for r in situation.inventory if r.device.parent is not None}
+    whole = [offer for offer in offers if offer.barred is None and offer.model not in slices]
+    if not whole:
+        return None
+    total, free = sum(offer.total for offer in whole), sum(offer.free for offer in whole)
+    found = Offer("", min(offer.memory_bytes for offer in whole), total, free)
+    return found if problem else _see_turn(found, situation, probe, None)
 
 
 def _note_refusal(unit: LedgerUnit, event: Event) -> None:
@@ -235,13 +286,6 @@ def _note_refusal(unit: LedgerUnit, event: Event) -> None:
 def _refusal_event(error: Refused, request: SpawnRequest, owner: str, now: datetime) -> Event:
     wanted: dict[str, object] = {"gpus": request.gpus, "model": request.model, "kind": error.kind.value}
     return Event(now, "lease.refused", str(error), owner, data=wanted)
-
-
-def _let_go(unit: LedgerUnit, lease: Lease, now: datetime, reason: str, actor: str) -> None:
-    if lease.state.ending:
-        return
-    unit.update_lease(step(lease, LeaseState.RELEASING, now=now, reason=reason))
-    unit.add_event(Event(now, "lease.releasing", reason, actor, lease.id))
 
 
 def _require(unit: LedgerUnit, lease_id: str) -> Lease:

@@ -13,7 +13,7 @@ from gpuspawner.core.policy import Allowance
 from gpuspawner.core.reports import By, Report, build_report
 from gpuspawner.core.usage import held_by_day, take_accounts
 
-from .leases import utc_now
+from .clock import utc_now
 
 
 class UsageReports:

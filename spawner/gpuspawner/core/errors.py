@@ -4,7 +4,10 @@
 
     GpuSpawnerError            anything of ours; ``str()`` is a sentence for people
     ├── InvalidRequest         what a person asked for is malformed (HTTP 400)
+    ├── NotFound               what is named does not exist, or not for this person (HTTP 404)
     ├── Refused                well-formed, and not granted; carries a ``RefusalKind``
+    │   └── InLine             not granted now, and it has a place in line
+    ├── ReservationConflict    a reservation collides with others; carries with what (HTTP 409)
     ├── LedgerError            the ledger cannot be used, so no GPU can be given out
     ├── EngineError            the Docker Engine gave no usable answer: proves nothing
     ├── ProbeError             NVML gave no usable answer: proves nothing
@@ -15,7 +18,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .reservations import Conflict
 
 
 class RefusalKind(StrEnum):
@@ -39,12 +47,34 @@ class InvalidRequest(GpuSpawnerError):
     """What a person asked for is malformed."""
 
 
+class NotFound(GpuSpawnerError):
+    """What is named does not exist, or not for this person."""
+
+
 class Refused(GpuSpawnerError):
     """A well-formed request that is not granted."""
 
     def __init__(self, kind: RefusalKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class ReservationConflict(GpuSpawnerError):
+    """A reservation that cannot have its devices."""
+
+    def __init__(self, message: str, conflicts: Sequence[Conflict]) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
+
+
+class InLine(Refused):
+    """Not granted now; it has a place in line."""
+
+    def __init__(self, message: str, *, ticket_id: str, ahead: int) -> None:
+        super().__init__(RefusalKind.NOT_NOW, message)
+        self.ticket_id = ticket_id
+        self.ahead = ahead
+        """How many come before it."""
 
 
 class LedgerError(GpuSpawnerError):

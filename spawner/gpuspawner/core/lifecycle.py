@@ -35,4 +35,6 @@ def step(lease: Lease, to: LeaseState, *, now: datetime, reason: str, evidence: 
     """
     if to not in STEPS[lease.state]:
         raise IllegalTransition(f"Lease {lease.id} is {lease.state.value} and cannot become {to.value}.")
-    return replace(lease, state=to, state_since=now, reason=reason, evidence=evidence or lease.evidence)
+    ended_at = lease.ended_at or (now if to is LeaseState.RELEASING else None)
+    evidence = evidence or lease.evidence
+    return replace(lease, state=to, state_since=now, reason=reason, evidence=evidence, ended_at=ended_at)

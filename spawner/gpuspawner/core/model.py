@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+EVERYBODY = "default"
+"""Name of the group that everybody is in."""
+
 
 class Health(StrEnum):
     """What is known of a device's condition."""
@@ -274,6 +277,26 @@ class TicketState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom something is set aside for."""
+
+    kind: str
+    """``person``, ``group`` or ``course``."""
+    name: str
+
+    def has(self, person: str, party: Party) -> bool:
+        """Whether a person of this party belongs to it."""
+        if self.kind == "person":
+            return self.name == person
+        if self.kind == "group" and self.name == EVERYBODY:
+            return True
+        return self.name in (party.groups if self.kind == "group" else party.courses)
+
+    def __str__(self) -> str:
+        return self.name if self.kind == "person" else f"{self.kind} `{self.name}`"
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What the line needs to know of a person's allowance; written anew when the policy changes."""
 
@@ -285,8 +308,14 @@ class Terms:
     """Longest session; None for no limit."""
     weight: float = 1.0
     """Twice the weight may have used twice as much for the same place."""
-    shares: tuple[tuple[str, float], ...] = ()
-    """Guaranteed shares that the person is one of: (name of the rule, part of all devices from 0 to 1)."""
+    shares: tuple[tuple[Holder, float], ...] = ()
+    """Guaranteed shares that the person is one of: whose, and what part of all devices from 0 to 1."""
+    gpus_per_person: int | None = None
+    """Devices in all servers of the person together."""
+    gpu_hours: float | None = None
+    """GPU-hours that the person may hold in seven days; None for no limit."""
+    seats: tuple[tuple[str, int], ...] = ()
+    """Courses that the session is one of, and how many may work in each at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,24 +346,8 @@ class Ticket:
     """While it is offered: until when its person may take it."""
     returns: int = 0
     """How often it was offered and not claimed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Whom something is set aside for."""
-
-    kind: str
-    """``person``, ``group`` or ``course``."""
-    name: str
-
-    def has(self, person: str, party: Party) -> bool:
-        """Whether a person of this party belongs to it."""
-        if self.kind == "person":
-            return self.name == person
-        return self.name in (party.groups if self.kind == "group" else party.courses)
-
-    def __str__(self) -> str:
-        return self.name if self.kind == "person" else f"{self.kind} `{self.name}`"
+    switch_at: datetime | None = None
+    """While it is offered: when its person asked to have the server that runs restarted with the GPU."""
 
 
 @dataclass(frozen=True, slots=True)

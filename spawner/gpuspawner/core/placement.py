@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .errors import RefusalKind, Refused
-from .model import DeviceRecord, Health, SpawnRequest
+from .fitting import suits
+from .model import Device, DeviceRecord, Health, SpawnRequest
 from .policy import Allowance
 from .quota import why_not_device
-from .words import describe_duration
+from .topology import choose_set
+from .words import describe_bytes, describe_duration
 
 STALE_AFTER = timedelta(seconds=30)
 """Age from which a report of the agent is not believed, unless a site says otherwise."""
+
+
+HELD = "held by a lease"
+"""The obstacle that time removes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,12 @@ class Offer:
     """Of these, how many could be given out now."""
     barred: str | None = None
     """Why the person may use none of them; the counts are then of all."""
+    until: datetime | None = None
+    """When a session with one of them that is started now must end; None when it need not."""
+    waits: str | None = None
+    """What a request for one of them would wait for; None when it would be granted now."""
+    ahead: int = 0
+    """How many would then come before it."""
 
 
 def why_not_grantable(
@@ -44,7 +56,7 @@ def why_not_grantable(
         stale_after: Age from which what was learned is no longer believed.
     """
     if record.device.uuid in held:
-        return "held by a lease"
+        return HELD
     if now - record.seen_at > stale_after:
         return f"not seen for {describe_duration(now - record.seen_at)}"
     if record.health is not Health.OK:
@@ -76,53 +88,95 @@ def survey(
     return tuple(offers)
 
 
-def choose_devices(
-    request: SpawnRequest,
-    inventory: Sequence[DeviceRecord],
-    held: Collection[str],
-    *,
-    now: datetime,
-    stale_after: timedelta,
-) -> tuple[str, ...]:
-    """Choose the devices for a request.
-
-    Several devices are always of one model. Among models that can serve the request, the one with
-    the fewest devices to spare is used, so that the larger stock stays whole for larger requests.
-
-    Args:
-        request: What is wanted.
-        inventory: Every device of the host, with what was last learned of it.
-        held: UUIDs in live leases.
-        now: The present.
-        stale_after: Age from which an inventory is no longer believed.
-
-    Returns:
-        UUIDs in inventory order; empty for a request without GPUs.
+def require_possible(
+    request: SpawnRequest, inventory: Sequence[DeviceRecord], *, now: datetime, stale_after: timedelta
+) -> None:
+    """Let a request pass that this installation could serve once enough devices are free.
 
     Raises:
-        Refused: With the kind and a sentence that says why.
+        Refused: ``NO_INVENTORY``: the state of the devices is not known; ``NEVER``: it has too few of them.
     """
     if request.gpus == 0:
-        return ()
+        return
     unknown = why_nothing_is_known(inventory, now=now, stale_after=stale_after)
     if unknown is not None:
         raise Refused(RefusalKind.NO_INVENTORY, unknown)
-    totals = Counter(r.device.model for r in inventory)
-    _require_possible(request, totals)
-    grantable: dict[str, list[str]] = {}
-    obstacles: list[str] = []
-    for record in inventory:
-        if request.model not in (None, record.device.model):
-            continue
-        obstacle = why_not_grantable(record, held, now=now, stale_after=stale_after)
-        if obstacle is None:
-            grantable.setdefault(record.device.model, []).append(record.device.uuid)
-        else:
-            obstacles.append(obstacle)
-    serving = [uuids for uuids in grantable.values() if len(uuids) >= request.gpus]
-    if not serving:
-        raise Refused(RefusalKind.NOT_NOW, _not_now(request, grantable, totals, obstacles))
-    return tuple(min(serving, key=len)[: request.gpus])
+    models = {record.device.model for record in inventory}
+    if request.model is not None and request.model not in models:
+        known = ", ".join(sorted(models))
+        raise Refused(
+            RefusalKind.NEVER, f"There is no GPU of model {request.model!r} here; there are: {known}."
+        )
+    totals = Counter(record.device.model for record in inventory if suits(record.device, request))
+    most = max(totals.values(), default=0)
+    if request.gpus > most:
+        raise Refused(
+            RefusalKind.NEVER,
+            f"{_count(request, ' of one model')} asked for; this server has {most} at most.",
+        )
+
+
+def describe_kind(request: SpawnRequest, otherwise: str = "") -> str:
+    """What kind of device is asked for, as it follows on *GPU*: `` of model T4 with at least 16 GiB``."""
+    model = f" of model {request.model}" if request.model else otherwise
+    needs = [f"at least {describe_bytes(request.memory_bytes)} of memory"] if request.memory_bytes else []
+    if request.compute_capability:
+        needs.append("compute capability {}.{} or higher".format(*request.compute_capability))
+    return model + (f" with {' and '.join(needs)}" if needs else "")
+
+
+def _count(request: SpawnRequest, otherwise: str = "") -> str:
+    if request.slice_bytes is not None:
+        size = describe_bytes(request.slice_bytes)
+        return f"A slice of at least {size}{describe_kind(request)} was"
+    return (
+        f"{request.gpus} GPU{'s' if request.gpus > 1 else ''}{describe_kind(request, otherwise)} "
+        f"{'were' if request.gpus > 1 else 'was'}"
+    )
+
+
+def describe_shortage(request: SpawnRequest, *, total: int, held: int, kept: int, unfit: int) -> str:
+    """Say what a request waits for.
+
+    Args:
+        request: What is wanted.
+        total: Devices of that kind.
+        held: Of these, in use.
+        kept: Free, and kept for somebody else.
+        unfit: Out of service: not well, drained, in use without a lease, or their state is not known.
+    """
+    if request.slice_bytes is not None:
+        thing = f"a slice of at least {describe_bytes(request.slice_bytes)}{describe_kind(request)}"
+        things = "slice is" if total == 1 else "slices are"
+    else:
+        thing = f"{request.gpus} GPU{'s' if request.gpus > 1 else ''}{describe_kind(request)}"
+        things = "GPU is" if total == 1 else "GPUs are"
+    parts = [f"{held} in use"] if held else []
+    parts += [f"{kept} kept for others"] if kept else []
+    parts += [f"{unfit} out of service"] if unfit else []
+    state = f" ({', '.join(parts)})" if parts else ""
+    free = total - held - kept - unfit
+    return f"You asked for {thing}; {free} of {total} {things} free now{state}."
+
+
+def pick(count: int, stocks: Mapping[str, Sequence[Device]]) -> tuple[Device, ...]:
+    """Choose devices from what could be given out.
+
+    Several devices are always of one model. Among models that can serve, the one with the least memory
+    for a slice, or else with the fewest devices to spare, is used, so that the larger stock stays whole for
+    larger requests; within it :func:`gpuspawner.core.topology.choose_set` chooses.
+
+    Args:
+        count: How many.
+        stocks: Devices by model; at least one model has enough.
+    """
+    serving = [devices for devices in stocks.values() if len(devices) >= count]
+    smallest = min(serving, key=lambda devices: (_slice_memory(devices[0]), len(devices)))
+    return choose_set(smallest, count)
+
+
+def _slice_memory(device: Device) -> int:
+    return 0 if device.parent is None else device.memory_bytes
 
 
 def why_nothing_is_known(
@@ -137,37 +191,4 @@ def why_nothing_is_known(
     return (
         "The GPUs cannot be given out because their state is not known: the GPU agent last reported "
         f"{describe_duration(age)} ago. The administrator should check that it runs."
-    )
-
-
-def _require_possible(request: SpawnRequest, totals: Counter[str]) -> None:
-    if request.model is not None and request.model not in totals:
-        known = ", ".join(sorted(totals))
-        raise Refused(
-            RefusalKind.NEVER, f"There is no GPU of model {request.model!r} here; there are: {known}."
-        )
-    most = totals[request.model] if request.model else max(totals.values())
-    if request.gpus > most:
-        of_model = f" of model {request.model}" if request.model else " of one model"
-        raise Refused(
-            RefusalKind.NEVER,
-            f"{request.gpus} GPUs{of_model} were asked for; this server has {most} at most.",
-        )
-
-
-def _not_now(
-    request: SpawnRequest, grantable: dict[str, list[str]], totals: Counter[str], obstacles: list[str]
-) -> str:
-    total = totals[request.model] if request.model else totals.total()
-    free = sum(len(uuids) for uuids in grantable.values())
-    of_model = f" of model {request.model}" if request.model else ""
-    gpus = "GPU is" if total == 1 else "GPUs are"
-    held = obstacles.count("held by a lease")
-    unfit = len(obstacles) - held
-    parts = [f"{held} in use"] if held else []
-    parts += [f"{unfit} out of service"] if unfit else []
-    state = f" ({', '.join(parts)})" if parts else ""
-    return (
-        f"You asked for {request.gpus} GPU{'s' if request.gpus > 1 else ''}{of_model}; "
-        f"{free} of {total} {gpus} free now{state}."
     )

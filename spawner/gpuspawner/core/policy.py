@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from .model import EVERYBODY, Holder, Party, Terms
+
 T = TypeVar("T")
 
 SETTINGS = "settings"
 """Name of the rule that the installation's settings are."""
-DEFAULT = "default"
+DEFAULT = EVERYBODY
 """Name of the group that everybody is in, and of its rule."""
 
 
@@ -181,6 +183,38 @@ def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> All
             said = [everybody, *(rule for rule in rules if name in rule.limits)]
             found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
     return Allowance(**found)
+
+
+def find_party(policy: Policy, person: str, groups: Iterable[str], image: str) -> Party:
+    """Whom a session with this image of the catalogue counts for, beside the person."""
+    mine = policy.groups_of(person, groups)
+    courses = policy.courses_of(person, mine)
+    return Party(
+        tuple(sorted(name for name in mine if name in policy.groups and name != DEFAULT)),
+        tuple(course.name for course in courses if course.image == image),
+    )
+
+
+def find_terms(policy: Policy, party: Party, allowance: Allowance) -> Terms:
+    """What the line needs to know of what a person may use."""
+    rules = {
+        Holder("group", name): policy.groups[name]
+        for name in (DEFAULT, *party.groups)
+        if name in policy.groups
+    }
+    courses = [course for course in policy.courses if course.name in party.courses]
+    rules |= {Holder("course", course.name): course.rule for course in courses}
+    shares = [(holder, float(rule.limits.get("guaranteed_share") or 0)) for holder, rule in rules.items()]
+    return Terms(
+        cards=allowance.cards.value,
+        slices=allowance.slices.value,
+        longest=allowance.longest_session.value,
+        weight=allowance.weight.value or 1.0,
+        shares=tuple((holder, share) for holder, share in shares if share),
+        gpus_per_person=allowance.gpus_per_person.value,
+        gpu_hours=allowance.gpu_hours_per_week.value,
+        seats=tuple((course.name, course.seats) for course in courses if course.seats is not None),
+    )
 
 
 def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> Allowance:

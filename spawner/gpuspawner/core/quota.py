@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from .errors import RefusalKind, Refused
+from .fitting import may_use, suits
 from .model import Device, DeviceRecord, Lease, SpawnRequest
 from .policy import Allowance
-
-_SLICE = " MIG "
-"""What stands in the name of a MIG instance between the model of its card and its profile."""
 
 
 def judge_quota(request: SpawnRequest, owner: str, live: Iterable[Lease], allowance: Allowance) -> None:
@@ -86,16 +84,12 @@ def why_not_image(name: str, allowance: Allowance) -> str | None:
 
 
 def why_not_device(device: Device, allowance: Allowance) -> str | None:
-    """Say why a person may not use a device, or None if they may.
-
-    A slice may be used where its own name, its card's model or UUID is allowed, and its profile is.
-    """
+    """Say why a person may not use a device, or None if they may."""
     cards, slices = allowance.cards, allowance.slices
-    card, _, profile = device.model.partition(_SLICE)
-    if cards.value is not None and not {device.model, card, device.uuid, device.parent} & cards.value:
-        return _not_among(cards.value, cards.rule)
-    if device.parent is not None and slices.value is not None and profile not in slices.value:
-        return _not_among(slices.value, slices.rule)
+    if not may_use(device, cards.value, None):
+        return _not_among(cards.value or frozenset(), cards.rule)
+    if not may_use(device, None, slices.value):
+        return _not_among(slices.value or frozenset(), slices.rule)
     return None
 
 
@@ -109,7 +103,7 @@ def judge_devices(
     Raises:
         Refused: ``NOT_ALLOWED``: there are enough, and not of those that the person may use.
     """
-    wanted = [record for record in inventory if request.model in (None, record.device.model)]
+    wanted = [record for record in inventory if suits(record.device, request)]
     reasons = {record.device.uuid: why_not_device(record.device, allowance) for record in wanted}
     allowed = [record for record in inventory if reasons.get(record.device.uuid, "") is None]
     if request.gpus == 0 or _most_of_one_model(wanted) < request.gpus:

@@ -51,6 +51,8 @@ class Patience:
     """A reservation without a container is given up after this, whatever the hub says."""
     proof_takes: timedelta = timedelta(seconds=60)
     """A release that is not proved by then is quarantined."""
+    offer_outlasts: timedelta = timedelta(minutes=2)
+    """What is reserved for a turn in the line is given up so long after its time, if nobody else does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,10 @@ def _plan_without(lease: Lease, world: World, patience: Patience) -> Action | No
         case LeaseState.RESERVED | LeaseState.ACTIVE if lease.outcome is not None:
             # It was collected, and the agent ended before it could write the last step.
             return RequestRelease(lease, _describe_end(lease, lease.outcome))
+        case LeaseState.RESERVED if lease.claim_by is not None:
+            # No hub has taken it up yet: it waits for its person, and the controller keeps the time.
+            if world.now > lease.claim_by + patience.offer_outlasts:
+                return RequestRelease(lease, "it was not claimed in time")
         case LeaseState.RESERVED if lease.claimant in world.dead_claimants:
             return RequestRelease(lease, "the hub stopped before the server was created")
         case LeaseState.RESERVED if world.now - lease.state_since > patience.start_takes:

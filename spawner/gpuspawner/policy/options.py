@@ -7,14 +7,17 @@ them before anything is checked. Only the :class:`~gpuspawner.core.model.SpawnRe
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import timedelta
 from difflib import get_close_matches
 from reprlib import Repr
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import SpawnRequest
+
+from .units import or_none, read_bytes, read_capability, read_duration
 
 _SHOWN_CHARACTERS = 40
 
@@ -22,6 +25,11 @@ _brief = Repr()
 # What is nested deeper or longer is not even walked through: it may be a megabyte, or a thousand levels.
 _brief.maxlevel = 2
 _brief.maxstring = _brief.maxother = _brief.maxlong = 4 * _SHOWN_CHARACTERS
+
+
+def _read_amount(value: object) -> int:
+    """An amount of memory with its unit, or in bytes."""
+    return value if type(value) is int and 0 < value < 2**50 else read_bytes(value)
 
 
 class UserOptions(BaseModel):
@@ -34,6 +42,30 @@ class UserOptions(BaseModel):
         str | None, Field(min_length=1, max_length=200, description="GPU model; none is any.")
     ] = None
     image: Annotated[str | None, Field(min_length=1, max_length=200, description="Image name.")] = None
+    slice: Annotated[
+        int | None,
+        BeforeValidator(or_none(_read_amount)),
+        Field(description="Instead of gpus: a MIG slice of at least this memory, such as 10G."),
+    ] = None
+    memory: Annotated[
+        int | None,
+        BeforeValidator(or_none(_read_amount)),
+        Field(description="Least memory of each GPU, such as 40G."),
+    ] = None
+    compute_capability: Annotated[
+        tuple[int, int] | None,
+        BeforeValidator(or_none(read_capability)),
+        Field(description="Least compute capability of each GPU, such as 8.0."),
+    ] = None
+    session: Annotated[
+        timedelta | None,
+        BeforeValidator(or_none(read_duration)),
+        Field(description="How long the session is to be, such as 2 h; none is as long as allowed."),
+    ] = None
+    shorten: Annotated[
+        bool, Field(description="Take a session that must end earlier, rather than waiting.")
+    ] = False
+    wait: Annotated[bool, Field(description="Take a place in line when the GPUs are not free.")] = True
 
 
 def parse_options(raw: object, *, images: Collection[str], most_gpus: int) -> SpawnRequest:
@@ -59,11 +91,43 @@ def parse_options(raw: object, *, images: Collection[str], most_gpus: int) -> Sp
         raise InvalidRequest(
             f"There is no image {shorten(options.image)}. You can choose: {', '.join(sorted(images))}."
         )
-    if options.model is not None and options.gpus == 0:
-        raise InvalidRequest(
-            "A GPU model was chosen together with 0 GPUs. Choose 1 GPU, or leave the model out."
-        )
-    return SpawnRequest(gpus=options.gpus, model=options.model, image=options.image)
+    if options.slice is not None and options.gpus > 1:
+        raise InvalidRequest("A server has one slice. Leave gpus out, or leave the slice out.")
+    gpus = 1 if options.slice is not None else options.gpus
+    for name in ("model", "memory", "compute_capability"):
+        if getattr(options, name) is not None and gpus == 0:
+            what = "A GPU model" if name == "model" else f"The option {name}"
+            raise InvalidRequest(
+                f"{what} was chosen together with 0 GPUs. Choose 1 GPU, or leave the {name} out."
+            )
+    return SpawnRequest(
+        gpus=gpus,
+        model=options.model,
+        image=options.image,
+        slice_bytes=options.slice,
+        memory_bytes=options.memory,
+        compute_capability=options.compute_capability,
+        session=options.session,
+        shorten=options.shorten,
+        wait=options.wait,
+    )
+
+
+def write_options(request: SpawnRequest) -> dict[str, object]:
+    """The options that give this request: what the line hands to the Hub when a turn has come."""
+    capability, session = request.compute_capability, request.session
+    found: dict[str, object | None] = {
+        "gpus": None if request.slice_bytes else request.gpus,
+        "model": request.model,
+        "image": request.image,
+        "slice": request.slice_bytes,
+        "memory": request.memory_bytes,
+        "compute_capability": "{}.{}".format(*capability) if capability else None,
+        "session": None if session is None else f"{session.total_seconds():.3f} s",
+        "shorten": True if request.shorten else None,
+        "wait": None if request.wait else False,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def shorten(value: object) -> str:
@@ -87,4 +151,9 @@ def _explain(error: ValidationError, most_gpus: int) -> str:
         return f"There is no option {shorten(name)}. {hint}The options are: {', '.join(known)}."
     if name == "gpus":
         return f"gpus must be a whole number from 0 to {most_gpus}; you sent {shorten(first['input'])}."
+    if name in ("shorten", "wait"):
+        return f"{name} must be true or false; you sent {shorten(first['input'])}."
+    if first["type"] == "value_error":
+        what = first["msg"].removeprefix("Value error, ")
+        return f"{name} is wrong: {what}; you sent {shorten(first['input'])}."
     return f"{name} must be a text of 1 to 200 characters; you sent {shorten(first['input'])}."

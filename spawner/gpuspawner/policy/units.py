@@ -39,6 +39,19 @@ def or_unlimited(read: Callable[[object], T]) -> Callable[[object], T | None]:
     return read_either
 
 
+def or_none(read: Callable[[object], T]) -> Callable[[object], T | None]:
+    """Make a reader pass nothing on."""
+    return lambda value: None if value is None else read(value)
+
+
+def read_capability(value: object) -> tuple[int, int]:
+    """A compute capability, as (major, minor)."""
+    found = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", value.strip()) if isinstance(value, str) else None
+    if found:
+        return int(found[1]), int(found[2])
+    raise ValueError("write a compute capability, such as 8.0")
+
+
 def read_count(value: object) -> int:
     """A whole number from 0."""
     if type(value) is int and 0 <= value <= 10**6:

@@ -13,7 +13,7 @@ from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
-from gpuspawner.core.model import SpawnRequest
+from gpuspawner.core.model import Party, SpawnRequest, Terms
 from gpuspawner.core.policy import (
     SETTINGS,
     Allowance,
@@ -21,12 +21,15 @@ from gpuspawner.core.policy import (
     Policy,
     Rule,
     choose_mounts,
+    find_party,
+    find_terms,
     resolve_allowance,
     settings_rule,
 )
 from gpuspawner.core.quota import choose_image, judge_server
 from gpuspawner.policy.options import parse_options
 from gpuspawner.policy.policyfile import PolicyFile
+from gpuspawner.policy.units import read_capability
 
 from .refusals import refuse
 from .settings import SpawnerSettings
@@ -43,6 +46,14 @@ class Access:
     groups: frozenset[str]
     policy: Policy
     allowance: Allowance
+
+    def party(self, image: str = "") -> Party:
+        """Whom a session with this image of the catalogue counts for, beside the person."""
+        return find_party(self.policy, self.person, self.groups, image)
+
+    def terms(self, party: Party) -> Terms:
+        """What the line needs to know of what the person may use."""
+        return find_terms(self.policy, party, self.allowance)
 
     def mounts(self, image: str) -> tuple[Mount, ...]:
         """What a server with this image of the catalogue gets mounted."""
@@ -136,6 +147,21 @@ class PersonalSpawner(SpawnerSettings):
             # JupyterHub has stored it already, and every later start without options would be refused for it.
             self.orm_spawner.user_options = {}
             raise
+
+    def require_capability(self, request: SpawnRequest, image: str) -> SpawnRequest:
+        """The request with what its image needs of a GPU.
+
+        Raises:
+            InvalidRequest: The site has written that wrongly.
+        """
+        needed = self.compute_capabilities.get(image)
+        if needed is None or request.gpus == 0:
+            return request
+        try:
+            least = read_capability(needed)
+        except ValueError as error:
+            raise InvalidRequest(f"The administrator must mend compute_capabilities: {error}.") from None
+        return replace(request, compute_capability=max(least, request.compute_capability or least))
 
     def sizes(self) -> dict[str, Any]:
         """DockerSpawner's traits of the container's size, where the policy sets them.

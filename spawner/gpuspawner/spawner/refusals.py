@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from gpuspawner.core.errors import (
     EngineError,
     GpuSpawnerError,
+    InLine,
     InvalidRequest,
     LedgerError,
     RefusalKind,
@@ -19,6 +20,7 @@ from gpuspawner.core.errors import (
 )
 
 CPU_HINT = "You can start a server without a GPU now: choose “No GPU”."
+CPU_MEANWHILE = "Meanwhile you can start a server without a GPU: choose “No GPU”. It keeps your place."
 
 _NOT_GRANTED = {
     RefusalKind.NEVER: 400,
@@ -45,6 +47,17 @@ def refuse(message: str, *, reason: str, status: int, hint: str = "") -> SpawnEx
         Markup("{}<br>{}").format(escape(message), escape(hint)) if hint else escape(message)
     )
     return error
+
+
+def refuse_in_line(error: InLine, queue_url: str) -> SpawnException:
+    """Tell a person that they have a place in line, and where they see it."""
+    place = "You are the first in line" if error.ahead == 0 else f"You are number {error.ahead + 1} in line"
+    text = f"{place}. {error} Your server starts when your turn comes; you need not try again."
+    refusal = refuse(text, reason="in_line", status=409, hint=CPU_MEANWHILE)
+    refusal.jupyterhub_html_message = str(
+        Markup('{}<br>{}<br><a href="{}">See your place in line</a>').format(text, CPU_MEANWHILE, queue_url)
+    )
+    return refusal
 
 
 def refuse_for(error: GpuSpawnerError, *, hint: str = "") -> SpawnException:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dockerspawner import DockerSpawner
 from jupyterhub.traitlets import ByteSpecification
-from traitlets import Enum, Int, TraitError, Unicode, default
+from traitlets import Dict, Enum, Int, TraitError, Unicode, default
 
 from gpuspawner.core.model import HomeKind
 from gpuspawner.core.placement import STALE_AFTER
@@ -46,6 +46,20 @@ class SpawnerSettings(DockerSpawner):
         help="""Seconds after which the agent's last report is no longer believed.
 
         No GPU is given out then; servers without a GPU still start.
+        """,
+    ).tag(config=True)
+    queue_url = Unicode(
+        help="""Where people see their place in line, as ``/services/gpu/queue``; the controller serves it.
+
+        Default: none. Then nobody queues: a start that finds no free GPU is refused.
+        """,
+    ).tag(config=True)
+    compute_capabilities = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""The least compute capability that an image needs, by name: ``{"PyTorch 2.9": "7.0"}``.
+
+        A server with that image gets no older card. Default: any card will do.
         """,
     ).tag(config=True)
     home_dir = Unicode("/home/jovyan", help="Where the images expect a person's home.").tag(config=True)

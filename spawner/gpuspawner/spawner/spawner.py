@@ -22,17 +22,18 @@ from gpuspawner.core.errors import (
     EngineError,
     GpuSpawnerError,
     IllegalTransition,
+    InLine,
     InvalidRequest,
     LedgerError,
     RefusalKind,
     Refused,
     RunLockHeld,
 )
-from gpuspawner.core.model import Home, HomeKind, Lease, SpawnRequest
+from gpuspawner.core.model import Home, HomeKind, Lease, Party, SpawnRequest, Terms
 from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
 
 from .containers import ContainerSpawner, explain_engine
-from .refusals import CPU_HINT, refuse, refuse_for
+from .refusals import CPU_HINT, refuse, refuse_for, refuse_in_line
 from .startpage import build_page, render_page
 
 
@@ -66,16 +67,19 @@ class GPUSpawner(ContainerSpawner):
 
     async def render_start_page(self) -> str:
         """The options form: what there is, what is free now, and how the last server ended."""
-        allowance = (await self.find_access()).allowance
+        access = await self.find_access()
+        allowance, party = access.allowance, access.party()
         try:
-            stock = await self._off_loop(self.allocator.stock)
+            stock = await self._off_loop(self.allocator.stock, self.user.name, party, access.terms(party))
         except GpuSpawnerError as error:
-            stock = Stock((), str(error))
+            stock = Stock((), None, str(error))
         options, images = self.orm_spawner.user_options, list(self.catalogue)
         reasons = {name: why_not_image(name, allowance) for name in images}
         return render_page(
             build_page(
                 stock.offers,
+                stock.any_gpu,
+                queue=bool(self.queue_url),
                 problem=stock.problem,
                 notice=self.describe_policy_problem() or await self.describe_last_end(),
                 images=images,
@@ -144,7 +148,8 @@ class GPUSpawner(ContainerSpawner):
         request, image = self.judge_request(self.user_options)
         self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
         self._step = (10, "Choosing your GPU" if request.gpus else "Preparing your server")
-        self.lease = await self._reserve(request)
+        party = access.party(image)
+        self.lease = await self._reserve(self.require_capability(request, image), party, access.terms(party))
         self.home = await self._find_home()
         self._step = (30, "Creating your server")
         self._building = True
@@ -154,15 +159,23 @@ class GPUSpawner(ContainerSpawner):
             await self._activate(self.lease.id)
         return address
 
-    async def _reserve(self, request: SpawnRequest) -> Lease | None:
+    async def _reserve(self, request: SpawnRequest, party: Party, terms: Terms) -> Lease | None:
         # Names come from JupyterHub's database session, which is not for threads.
         owner, server, image = self.user.name, self.name, self.image
+        queue = bool(self.queue_url)
 
         def reserve() -> Lease:
             claimant = self.run.claim()
             self.run.ledger_id()
             lease = self.allocator.reserve(
-                request, owner=owner, server=server, claimant=claimant, image=image
+                request,
+                owner=owner,
+                server=server,
+                claimant=claimant,
+                image=image,
+                party=party,
+                terms=terms,
+                queue=queue,
             )
             self.lease_id = lease.id
             return lease
@@ -177,6 +190,8 @@ class GPUSpawner(ContainerSpawner):
         except RunLockHeld as error:
             # Another hub lives: a start here would remove its container of the same name.
             raise refuse_for(error) from error
+        except InLine as error:
+            raise refuse_in_line(error, self.queue_url) from error
         except Refused as error:
             if error.kind is RefusalKind.NEVER:
                 # JupyterHub would ask for the same again at every later start without options.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -29,6 +30,8 @@ class Choice:
     """Whether that is good news."""
     enabled: bool
     """Whether it can be chosen; a choice that cannot is still shown, with its reason."""
+    until: datetime | None = None
+    """When a session that is started now must end; None when it need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class StartPage:
 
 def build_page(
     offers: Sequence[Offer],
+    any_gpu: Offer | None = None,
     *,
+    queue: bool = False,
     problem: str | None,
     notice: str | None,
     images: Sequence[str],
@@ -76,6 +81,8 @@ def build_page(
 
     Args:
         offers: What there is, by model.
+        any_gpu: What there is for whoever takes any whole GPU.
+        queue: Whether a place in line can be taken.
         problem: Why GPUs cannot be given out, or None.
         notice: What to tell of the last server, or None.
         images: Names in the catalogue; the first is the default.
@@ -89,20 +96,23 @@ def build_page(
     usable = [offer for offer in offers if offer.barred is None]
     total, free = sum(o.total for o in usable), sum(o.free for o in usable)
     choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always available", True, True)]
-    if len(usable) > 1:
-        detail = "Whichever model is free"
-        choices.append(_gpu_choice(ANY_MODEL, "Any GPU", detail, free=free, total=total, problem=problem))
+    if len(usable) > 1 and any_gpu is not None:
+        choices.append(
+            _gpu_choice(
+                ANY_MODEL, "Any GPU", "Whichever model is free", any_gpu, problem=problem, queue=queue
+            )
+        )
     for o in offers:
         detail = f"{o.memory_bytes / GIBIBYTE:.0f} GiB of GPU memory"
         choices.append(
             Choice(o.model, o.model, detail, _begin_sentence(o.barred), False, False)
             if o.barred
-            else _gpu_choice(o.model, o.model, detail, free=o.free, total=o.total, problem=problem)
+            else _gpu_choice(o.model, o.model, detail, o, problem=problem, queue=queue)
         )
     nothing_allowed = bool(offers) and not usable
     return StartPage(
         summary="No GPU is allowed to you" if nothing_allowed else _summarise(free, total, problem),
-        advice="You can start a server without a GPU." if nothing_allowed else _advise(free, problem),
+        advice="You can start a server without a GPU." if nothing_allowed else _advise(free, problem, queue),
         notice=notice,
         problem=problem,
         choices=tuple(choices),
@@ -118,6 +128,7 @@ def render_page(page: StartPage) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["utc"] = lambda moment: f"{moment.astimezone(UTC):%a %H:%M} UTC"
     return environment.get_template("start.html").render(page=page)
 
 
@@ -137,6 +148,9 @@ def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
     if "device" in options:
         device, count = options.pop("device"), options.pop("count", "1")
         options["gpus"] = 0 if device == NO_GPU else _whole_number(count)
+        if device != NO_GPU:
+            # The page says when a session that is started now must end.
+            options["shorten"] = True
         if device not in (NO_GPU, ANY_MODEL):
             options["model"] = device
     return options
@@ -160,14 +174,26 @@ def _whole_number(text: object) -> object:
     )
 
 
-def _gpu_choice(value: str, title: str, detail: str, *, free: int, total: int, problem: str | None) -> Choice:
+def _gpu_choice(
+    value: str, title: str, detail: str, offer: Offer, *, problem: str | None, queue: bool
+) -> Choice:
     if problem is not None:
         return Choice(value, title, detail, "Not available now", False, False)
-    if free == 0:
-        return Choice(
-            value, title, detail, f"None of {total} free now" if total > 1 else "Not free now", False, False
-        )
-    return Choice(value, title, detail, f"{free} of {total} free now", True, True)
+    if offer.free and offer.waits is None:
+        state = f"{offer.free} of {offer.total} free now"
+        return Choice(value, title, detail, state, True, True, offer.until)
+    state = f"None of {offer.total} free now" if offer.total > 1 else "Not free now"
+    if offer.free:
+        state = "Free, but kept for others"
+    if queue:
+        state += f"; {_ahead(offer.ahead)}"
+    return Choice(value, title, detail, state, False, queue)
+
+
+def _ahead(count: int) -> str:
+    if count == 0:
+        return "you would be the first in line"
+    return f"{count} {'request' if count == 1 else 'requests'} ahead of you in line"
 
 
 def _summarise(free: int, total: int, problem: str | None) -> str:
@@ -180,9 +206,14 @@ def _summarise(free: int, total: int, problem: str | None) -> str:
     return f"{free} of {total} {'GPU' if total == 1 else 'GPUs'} free"
 
 
-def _advise(free: int, problem: str | None) -> str | None:
+def _advise(free: int, problem: str | None, queue: bool) -> str | None:
     if problem is not None:
         return "You can start a server without a GPU now."
+    if free == 0 and queue:
+        return (
+            "Choose a GPU all the same to get a place in line: your server starts when your turn comes. "
+            "Meanwhile you can work in a server without a GPU, and your files are the same in every server."
+        )
     if free == 0:
         return (
             "You can start a server without a GPU now. To get a GPU later, look at this page again; stop "

@@ -58,8 +58,14 @@ GPUS = "gpus must be a whole number from 0 to 4; you sent "
         ({"gpus": None}, GPUS + "None."),
         ({"gpus": [1]}, GPUS + "[1]."),
         ({"gpus": float("inf")}, GPUS + "inf."),
-        ({"device": "GPU-1"}, "There is no option 'device'. The options are: gpus, model, image."),
-        ({"gpu": 1}, "There is no option 'gpu'. Did you mean gpus? The options are: gpus, model, image."),
+        (
+            {"device": "GPU-1"},
+            "There is no option 'device'. The options are: gpus, model, image, slice, memory",
+        ),
+        (
+            {"gpu": 1},
+            "There is no option 'gpu'. Did you mean gpus? The options are: gpus, model, image, ",
+        ),
         ({"extra_host_config": {"privileged": True}}, "There is no option 'extra_host_config'."),
         ({"image": "evil/miner"}, "There is no image 'evil/miner'. You can choose: base, pytorch."),
         ({"image": ""}, "image must be a text of 1 to 200 characters; you sent ''."),

@@ -250,7 +250,8 @@ async def test_refused_options_are_forgotten(hub: MockHub, docker: FakeDocker) -
     with pytest.raises(SpawnException) as refused:
         await hub.start(HOSTILE)
     assert refused.value.jupyterhub_message == (
-        "There is no option 'extra_host_config'. The options are: gpus, model, image."
+        "There is no option 'extra_host_config'. The options are: gpus, model, image, slice, memory, "
+        "compute_capability, session, shorten, wait."
     )
     assert refused.value.status_code == 400
     assert "create_container" not in docker.methods()

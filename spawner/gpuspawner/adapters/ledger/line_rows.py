@@ -63,7 +63,10 @@ def terms_to_json(terms: Terms) -> dict[str, Any]:
         "slices": None if terms.slices is None else sorted(terms.slices),
         "longest_seconds": None if terms.longest is None else terms.longest.total_seconds(),
         "weight": terms.weight,
-        "shares": [list(share) for share in terms.shares],
+        "shares": [[holder.kind, holder.name, share] for holder, share in terms.shares],
+        "gpus_per_person": terms.gpus_per_person,
+        "gpu_hours": terms.gpu_hours,
+        "seats": [list(seat) for seat in terms.seats],
     }
 
 
@@ -75,7 +78,10 @@ def json_to_terms(data: Row) -> Terms:
         slices=None if data["slices"] is None else frozenset(data["slices"]),
         longest=None if longest is None else timedelta(seconds=longest),
         weight=data["weight"],
-        shares=tuple((name, share) for name, share in data["shares"]),
+        shares=tuple((Holder(kind, name), share) for kind, name, share in data["shares"]),
+        gpus_per_person=data["gpus_per_person"],
+        gpu_hours=data["gpu_hours"],
+        seats=tuple((course, seats) for course, seats in data["seats"]),
     )
 
 
@@ -98,6 +104,7 @@ def ticket_to_row(ticket: Ticket) -> dict[str, Any]:
         "lease_id": ticket.lease_id,
         "claim_by": ticket.claim_by,
         "returns": ticket.returns,
+        "switch_at": ticket.switch_at,
         "live": ticket.state.live,
     }
 
@@ -121,6 +128,7 @@ def row_to_ticket(row: Row) -> Ticket:
         lease_id=row["lease_id"],
         claim_by=row["claim_by"],
         returns=row["returns"],
+        switch_at=row["switch_at"],
     )
 
 

@@ -58,6 +58,7 @@ def _create_tickets() -> None:
         sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id")),
         sa.Column("claim_by", sa.DateTime),
         sa.Column("returns", sa.Integer, nullable=False),
+        sa.Column("switch_at", sa.DateTime),
         sa.Column("live", sa.Boolean, nullable=False),
     )
     op.create_index(

@@ -59,7 +59,7 @@ def test_a_grant(allocator: Allocator, ledger: Ledger) -> None:
         server="",
         devices=("GPU-0",),
         state=S.RESERVED,
-        reason="1 GPU(s) were free",
+        reason="1 GPU was free",
         claimant="run1",
         created_at=NOW,
         state_since=NOW,

@@ -1,0 +1,62 @@
+"""Reading what a decision about the line rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.core.model import Ticket, TicketState
+from gpuspawner.core.reservations import open_occurrences
+from gpuspawner.core.situation import Situation
+
+from .usage import held_in_window
+
+HORIZON = timedelta(days=35)
+"""How far ahead reservations are looked for: a session without an end is told of the next one within this."""
+LONGEST_OCCURRENCE = timedelta(days=32)
+"""How far back: an occurrence that is on began within this."""
+
+
+def gather(
+    unit: LedgerUnit,
+    host: str,
+    *,
+    now: datetime,
+    stale_after: timedelta,
+    asking: Iterable[Ticket] = (),
+    without: frozenset[str] = frozenset(),
+) -> Situation:
+    """Read everything that a decision about the line rests on.
+
+    Args:
+        unit: The transaction in which it is decided.
+        host: The host.
+        now: The present.
+        stale_after: Age from which a report on a device is no longer believed.
+        asking: Tickets that are not stored, or not like this: each stands for the stored one of its id.
+        without: Ids of stored tickets that are left out.
+    """
+    asked = {ticket.id: ticket for ticket in asking}
+    stored = [
+        ticket
+        for ticket in unit.live_tickets(host)
+        if ticket.state is TicketState.WAITING and ticket.id not in asked and ticket.id not in without
+    ]
+    tickets = (*stored, *asked.values())
+    reservations = unit.reservations(host)
+    returns = unit.seat_returns(host, now - LONGEST_OCCURRENCE) if reservations else ()
+    leases = unit.live_leases(host)
+    budgeted = any(ticket.terms.gpu_hours is not None for ticket in tickets)
+    return Situation(
+        now=now,
+        inventory=unit.inventory(host),
+        leases=leases,
+        tickets=tickets,
+        standings=unit.standings(host),
+        drains=unit.drains(host),
+        pins=unit.pins(host),
+        occurrences=open_occurrences(reservations, returns, now, now + HORIZON),
+        held=held_in_window(unit, host, leases, now) if budgeted else {},
+        stale_after=stale_after,
+    )

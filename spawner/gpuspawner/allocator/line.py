@@ -1,0 +1,334 @@
+"""The use cases of the line: ask, change, leave, claim; and what the controller does at each of its ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.errors import InvalidRequest, NotFound
+from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
+from gpuspawner.core.line import Wait, plan_line
+from gpuspawner.core.model import Event, Lease, LeaseState, Party, SpawnRequest, Terms, Ticket, TicketState
+from gpuspawner.core.placement import STALE_AFTER, require_possible
+
+from .clock import utc_now
+from .desk import Desk, asks_no_more
+from .gather import gather
+
+CLAIM_WINDOW = timedelta(minutes=5)
+MOST_RETURNS = 2
+"""A ticket that was offered so often and not claimed is given up."""
+MOST_TICKETS_PER_PERSON = 10
+"""More places than a person has servers are a mistake, or worse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A ticket, and where it stands."""
+
+    ticket: Ticket
+    ahead: int | None
+    """How many come before it; None when its turn has come."""
+    reason: str
+    """What it waits for, for people."""
+    estimate: Estimate | None
+    """When its turn may come; None when nothing can be said."""
+    ends_at: datetime | None = None
+    """For an offer: when the session would end."""
+
+    @property
+    def position(self) -> int:
+        """1 for the first in line; 0 when its turn has come."""
+        return 0 if self.ahead is None else self.ahead + 1
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """The whole line at one moment."""
+
+    at: datetime
+    places: tuple[Place, ...]
+    """Offers first, then the line in order."""
+
+    def place_of(self, ticket_id: str) -> Place | None:
+        """One place in it."""
+        return next((place for place in self.places if place.ticket.id == ticket_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An offer, and what is known of the server that it is for."""
+
+    ticket: Ticket
+    lease: Lease | None
+    """What is reserved; None when it has ended."""
+    other: Lease | None
+    """A server of the same name that runs, without this lease."""
+
+
+class Line:
+    """The line of one host.
+
+    Args:
+        ledger: Where everything is kept.
+        host: The host whose devices these are.
+        stale_after: Age from which an inventory is no longer believed.
+        clock: Says the present.
+        window: How long a person has to claim what they are offered.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        host: str,
+        stale_after: timedelta = STALE_AFTER,
+        clock: Callable[[], datetime] = utc_now,
+        window: timedelta = CLAIM_WINDOW,
+    ) -> None:
+        self.ledger = ledger
+        self.host = host
+        self._stale_after = stale_after
+        self._clock = clock
+        self._window = window
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def view(self) -> LineView:
+        """Every place in line. Raises: LedgerError."""
+        now = self._clock()
+        with self.ledger.read() as unit:
+            situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
+            offers = [t for t in unit.live_tickets(self.host) if t.state is TicketState.OFFERED]
+            leases = {lease.id: lease for lease in situation.leases}
+            past = unit.session_seconds(self.host, now - LOOK_BACK)
+        plan = plan_line(situation)
+        # What would be granted now is granted at the controller's next tick: it waits for nothing else.
+        waits = [*(Wait(g.ticket, 0, g.reason, g.claim) for g in plan.grants), *plan.waits]
+        estimates = estimate_turns(situation, waits, past)
+        places = [
+            Place(t, None, t.reason, None, ends_at=_end_of(leases.get(t.lease_id or ""))) for t in offers
+        ]
+        places += [
+            Place(wait.ticket, ahead, wait.reason, estimate)
+            for ahead, (wait, estimate) in enumerate(zip(waits, estimates, strict=True))
+        ]
+        return LineView(now, tuple(places))
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Every offer, with what runs for it. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            live = unit.live_leases(self.host)
+            offers = [t for t in unit.live_tickets(self.host) if t.state is TicketState.OFFERED]
+        found = []
+        for ticket in offers:
+            same = [
+                lease
+                for lease in live
+                if (lease.owner, lease.server) == (ticket.owner, ticket.server) and not lease.state.ending
+            ]
+            own = next((lease for lease in same if lease.id == ticket.lease_id), None)
+            other = next((lease for lease in same if lease.id != ticket.lease_id), None)
+            found.append(Turn(ticket, own, other))
+        return tuple(found)
+
+    # -- what people do -------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        request: SpawnRequest,
+        *,
+        owner: str,
+        server: str,
+        party: Party,
+        terms: Terms,
+        image: str,
+    ) -> Ticket:
+        """Take a place in line without starting anything; the controller grants it when its turn comes.
+
+        A server that has a place already changes its request.
+
+        Raises:
+            InvalidRequest: It is for no GPU, or the person has too many places.
+            Refused: It can never be served here, or the state of the cards is not known.
+            LedgerError: The ledger cannot be used.
+        """
+        if request.gpus == 0:
+            raise InvalidRequest("A server without a GPU waits for nothing. Start it, or ask for 1 GPU.")
+        now = self._clock()
+        with self.ledger.write() as unit:
+            mine = [t for t in unit.live_tickets(self.host) if t.owner == owner]
+            if len(mine) >= MOST_TICKETS_PER_PERSON and all(t.server != server for t in mine):
+                raise InvalidRequest(
+                    f"You have {len(mine)} places in line, which is the most. Leave one of them first."
+                )
+            inventory = unit.inventory(self.host)
+            require_possible(request, inventory, now=now, stale_after=self._stale_after)
+            desk = self._desk(unit, now)
+            known = next((t for t in mine if t.server == server), None)
+            if known is not None and known.state is TicketState.OFFERED:
+                raise InvalidRequest("It is your turn already. Claim it, or leave the line first.")
+            ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)
+            turn = desk.find_turn(ask)
+            wait = turn if isinstance(turn, Wait) else Wait(ask, 0, turn.reason, turn.claim)
+            return desk.keep_place(ask, wait)
+
+    def change(self, ticket_id: str, request: SpawnRequest, *, actor: str) -> Ticket:
+        """Change what a ticket asks for; it keeps its place if it asks for less.
+
+        Raises:
+            NotFound: There is no such ticket in line.
+            InvalidRequest: Its turn has come already.
+            Refused: It can never be served here.
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        with self.ledger.write() as unit:
+            ticket = _require_live(unit, ticket_id)
+            if ticket.state is TicketState.OFFERED:
+                raise InvalidRequest("It is your turn already. Claim it, or leave the line first.")
+            if request.gpus == 0:
+                raise InvalidRequest("A server without a GPU waits for nothing. Leave the line instead.")
+            require_possible(request, unit.inventory(self.host), now=now, stale_after=self._stale_after)
+            keeps = asks_no_more(request, ticket.request)
+            changed = replace(ticket, request=request, queued_at=ticket.queued_at if keeps else now)
+            unit.update_ticket(changed)
+            why = "it asks for less and keeps its place" if keeps else "it asks for more: end of the line"
+            unit.add_event(
+                Event(now, "ticket.changed", why, actor, data={"ticket": ticket.id, "gpus": request.gpus})
+            )
+            return changed
+
+    def leave(self, ticket_id: str, *, actor: str, reason: str = "its person left the line") -> Ticket:
+        """Give up a place; what was reserved for it is let go of.
+
+        Raises:
+            NotFound: There is no such ticket in line.
+            LedgerError: The ledger cannot be used.
+        """
+        with self.ledger.write() as unit:
+            ticket = _require_live(unit, ticket_id)
+            return self._desk(unit, self._clock()).end_ticket(
+                ticket, claimed=False, reason=reason, actor=actor
+            )
+
+    def claim(self, ticket_id: str, *, actor: str) -> Ticket:
+        """A person takes what they are offered; where another server of theirs runs, it is to be switched.
+
+        Raises:
+            NotFound: There is no such ticket in line.
+            InvalidRequest: Its turn has not come.
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        with self.ledger.write() as unit:
+            ticket = _require_live(unit, ticket_id)
+            if ticket.state is not TicketState.OFFERED:
+                raise InvalidRequest("Your turn has not come yet; the page says how many are ahead of you.")
+            desk = self._desk(unit, now)
+            if not self._runs_beside(unit, ticket):
+                return desk.end_ticket(ticket, claimed=True, reason="its person opened it", actor=actor)
+            if ticket.switch_at is None:
+                # The switch takes its time, and is not the person's delay.
+                claim_by = max(ticket.claim_by or now, now + self._window)
+                ticket = replace(ticket, switch_at=now, claim_by=claim_by)
+                unit.update_ticket(ticket)
+                lease = unit.lease(ticket.lease_id or "")
+                if lease is not None and lease.claim_by is not None:
+                    unit.update_lease(replace(lease, claim_by=claim_by))
+                unit.add_event(
+                    Event(now, "ticket.switch", "Switch now was pressed", actor, data={"ticket": ticket.id})
+                )
+            return ticket
+
+    # -- what the controller does ---------------------------------------------------------------------------
+
+    def grant_turns(self) -> tuple[Ticket, ...]:
+        """Offer devices to whose turn has come. Raises: LedgerError."""
+        now = self._clock()
+        with self.ledger.read() as unit:
+            # The write lock is only taken when there is something to write.
+            if not plan_line(gather(unit, self.host, now=now, stale_after=self._stale_after)).grants:
+                return ()
+        with self.ledger.write() as unit:
+            situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
+            desk = self._desk(unit, now)
+            return tuple(desk.offer(grant, self._window) for grant in plan_line(situation).grants)
+
+    def opened(self, ticket_id: str) -> Ticket | None:
+        """Note that the person works in the server of an offer; None if it has ended meanwhile."""
+        with self.ledger.write() as unit:
+            ticket = unit.ticket(ticket_id)
+            if ticket is None or ticket.state is not TicketState.OFFERED:
+                return None
+            return self._desk(unit, self._clock()).end_ticket(
+                ticket, claimed=True, reason="its person opened the server", actor=ticket.owner
+            )
+
+    def lapse(self, ticket_id: str, *, reason: str, at_the_end: bool) -> Ticket | None:
+        """An offer came to nothing: back into the line, or out of it if that has happened too often.
+
+        Args:
+            ticket_id: The ticket.
+            reason: What came in between, for people.
+            at_the_end: Whether it goes to the end of the line; a failure that is not the person's does not.
+
+        Returns:
+            The ticket as it is now; None if it was claimed or left meanwhile.
+        """
+        with self.ledger.write() as unit:
+            ticket = unit.ticket(ticket_id)
+            if ticket is None or ticket.state is not TicketState.OFFERED:
+                return None
+            desk = self._desk(unit, self._clock())
+            if ticket.returns + 1 >= MOST_RETURNS:
+                again = f"{reason}, for the second time; ask again when you need it"
+                return desk.end_ticket(ticket, claimed=False, reason=again, actor="controller")
+            return desk.put_back(ticket, at_the_end=at_the_end, reason=reason)
+
+    def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
+        """Apply a changed policy to the line.
+
+        Args:
+            find: What a ticket's person may use now, or why they may not have it any more.
+
+        Returns:
+            The tickets that were changed or ended.
+        """
+        changed = []
+        with self.ledger.write() as unit:
+            desk = self._desk(unit, self._clock())
+            for ticket in unit.live_tickets(self.host):
+                if ticket.state is not TicketState.WAITING:
+                    continue
+                found = find(ticket)
+                if isinstance(found, str):
+                    changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
+                elif found != (ticket.party, ticket.terms):
+                    fresh = replace(ticket, party=found[0], terms=found[1])
+                    unit.update_ticket(fresh)
+                    changed.append(fresh)
+        return tuple(changed)
+
+    def _desk(self, unit: LedgerUnit, now: datetime) -> Desk:
+        return Desk(unit, self.host, now, self._stale_after)
+
+    def _runs_beside(self, unit: LedgerUnit, ticket: Ticket) -> bool:
+        return any(
+            (lease.owner, lease.server) == (ticket.owner, ticket.server)
+            and lease.id != ticket.lease_id
+            and lease.state in (LeaseState.RESERVED, LeaseState.ACTIVE)
+            for lease in unit.live_leases(self.host)
+        )
+
+
+def _require_live(unit: LedgerUnit, ticket_id: str) -> Ticket:
+    ticket = unit.ticket(ticket_id)
+    if ticket is None or not ticket.state.live:
+        raise NotFound(f"There is no place {ticket_id!r} in line; it has ended, or never was.")
+    return ticket
+
+
+def _end_of(lease: Lease | None) -> datetime | None:
+    return lease.ends_at if lease else None

@@ -1,0 +1,37 @@
+"""Which devices a request could be given at all, whoever holds them now."""
+
+from __future__ import annotations
+
+from .model import Device, SpawnRequest
+
+_SLICE = " MIG "
+"""What stands in the name of a MIG instance between the model of its card and its profile."""
+
+
+def suits(device: Device, request: SpawnRequest) -> bool:
+    """Whether a device is of the kind that is asked for; a property that is not known does not suit.
+
+    Whole GPUs are wanted unless the request is for a slice, or names one as its model.
+    """
+    if request.model not in (None, device.model):
+        return False
+    if request.slice_bytes is not None:
+        if device.parent is None or device.memory_bytes < request.slice_bytes:
+            return False
+    elif device.parent is not None and request.model is None:
+        return False
+    if request.memory_bytes is not None and device.memory_bytes < request.memory_bytes:
+        return False
+    least, has = request.compute_capability, device.compute_capability
+    return least is None or (has is not None and has >= least)
+
+
+def may_use(device: Device, cards: frozenset[str] | None, slices: frozenset[str] | None) -> bool:
+    """Whether a device is among those that may be used; None allows all.
+
+    A slice may be used where its own name, its card's model or UUID is allowed, and its profile is.
+    """
+    card, _, profile = device.model.partition(_SLICE)
+    if cards is not None and not {device.model, card, device.uuid, device.parent} & cards:
+        return False
+    return device.parent is None or slices is None or profile in slices

@@ -1,0 +1,358 @@
+"""Who in the line is given which devices now, until when, and what everybody else waits for.
+
+The line is gone through in order (:mod:`gpuspawner.core.order`). The first ticket that must wait for devices
+is a *head*: nobody behind it may be given what would make it wait longer. So a smaller request passes it only
+if its session ends before the head's earliest possible start, or takes devices that the head does not need
+then (EASY backfill). A request for eight GPUs is thus never starved by a stream of requests for one. Tickets
+that wait for other devices than all heads before them are heads of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .budget import SHORTEST as SHORTEST_BUDGET
+from .budget import describe_budget_end, find_budget_end, find_return
+from .heads import Heads
+from .model import Lease, LeaseState, Ticket
+from .order import Claim, order_line
+from .placement import describe_shortage, pick, why_nothing_is_known
+from .policy import Limit
+from .seating import Calendar
+from .situation import Board, Mask, Situation, count_held, count_seats, union
+from .words import describe_duration
+
+SHORTEST_SESSION = timedelta(minutes=10)
+"""Nobody is given less time than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A ticket's turn has come."""
+
+    ticket: Ticket
+    devices: tuple[str, ...]
+    """UUIDs, in inventory order."""
+    ends_at: datetime | None
+    end_reason: str
+    """Why the session must end then; empty without an end."""
+    reason: str
+    """Why it is granted now, for people."""
+    claim: Claim
+    shortened: bool = False
+    """Whether the end is earlier than the person's own limits would have it."""
+    reservation: tuple[str, datetime] | None = None
+    """The reservation, and the start of its occurrence, that it takes a seat of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A ticket waits on."""
+
+    ticket: Ticket
+    ahead: int
+    """How many tickets come before it."""
+    reason: str
+    """What it waits for, for people."""
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlan:
+    """What follows from a situation."""
+
+    grants: tuple[Grant, ...]
+    waits: tuple[Wait, ...]
+    """In the order of the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """When a session must end, and why."""
+
+    end: datetime | None = None
+    reason: str = ""
+
+    def within(self, end: datetime | None, reason: str) -> _Bounds:
+        """The earlier of two ends."""
+        if end is None or (self.end is not None and self.end <= end):
+            return self
+        return _Bounds(end, reason)
+
+
+def plan_line(situation: Situation) -> LinePlan:
+    """Go through the line once: grant what can be granted, and say of everybody else what they wait for."""
+    return _Planner(situation).plan()
+
+
+class _Planner:
+    """One pass; what is granted on the way is taken into account for those behind."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.situation = situation
+        self.now = situation.now
+        self.board = Board(situation)
+        self.calendar = Calendar(situation.inventory, situation.leases, situation.occurrences, situation.now)
+        self.held = count_held(situation.leases)
+        self.seats = count_seats(situation.leases)
+        self.on = [one for one in situation.occurrences if one.on(self.now)]
+        self.room = {one.key: one.seats - self.calendar.used(one) for one in self.on}
+        self.heads = Heads(self.board)
+
+    def plan(self) -> LinePlan:
+        unknown = why_nothing_is_known(
+            self.situation.inventory, now=self.now, stale_after=self.situation.stale_after
+        )
+        grants: list[Grant] = []
+        waits: list[Wait] = []
+        for ticket, claim in order_line(self.situation, self._book_seat):
+            outcome = unknown or self._decide(ticket, claim)
+            if isinstance(outcome, str):
+                waits.append(Wait(ticket, len(waits), outcome, claim))
+            else:
+                grants.append(outcome)
+        return LinePlan(tuple(grants), tuple(waits))
+
+    def _book_seat(self, ticket: Ticket) -> bool:
+        """Whether a reservation that is on has seats left for a ticket, those of earlier ones counted."""
+        if not self.on:
+            return False
+        wants = union(self.board.eligible(ticket))
+        for one in self.on:
+            gpus = ticket.request.gpus
+            if self.room[one.key] >= gpus and one.reservation.admits(ticket.owner, ticket.party):
+                cards = self.calendar.serving(one, self.board.uuids(wants))
+                if len(cards) >= gpus:
+                    self.room[one.key] -= gpus
+                    return True
+        return False
+
+    # -- one ticket -----------------------------------------------------------------------------------------
+
+    def _decide(self, ticket: Ticket, claim: Claim) -> Grant | str:
+        """The grant, or what it waits for."""
+        personal = self._why_not_yet(ticket)
+        if personal:
+            return personal
+        wants = self.board.eligible(ticket)
+        usable = self.board.free & self.board.open_to(ticket)
+        serving = {
+            model: mask & usable
+            for model, mask in wants.items()
+            if (mask & usable).bit_count() >= ticket.request.gpus
+        }
+        if not serving:
+            self.heads.add(ticket, wants)
+            return self._describe_wait(ticket, wants, usable)
+        return self._choose(ticket, claim, wants, serving)
+
+    def _why_not_yet(self, ticket: Ticket) -> str | None:
+        """What holds back this person alone; nobody behind has to wait for it."""
+        terms, gpus = ticket.terms, ticket.request.gpus
+        holding = self.held[ticket.owner]
+        if terms.gpus_per_person is not None and holding + gpus > terms.gpus_per_person:
+            return (
+                f"You hold {holding} GPU{'' if holding == 1 else 's'} in other servers, and one person may "
+                f"hold at most {terms.gpus_per_person}. Stop one of them."
+            )
+        for course, seats in terms.seats:
+            if self.seats[course] >= seats:
+                return f"All {seats} seats of course `{course}` are taken."
+        end = self._find_budget_end(ticket)
+        if end is None or end - self.now >= SHORTEST_BUDGET:
+            return None
+        back = find_return(self.situation.held.get(ticket.owner, {}), self.now)
+        when = f" The first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC." if back else ""
+        return f"Your {terms.gpu_hours:g} GPU-hours in seven days are used up.{when}"
+
+    def _find_budget_end(self, ticket: Ticket) -> datetime | None:
+        return find_budget_end(
+            ticket.terms.gpu_hours,
+            self.situation.held.get(ticket.owner, {}),
+            self.held[ticket.owner] + ticket.request.gpus,
+            self.now,
+        )
+
+    # -- choosing devices -----------------------------------------------------------------------------------
+
+    def _choose(
+        self, ticket: Ticket, claim: Claim, wants: Mapping[str, Mask], serving: dict[str, Mask]
+    ) -> Grant | str:
+        """Of the models that can serve, the one that gives the whole session, or else the longest."""
+        wanted = self._wanted_end(ticket)
+        best: tuple[tuple[str, ...], _Bounds] | None = None
+        for stocks in self._alternatives(ticket, serving, wanted):
+            devices = self._pick(ticket, stocks)
+            bounds = self._find_bounds(ticket, self.board.mask(devices), devices, wanted)
+            if best is None or _later(bounds.end, best[1].end):
+                best = (devices, bounds)
+            if bounds.end == wanted.end:
+                break
+        if best is None:
+            self.heads.add(ticket, wants)
+            return self._describe_wait(ticket, wants, self.board.free & self.board.open_to(ticket))
+        devices, bounds = best
+        obstacle = self._why_too_short(ticket, wanted, bounds)
+        if obstacle:
+            self.heads.add(ticket, wants)
+            return obstacle
+        return self._grant(ticket, claim, devices, bounds, wanted)
+
+    def _alternatives(
+        self, ticket: Ticket, serving: Mapping[str, Mask], wanted: _Bounds
+    ) -> list[Mapping[str, Mask]]:
+        """Sets of devices to choose from, the best first.
+
+        A reserved seat comes before all, then cards that are kept for this person, then those that no
+        reservation needs back soon.
+        """
+        gpus = ticket.request.gpus
+        narrower: list[Mask] = []
+        if self.situation.occurrences:
+            usable = self.board.uuids(union(serving))
+            seat = self.calendar.seat_for(ticket.owner, ticket.party, usable, gpus)
+            narrower += [self.board.mask(self.calendar.serving(seat, usable))] if seat else []
+        kept = self.board.kept_for(ticket)
+        narrower += [kept] if kept else []
+        if self.situation.occurrences:
+            widest = self.calendar.choose_widest(usable, gpus, ticket.owner, ticket.party, until=wanted.end)
+            narrower.append(self.board.mask(widest))
+        found: list[Mapping[str, Mask]] = []
+        for mask in narrower:
+            some = {model: stock & mask for model, stock in serving.items()}
+            stocks = {model: stock for model, stock in some.items() if stock.bit_count() >= gpus}
+            found += [stocks] if stocks else []
+        found.append(serving)
+        return [*found, *({model: mask} for model, mask in serving.items())] if len(serving) > 1 else found
+
+    def _pick(self, ticket: Ticket, stocks: Mapping[str, Mask]) -> tuple[str, ...]:
+        chosen = pick(
+            ticket.request.gpus, {model: self.board.devices(mask) for model, mask in stocks.items()}
+        )
+        return tuple(device.uuid for device in chosen)
+
+    # -- how long -------------------------------------------------------------------------------------------
+
+    def _wanted_end(self, ticket: Ticket) -> _Bounds:
+        """How long the person would be given if nobody else were there."""
+        bounds = _own_limits(ticket, self.now)
+        end = self._find_budget_end(ticket)
+        reason = describe_budget_end(Limit(ticket.terms.gpu_hours, ("settings",))) if end else ""
+        return bounds.within(end, reason)
+
+    def _find_bounds(self, ticket: Ticket, mask: Mask, devices: tuple[str, ...], wanted: _Bounds) -> _Bounds:
+        bounds = wanted
+        if self.situation.occurrences:
+            limit = self.calendar.limit(devices, ticket.owner, ticket.party, until=wanted.end)
+            bounds = wanted.within(*limit)
+        due = self.heads.due(mask)
+        return bounds.within(due, "somebody who has waited longer is to have these GPUs then")
+
+    def _why_too_short(self, ticket: Ticket, wanted: _Bounds, bounds: _Bounds) -> str | None:
+        """Why the session that could be had now is not given; None when it is."""
+        if bounds.end is None or bounds.end == wanted.end:
+            return None
+        left = bounds.end - self.now
+        least = SHORTEST_SESSION if wanted.end is None else min(SHORTEST_SESSION, wanted.end - self.now)
+        if left < least:
+            return f"Waiting, because {bounds.reason}."
+        if ticket.request.session is not None and not ticket.request.shorten:
+            return (
+                f"GPUs are free, but only for {describe_duration(left)}, because {bounds.reason}. "
+                "Ask for a shorter session, or accept that it is shortened."
+            )
+        return None
+
+    # -- what follows ---------------------------------------------------------------------------------------
+
+    def _grant(
+        self, ticket: Ticket, claim: Claim, devices: tuple[str, ...], bounds: _Bounds, wanted: _Bounds
+    ) -> Grant:
+        mask = self.board.mask(devices)
+        self.board.free &= ~mask
+        self.board.held |= mask
+        self.held[ticket.owner] += len(devices)
+        self.seats.update(ticket.party.courses)
+        seat = self._take_seat(ticket, devices, bounds.end)
+        for uuid in devices:
+            self.board.ends[uuid] = bounds.end
+        count = len(devices)
+        return Grant(
+            ticket=ticket,
+            devices=devices,
+            ends_at=bounds.end,
+            end_reason=bounds.reason,
+            reason=f"{count} GPU{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} free",
+            claim=claim,
+            shortened=bounds.end != wanted.end,
+            reservation=seat,
+        )
+
+    def _take_seat(
+        self, ticket: Ticket, devices: tuple[str, ...], ends_at: datetime | None
+    ) -> tuple[str, datetime] | None:
+        """The seat of a reservation that a grant takes, if any; the calendar then knows of the grant."""
+        if not self.situation.occurrences:
+            return None
+        seat = self.calendar.seat_for(ticket.owner, ticket.party, devices, len(devices))
+        lease = Lease(
+            id=ticket.id,
+            host=ticket.host,
+            owner=ticket.owner,
+            server=ticket.server,
+            devices=devices,
+            state=LeaseState.RESERVED,
+            reason="",
+            claimant="",
+            created_at=self.now,
+            state_since=self.now,
+            party=ticket.party,
+            ends_at=ends_at,
+            reservation=seat.key if seat else None,
+        )
+        self.calendar = self.calendar.taking(lease)
+        return lease.reservation
+
+    def _describe_wait(self, ticket: Ticket, wants: Mapping[str, Mask], usable: Mask) -> str:
+        everything = union(wants)
+        missing = everything & ~usable
+        held = (missing & self.board.held).bit_count()
+        kept = (missing & self.board.free).bit_count()
+        return describe_shortage(
+            ticket.request,
+            total=everything.bit_count(),
+            held=held,
+            kept=kept,
+            unfit=missing.bit_count() - held - kept,
+        )
+
+
+def grant_without_gpu(ticket: Ticket, now: datetime) -> Grant:
+    """A server without a GPU waits for nobody; only its person's own limits end it."""
+    bounds = _own_limits(ticket, now)
+    return Grant(ticket, (), bounds.end, bounds.reason, "a server without a GPU", Claim.USE)
+
+
+def describe_shortened(grant: Grant, now: datetime) -> str:
+    """What a person reads who could have a GPU now, but not for as long as they may."""
+    left = describe_duration((grant.ends_at or now) - now)
+    return (
+        f"GPUs are free, but only for {left}, because {grant.end_reason}. "
+        "To take one until then, accept a shortened session."
+    )
+
+
+def _own_limits(ticket: Ticket, now: datetime) -> _Bounds:
+    longest, session = ticket.terms.longest, ticket.request.session
+    bounds = _Bounds()
+    if longest is not None:
+        bounds = _Bounds(now + longest, f"a session may last {describe_duration(longest)} at most")
+    if session is not None:
+        bounds = bounds.within(now + session, "you asked for so long")
+    return bounds
+
+
+def _later(one: datetime | None, other: datetime | None) -> bool:
+    return other is not None and (one is None or one > other)

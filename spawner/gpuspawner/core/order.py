@@ -1,0 +1,62 @@
+"""Whose turn it is: reservation, guaranteed share, what was used lately, arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+
+from .model import Holder, Lease, Ticket
+from .shares import weigh
+from .situation import Situation, count_shares
+
+
+class Claim(IntEnum):
+    """What a ticket's place rests on, the strongest first."""
+
+    RESERVATION = 0
+    """A reservation of theirs is on and has seats left."""
+    SHARE = 1
+    """A group of theirs holds less than its guaranteed share."""
+    USE = 2
+    """What they used lately, then arrival."""
+
+
+def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tuple[tuple[Ticket, Claim], ...]:
+    """Put the tickets that wait in order, each with what its place rests on.
+
+    Reserved seats and guaranteed shares are counted down on the way: twenty people of a group that has one
+    GPU left of its share do not all come before everybody else.
+
+    Args:
+        situation: What is there.
+        book_seat: Books a seat of a reservation for a ticket, if there is one for it.
+    """
+    standings = situation.standings
+    by_use = sorted(
+        situation.tickets,
+        key=lambda t: (weigh(standings.get(t.owner), t.terms.weight, situation.now), t.queued_at, t.id),
+    )
+    room = find_share_room(situation.leases, situation.tickets, len(situation.inventory))
+    placed = []
+    for ticket in by_use:
+        claim = Claim.USE
+        if book_seat(ticket):
+            claim = Claim.RESERVATION
+        else:
+            for holder, _ in ticket.terms.shares:
+                if room[holder] >= ticket.request.gpus:
+                    room[holder] -= ticket.request.gpus
+                    claim = Claim.SHARE
+                    break
+        placed.append((ticket, claim))
+    placed.sort(key=lambda pair: pair[1])
+    return tuple(placed)
+
+
+def find_share_room(leases: Sequence[Lease], tickets: Sequence[Ticket], devices: int) -> dict[Holder, int]:
+    """How many devices each guaranteed share has left; the share is of all devices, rounded down."""
+    shares = {holder: share for ticket in tickets for holder, share in ticket.terms.shares}
+    if not shares:
+        return {}
+    held = count_shares(leases, shares)
+    return {holder: int(share * devices + 1e-9) - held[holder] for holder, share in shares.items()}

@@ -1,0 +1,196 @@
+"""Everything that a decision about the line rests on, and the devices in a form that is quick to ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from .budget import Held
+from .fitting import may_use, suits
+from .model import Device, DeviceRecord, Drain, Holder, Lease, LeaseState, Pin, Standing, Ticket
+from .occurrences import Occurrence
+from .placement import STALE_AFTER, why_not_grantable
+
+Mask = int
+"""A set of devices: bit n is the n-th of the inventory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is there at one moment. The order of devices is that of the inventory."""
+
+    now: datetime
+    inventory: Sequence[DeviceRecord]
+    leases: Sequence[Lease]
+    """All live ones."""
+    tickets: Sequence[Ticket] = ()
+    """Those that wait; offers have leases."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """What people have used lately."""
+    drains: Sequence[Drain] = ()
+    pins: Sequence[Pin] = ()
+    occurrences: Sequence[Occurrence] = ()
+    """Of reservations, from now on, that still have seats."""
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """What people have held in the days that count for their GPU-hours, where somebody has a budget."""
+    stale_after: timedelta = STALE_AFTER
+    """Age from which a report on a device is no longer believed."""
+
+
+class Board:
+    """The devices of a situation as bits, so that a thousand tickets can be tried in milliseconds."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.situation = situation
+        self.records = situation.inventory
+        self.bits = {record.device.uuid: 1 << n for n, record in enumerate(self.records)}
+        held = {uuid for lease in situation.leases for uuid in lease.devices}
+        busy = held | _relatives(self.records, held)
+        self.held: Mask = self.mask(busy)
+        """In leases, the slices of a card that is held and the card of a slice included."""
+        self.free: Mask = 0
+        """What could be given out now to somebody."""
+        drained = {drain.device: drain for drain in situation.drains if _stands(drain, situation.now)}
+        for record in self.records:
+            device = record.device
+            if device.uuid in drained or device.parent in drained:
+                continue
+            if not why_not_grantable(record, busy, now=situation.now, stale_after=situation.stale_after):
+                self.free |= self.bits[device.uuid]
+        self._suiting: dict[object, dict[str, Mask]] = {}
+        self._pins = [(self._mask_of(pin.device), pin.holder) for pin in situation.pins]
+        self.pinned: Mask = 0
+        for mask, _ in self._pins:
+            self.pinned |= mask
+        self.ends = self._find_ends()
+
+    def _mask_of(self, uuid: str) -> Mask:
+        """A device, or all slices of a card."""
+        mask = 0
+        for record in self.records:
+            if uuid in (record.device.uuid, record.device.parent):
+                mask |= self.bits[record.device.uuid]
+        return mask
+
+    def _find_ends(self) -> dict[str, datetime | None]:
+        """When each device that is held comes free at the latest; None where nobody can say.
+
+        What is being released may be free at any moment, so it counts as free now.
+        """
+        ends: dict[str, datetime | None] = {}
+        for lease in self.situation.leases:
+            end = self.situation.now if lease.state is LeaseState.RELEASING else lease.ends_at
+            if lease.state is LeaseState.QUARANTINED:
+                end = None
+            for uuid in lease.devices:
+                ends[uuid] = end
+        return ends
+
+    def eligible(self, ticket: Ticket) -> Mapping[str, Mask]:
+        """By model, the devices that this ticket could ever be given, free or not."""
+        request, terms = ticket.request, ticket.terms
+        need = (
+            request.model,
+            request.slice_bytes,
+            request.memory_bytes,
+            request.compute_capability,
+            terms.cards,
+            terms.slices,
+        )
+        found = self._suiting.get(need)
+        if found is None:
+            found = {}
+            for record in self.records:
+                device = record.device
+                if suits(device, request) and may_use(device, terms.cards, terms.slices):
+                    found[device.model] = found.get(device.model, 0) | self.bits[device.uuid]
+            self._suiting[need] = found
+        return found
+
+    def open_to(self, ticket: Ticket) -> Mask:
+        """All devices but those that are kept for somebody else."""
+        mine = 0
+        for mask, holder in self._pins:
+            if holder.has(ticket.owner, ticket.party):
+                mine |= mask
+        return ~(self.pinned & ~mine)
+
+    def kept_for(self, ticket: Ticket) -> Mask:
+        """The devices that are kept for this ticket's person."""
+        mine = 0
+        for mask, holder in self._pins:
+            if holder.has(ticket.owner, ticket.party):
+                mine |= mask
+        return mine
+
+    def devices(self, mask: Mask) -> list[Device]:
+        """The devices of a set, in the order of the inventory."""
+        return [record.device for n, record in enumerate(self.records) if mask >> n & 1]
+
+    def uuids(self, mask: Mask) -> list[str]:
+        """The names of a set, in the order of the inventory."""
+        return [device.uuid for device in self.devices(mask)]
+
+    def mask(self, uuids: Iterable[str]) -> Mask:
+        """The set of these devices."""
+        found = 0
+        for uuid in uuids:
+            found |= self.bits.get(uuid, 0)
+        return found
+
+
+def union(stocks: Mapping[str, Mask]) -> Mask:
+    """Devices of all models together."""
+    found = 0
+    for mask in stocks.values():
+        found |= mask
+    return found
+
+
+def find_unavailable(situation: Situation, ticket: Ticket) -> frozenset[str]:
+    """UUIDs of the devices that this ticket could not be given now."""
+    board = Board(situation)
+    usable = board.free & board.open_to(ticket)
+    return frozenset(uuid for uuid, bit in board.bits.items() if not usable & bit)
+
+
+def count_shares(leases: Iterable[Lease], shares: Iterable[Holder]) -> Counter[Holder]:
+    """How many devices the people of each guaranteed share hold."""
+    wanted = set(shares)
+    found: Counter[Holder] = Counter()
+    for lease in leases:
+        if lease.devices and not lease.state.ending:
+            for holder in wanted:
+                if holder.has(lease.owner, lease.party):
+                    found[holder] += len(lease.devices)
+    return found
+
+
+def count_seats(leases: Iterable[Lease]) -> Counter[str]:
+    """How many sessions each course has."""
+    return Counter(course for lease in leases if not lease.state.ending for course in lease.party.courses)
+
+
+def count_held(leases: Iterable[Lease]) -> Counter[str]:
+    """How many devices each person holds; what is being released is not theirs any more."""
+    found: Counter[str] = Counter()
+    for lease in leases:
+        if not lease.state.ending:
+            found[lease.owner] += len(lease.devices)
+    return found
+
+
+def _relatives(records: Sequence[DeviceRecord], held: set[str]) -> set[str]:
+    """A whole card of which a slice is held, and the slices of a card that is held.
+
+    Neither happens while the driver lists either the card or its slices; a change of the layout under a
+    lease that lives on is the exception.
+    """
+    parents = {r.device.parent for r in records if r.device.uuid in held and r.device.parent}
+    return {r.device.uuid for r in records if r.device.uuid in parents or r.device.parent in held}
+
+
+def _stands(drain: Drain, now: datetime) -> bool:
+    return drain.until is None or drain.until > now
