@@ -23,6 +23,8 @@ class ProbeReport:
     """One for each device the driver lists, the ones that fail included."""
     missing_reason: str | None = None
     """Why the list of devices itself is not known; None when it is complete."""
+    driver_replaced: bool = False
+    """It is not known because the driver was upgraded under us (NVML error 18): no card may be given out."""
 
 
 class GpuProbe(Protocol):

@@ -91,7 +91,7 @@ class NvmlProbe:
         except TimeoutError:
             return ProbeReport(None, (), self._silence)
         except Exception as error:
-            return ProbeReport(None, (), self._explain_missing(error))
+            return ProbeReport(None, (), self._explain_missing(error), _is_replaced(error))
         calls = [self._calls.start(f"gpu-{n}", partial(self._look_at, session, n)) for n in range(count)]
         deadline = self._deadline()
         found: list[tuple[DeviceReading, ...] | str] = []
@@ -101,7 +101,7 @@ class NvmlProbe:
             except TimeoutError:
                 found.append(self._silence)
             except Exception as error:
-                return ProbeReport(version, (), self._explain_missing(error))
+                return ProbeReport(version, (), self._explain_missing(error), _is_replaced(error))
         return self._report(version, found)
 
     # -- the driver as a whole ------------------------------------------------------------------------------
@@ -388,6 +388,10 @@ def _ignore(nvml: Any, function: Callable[[], T]) -> T | None:
         return function()
     except (nvml.NVMLError, nvml.NVMLLibraryMismatchError):
         return None
+
+
+def _is_replaced(error: Exception) -> bool:
+    return getattr(error, "value", None) == _LIBRARY_MISMATCH
 
 
 def _explain(error: Exception) -> str:

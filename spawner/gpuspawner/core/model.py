@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+from .faults import Fault
+
 
 class Health(StrEnum):
     """What is known of a device's condition."""
@@ -157,6 +159,8 @@ class DeviceRecord:
     """Least memory it was seen to use with no process on it."""
     sample: Sample | None = None
     """The newest sample."""
+    fault: Fault | None = None
+    """Why it is out of service, with the evidence; None when it is well."""
 
 
 @dataclass(frozen=True, slots=True)

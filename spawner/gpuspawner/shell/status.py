@@ -84,7 +84,7 @@ def _build_row(record: DeviceRecord, lease: Lease | None, now: datetime, stale_a
         state = "unknown"
     elif record.occupied_by:
         state = "occupied"
-        reasons.append(f"in use without a lease by {record.occupied_by}")
+        reasons.append(f"in use by others: {record.occupied_by}")
     else:
         state = "faulty" if health is Health.FAULTY else "free"
     return Row(
