@@ -24,7 +24,8 @@ class ProbeReport:
     missing_reason: str | None = None
     """Why the list of devices itself is not known; None when it is complete."""
     driver_replaced: bool = False
-    """It is not known because the driver was upgraded under us (NVML error 18): no card may be given out."""
+    """The driver was upgraded under us (NVML error 18): no card may be given out. What a process that was
+    there before can still see of the devices is reported all the same."""
 
 
 class GpuProbe(Protocol):

@@ -124,7 +124,8 @@ class FakeProbe:
         self.looks += 1
         if self.missing_reason is not None:
             return ProbeReport(None, (), self.missing_reason, self.driver_replaced)
-        return ProbeReport(self.driver_version, tuple(r for card in self.cards for r in self._read(card)))
+        found = tuple(r for card in self.cards for r in self._read(card))
+        return ProbeReport(self.driver_version, found, driver_replaced=self.driver_replaced)
 
     def _read(self, card: FakeCard) -> list[DeviceReading]:
         xids = () if card.hangs else tuple(card.xids)

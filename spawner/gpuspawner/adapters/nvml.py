@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from gpuspawner.core.health import DRIVER_REPLACED
 from gpuspawner.core.model import Device, DeviceReading, GpuProcess, Sample
 from gpuspawner.ports import ProbeReport
 
@@ -36,8 +37,7 @@ _WORDS = {
     _DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded",
     _LIBRARY_NOT_FOUND: "the NVIDIA driver's library libnvidia-ml.so.1 was not found",
     _FUNCTION_NOT_FOUND: "the driver is too old for it",
-    _LIBRARY_MISMATCH: "the NVIDIA driver was replaced while it was in use; "
-    "reboot the host, or reload the driver and restart this process",
+    _LIBRARY_MISMATCH: DRIVER_REPLACED,
 }
 
 RECOVERY_ACTION_FIELD = 230

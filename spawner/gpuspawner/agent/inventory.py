@@ -8,6 +8,7 @@ from datetime import datetime
 
 from gpuspawner.core.faults import Cause
 from gpuspawner.core.health import (
+    DRIVER_REPLACED,
     Judgement,
     describe_return,
     find_card_faults,
@@ -82,6 +83,8 @@ def take_inventory(
             continue  # it never said what it is: there is nothing that could be given out
         new = reading.uuid not in before
         record = _merge(device, reading, _miss(old) if old and new else old, around)
+        if report.driver_replaced:
+            record = _judged(record, judge_unseen(record, Cause.DRIVER, DRIVER_REPLACED, now=now))
         records.append(record)
         if new:
             events.append(_event(now, "device.found", f"the driver lists a {device.model}", reading.uuid))

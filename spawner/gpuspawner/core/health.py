@@ -36,6 +36,12 @@ RECOVERY_ACTIONS = {
 }
 """What NVML asks for in field 230; 0 is *nothing to do*."""
 
+DRIVER_REPLACED = (
+    "the NVIDIA driver was replaced while it was in use; "
+    "reboot the host, or reload the driver and restart the GPU agent"
+)
+"""NVML's error 18, in words."""
+
 _UNKNOWN_CAUSES = frozenset({Cause.UNLISTED, Cause.SILENT})
 """Causes of which no fault follows: the state of the device is only not known."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from gpuspawner.adapters.freshdriver import FreshDriver, ask_new_process
 from gpuspawner.agent.tick import Keeper
 from gpuspawner.core.errors import RefusalKind, Refused
 from gpuspawner.core.faults import Cause
@@ -116,6 +119,24 @@ def test_a_driver_that_was_replaced_takes_the_whole_host_out(house: House) -> No
     assert faulty(house) == set()
 
 
+def test_a_driver_that_was_replaced_and_cards_that_can_still_be_seen(house: House) -> None:
+    lease = house.reserve()
+    house.let_go(lease)
+    house.probe.driver_replaced = True
+    house.tick()
+    house.tick()
+    assert {(r.health, r.fault and r.fault.cause) for r in house.records.values()} == {
+        (Health.FAULTY, Cause.DRIVER)
+    }
+    assert house.state(lease) is S.RELEASED, "what was seen proves a release"
+    house.probe.raise_xid(0, 48)
+    house.tick()
+    assert house.record(0).standing_fault
+    house.probe.driver_replaced = False
+    pass_check(house)
+    assert faulty(house) == {house.probe.uuids[0]}
+
+
 # -- MIG ----------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +223,20 @@ def test_simulated_replaced_driver_takes_the_whole_host_out(house: House, simula
     simulation.set_driver("590.10", mismatch=True)
     watch(house, simulation)  # a process that was there before goes on with the library that it loaded
     assert {r.fault and r.fault.cause for r in house.records.values()} == {Cause.DRIVER}
+
+
+def test_simulated_replaced_driver_is_found_by_a_new_process(house: House, simulation: Simulation) -> None:
+    hours = count(0, 3600)
+    probe = FreshDriver(
+        house.keeper._probe, lambda: ask_new_process(simulation.environment()), lambda: next(hours)
+    )
+    for mismatch in (True, False):
+        simulation.set_driver("590.10", mismatch=mismatch)
+        deadline = time.monotonic() + 20
+        while (report := probe.look()).driver_replaced is not mismatch:
+            assert time.monotonic() < deadline, "no new process said so within 20 s"
+            time.sleep(0.3)
+        assert len(report.devices) == 3
 
 
 def test_simulated_hard_xid_takes_out_all_slices_also_later_ones(
