@@ -102,7 +102,7 @@ def judge_look(
     seen = _read_fault(reading, standing, now)
     if seen is not None:
         return _out_of_service(choose_worse(before, seen), reading, standing)
-    if before is None or before.cause is Cause.XID:
+    if before is None:
         # What an administrator cleared is back at the first look that shows nothing wrong: they know more.
         return Judgement(Health.OK, "")
     going_on = continue_check(before, now=now, seen_at=old.seen_at if old else now)
