@@ -10,13 +10,16 @@ from .core.errors import GpuSpawnerError
 
 COMMANDS = {
     "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
-    "clear": ("gpuspawner.shell.status:clear", "Clear a card's standing fault."),
+    "assign": ("gpuspawner.shell.cards:assign", "Keep a card for somebody."),
+    "clear": ("gpuspawner.shell.cards:clear", "Clear a card's standing fault."),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
+    "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
+    "undrain": ("gpuspawner.shell.cards:undrain", "Give a drained card back into use."),
 }
 """Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""
 

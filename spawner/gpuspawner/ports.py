@@ -23,6 +23,9 @@ class ProbeReport:
     """One for each device the driver lists, the ones that fail included."""
     missing_reason: str | None = None
     """Why the list of devices itself is not known; None when it is complete."""
+    driver_replaced: bool = False
+    """The driver was upgraded under us (NVML error 18): no card may be given out. What a process that was
+    there before can still see of the devices is reported all the same."""
 
 
 class GpuProbe(Protocol):

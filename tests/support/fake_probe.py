@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from gpuspawner.core.model import Device, DeviceReading, GpuProcess, Sample
@@ -31,6 +31,8 @@ class FakeCard:
     hangs: bool = False
     recovery_action: int = 0
     xids: list[int] = field(default_factory=list)
+    slices: list[Device] = field(default_factory=list)
+    """MIG instances: they take the place of the card."""
 
 
 class FakeProbe:
@@ -67,6 +69,7 @@ class FakeProbe:
         ]
         self.driver_version = "580.00"
         self.missing_reason: str | None = None
+        self.driver_replaced = False
         self.looks = 0
         self._clock = clock
 
@@ -118,21 +121,36 @@ class FakeProbe:
         else:
             self._find(card).hangs = False
 
+    def set_mig(self, card: int | str, names: Sequence[str]) -> list[str]:
+        """Divide a card into instances of these UUIDs, or make it whole."""
+        found = self._find(card)
+        whole = found.device
+        found.slices = [
+            replace(whole, uuid=name, model=f"{whole.model} MIG 1g.5gb", parent=whole.uuid) for name in names
+        ]
+        return list(names)
+
     def set_driver(self, version: str, *, mismatch: bool = False) -> None:
         self.driver_version = version
         self.missing_reason = "the NVIDIA driver was replaced while it was in use" if mismatch else None
+        self.driver_replaced = mismatch
 
     def look(self) -> ProbeReport:
         self.looks += 1
         if self.missing_reason is not None:
-            return ProbeReport(None, (), self.missing_reason)
-        return ProbeReport(self.driver_version, tuple(self._read(card) for card in self.cards))
+            return ProbeReport(None, (), self.missing_reason, self.driver_replaced)
+        found = tuple(r for card in self.cards for r in self._read(card))
+        return ProbeReport(self.driver_version, found, driver_replaced=self.driver_replaced)
 
-    def _read(self, card: FakeCard) -> DeviceReading:
-        uuid = card.device.uuid
+    def _read(self, card: FakeCard) -> list[DeviceReading]:
+        xids = () if card.hangs else tuple(card.xids)
+        card.xids = card.xids if card.hangs else []
+        return [self._read_device(card, one, xids) for one in card.slices or [card.device]]
+
+    def _read_device(self, card: FakeCard, device: Device, xids: tuple[int, ...]) -> DeviceReading:
+        uuid = device.uuid
         if card.hangs:
             return DeviceReading(uuid, error="the driver did not answer within 5 s")
-        xids, card.xids = tuple(card.xids), []
         if card.lost:
             return DeviceReading(uuid, error="the card is lost", lost=True, xids=xids)
         sample = Sample(
@@ -143,7 +161,7 @@ class FakeProbe:
             power_milliwatts=50_000,
             processes=tuple(card.processes.values()),
         )
-        return DeviceReading(uuid, card.device, sample, xids=xids, recovery_action=card.recovery_action)
+        return DeviceReading(uuid, device, sample, xids=xids, recovery_action=card.recovery_action)
 
     def _find(self, card: int | str) -> FakeCard:
         for found in self.cards:

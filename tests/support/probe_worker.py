@@ -19,11 +19,12 @@ class RemoteProbe:
     Args:
         environment: Added to this process's own; selects the library.
         timeout_seconds: As for ``NvmlProbe``.
+        host: As for ``NvmlProbe``.
     """
 
-    def __init__(self, environment: Mapping[str, str], timeout_seconds: float) -> None:
+    def __init__(self, environment: Mapping[str, str], timeout_seconds: float, host: str = "host") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), str(timeout_seconds)],
+            [sys.executable, str(Path(__file__)), str(timeout_seconds), host],
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -44,7 +45,7 @@ class RemoteProbe:
 
 
 def main() -> None:
-    probe = NvmlProbe("host", timeout_seconds=float(sys.argv[1]))
+    probe = NvmlProbe(sys.argv[2], timeout_seconds=float(sys.argv[1]))
     for _ in sys.stdin:
         pickle.dump(probe.look(), sys.stdout.buffer)
         sys.stdout.buffer.flush()

@@ -23,6 +23,7 @@ from .nvml_errors import (
     FUNCTION_NOT_FOUND,
     GPU_IS_LOST,
     INSUFFICIENT_SIZE,
+    LIBRARY_MISMATCH,
     NOT_OFFERED,
     RESET_REQUIRED,
     explain,
@@ -88,7 +89,7 @@ class NvmlProbe:
         except TimeoutError:
             return ProbeReport(None, (), self._silence)
         except Exception as error:
-            return ProbeReport(None, (), self._explain_missing(error))
+            return ProbeReport(None, (), self._explain_missing(error), _is_replaced(error))
         calls = [self._calls.start(f"gpu-{n}", partial(self._look_at, session, n)) for n in range(count)]
         deadline = self._deadline()
         found: list[_Outcome] = []
@@ -98,7 +99,7 @@ class NvmlProbe:
             except TimeoutError:
                 found.append(self._silence)
             except Exception as error:
-                return ProbeReport(version, (), self._explain_missing(error))
+                return ProbeReport(version, (), self._explain_missing(error), _is_replaced(error))
         return self._report(version, found, self._find_links(session, found, deadline))
 
     # -- the driver as a whole ------------------------------------------------------------------------------
@@ -392,3 +393,7 @@ def _register_events(session: _Session, card: _Card, handle: Any) -> None:
         session.events[card.index] = events
     except nvml.NVMLError:
         ignore(nvml, lambda: nvml.nvmlEventSetFree(events))
+
+
+def _is_replaced(error: Exception) -> bool:
+    return getattr(error, "value", None) == LIBRARY_MISMATCH

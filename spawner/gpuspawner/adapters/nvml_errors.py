@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from gpuspawner.core.health import DRIVER_REPLACED
+
 T = TypeVar("T")
 
 UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, INSUFFICIENT_SIZE = 1, 2, 3, 6, 7
@@ -22,8 +24,7 @@ _WORDS = {
     DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded",
     LIBRARY_NOT_FOUND: "the NVIDIA driver's library libnvidia-ml.so.1 was not found",
     FUNCTION_NOT_FOUND: "the driver is too old for it",
-    LIBRARY_MISMATCH: "the NVIDIA driver was replaced while it was in use; "
-    "reboot the host, or reload the driver and restart this process",
+    LIBRARY_MISMATCH: DRIVER_REPLACED,
 }
 
 

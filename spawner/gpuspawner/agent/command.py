@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.freshdriver import FreshDriver
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.nvml import NvmlProbe
 from gpuspawner.adapters.runlock import RunLock
@@ -70,7 +71,7 @@ def make_keeper(ledger: Ledger, host: str) -> Keeper:
     """Put the keeper of this host together. Raises: LedgerError."""
     with ledger.read() as unit:
         engine = DockerEngine(ledger_id=unit.ledger_id())
-    return Keeper(ledger, engine, NvmlProbe(host), host, Path(f"{ledger.path}.hub.lock"))
+    return Keeper(ledger, engine, FreshDriver(NvmlProbe(host)), host, Path(f"{ledger.path}.hub.lock"))
 
 
 def _reconcile_once(ledger: Ledger, host: str) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gpuspawner.core.health import find_standing_fault, judge_health
+from gpuspawner.core.faults import Cause
+from gpuspawner.core.health import (
+    DRIVER_REPLACED,
+    Judgement,
+    describe_return,
+    find_card_faults,
+    judge_look,
+    judge_unseen,
+)
 from gpuspawner.core.model import Container, Device, DeviceReading, DeviceRecord, Event, Health, Lease
 from gpuspawner.core.occupancy import name_stranger
 from gpuspawner.ports import ProbeReport
 
 BASELINE_MOST_PERCENT = 5
 """An empty card's baseline is never more than this share of its memory, whatever a dead program left."""
+
+NOT_LISTED = "the driver does not list it any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class _Around:
 
     leases: Sequence[Lease]
     containers: Sequence[Container] | None
+    card_faults: Mapping[str, str]
     now: datetime
     listed: frozenset[str]
     """UUIDs of all devices that are there, or are thought to be."""
@@ -55,7 +66,8 @@ def take_inventory(
     Args:
         report: The look.
         previous: The records before it.
-        absent: Records of cards that were there once; one that comes back keeps its fault and its baseline.
+        absent: Records of cards that were there once; one that comes back keeps its fault and its baseline,
+            and the parts of a card keep each other's hard faults.
         leases: All live leases, read after the containers were listed.
         containers: Every container that may use a GPU; None when the Engine could not tell.
         now: The present.
@@ -64,6 +76,7 @@ def take_inventory(
     before = frozenset(known)
     listed = before | {reading.uuid for reading in report.devices}
     once = {record.device.uuid: record for record in absent}
+    around = _Around(leases, containers, find_card_faults((*absent, *previous)), now, listed)
     records: list[DeviceRecord] = []
     events: list[Event] = []
     for reading in report.devices:
@@ -71,9 +84,12 @@ def take_inventory(
         device = reading.device or (old.device if old else None)
         if device is None:
             continue  # it never said what it is: there is nothing that could be given out
-        record = _merge(device, reading, old, _Around(leases, containers, now, listed))
+        new = reading.uuid not in before
+        record = _merge(device, reading, _miss(old) if old and new else old, around)
+        if report.driver_replaced:
+            record = _judged(record, judge_unseen(record, Cause.DRIVER, DRIVER_REPLACED, now=now))
         records.append(record)
-        if reading.uuid not in before:
+        if new:
             events.append(_event(now, "device.found", f"the driver lists a {device.model}", reading.uuid))
         events += _describe_changes(record, old, reading.xids, now)
     held = {uuid for lease in leases for uuid in lease.devices}
@@ -81,7 +97,7 @@ def take_inventory(
         if report.missing_reason is None and uuid not in held:
             events.append(_event(now, "device.gone", "the driver does not list it any more", uuid))
             continue
-        record = _unseen(old, report.missing_reason or "the driver does not list it any more")
+        record = _unseen(old, report, now)
         records.append(record)
         events += _describe_changes(record, old, (), now)
     return Inventory(tuple(records), tuple(events))
@@ -93,18 +109,18 @@ def without_stamps(records: Iterable[DeviceRecord]) -> dict[str, DeviceRecord]:
 
 
 def _merge(device: Device, reading: DeviceReading, old: DeviceRecord | None, around: _Around) -> DeviceRecord:
-    standing = old.standing_fault if old else None
-    health, reason = judge_health(reading, standing)
+    judged = judge_look(reading, old, around.card_faults.get(device.parent or device.uuid), now=around.now)
     sample = reading.sample
     fresh = DeviceRecord(
         device=_keep_links(device, old, around.listed),
-        health=health,
-        health_reason=reason,
+        health=judged.health,
+        health_reason=judged.reason,
         seen_at=sample.at if sample else (old.seen_at if old else around.now),
         occupied_by=_find_stranger(device, reading, old, around),
-        standing_fault=find_standing_fault(reading) or standing,
+        standing_fault=judged.standing_fault,
         baseline_bytes=old.baseline_bytes if old else None,
         sample=sample or (old.sample if old else None),
+        fault=judged.fault,
     )
     return replace(fresh, baseline_bytes=_learn_baseline(fresh, reading))
 
@@ -145,10 +161,27 @@ def _find_stranger(
     return found
 
 
-def _unseen(old: DeviceRecord, reason: str) -> DeviceRecord:
-    if old.standing_fault is not None:
-        return replace(old, health=Health.FAULTY, health_reason=old.standing_fault)
-    return replace(old, health=Health.UNKNOWN, health_reason=reason)
+def _unseen(old: DeviceRecord, report: ProbeReport, now: datetime) -> DeviceRecord:
+    cause = Cause.SILENT if report.missing_reason else Cause.UNLISTED
+    if report.driver_replaced:
+        cause = Cause.DRIVER
+    reason = report.missing_reason or NOT_LISTED
+    return _judged(old, judge_unseen(old, cause, reason, now=now))
+
+
+def _miss(old: DeviceRecord) -> DeviceRecord:
+    """A card that is back, as it was while it was not there: it must show for a while that it is well."""
+    return _judged(old, judge_unseen(old, Cause.UNLISTED, NOT_LISTED, now=old.seen_at))
+
+
+def _judged(old: DeviceRecord, judged: Judgement) -> DeviceRecord:
+    return replace(
+        old,
+        health=judged.health,
+        health_reason=judged.reason,
+        standing_fault=judged.standing_fault,
+        fault=judged.fault,
+    )
 
 
 def _describe_changes(
@@ -157,11 +190,28 @@ def _describe_changes(
     uuid = record.device.uuid
     for xid in xids:
         yield _event(now, "device.xid", f"the driver reported XID {xid}", uuid, xid=xid)
-    if record.health is not (old.health if old else Health.OK):
-        reason = record.health_reason or "it answers and reports no fault"
-        yield _event(now, f"device.{record.health.value}", reason, uuid)
-    if record.occupied_by and not (old and old.occupied_by):
-        yield _event(now, "device.stranger", f"in use without a lease by {record.occupied_by}", uuid)
+    yield from _describe_health(record, old, now)
+    before, stranger = old.occupied_by if old else None, record.occupied_by
+    if stranger and stranger != before:
+        yield _event(now, "device.stranger", f"in use by others: {stranger}", uuid)
+    elif before and not stranger:
+        yield _event(now, "device.stranger_gone", f"not in use by others any more: {before}", uuid)
+
+
+def _describe_health(record: DeviceRecord, old: DeviceRecord | None, now: datetime) -> Iterator[Event]:
+    """A line when a card leaves, when what keeps it out changes, and when it comes back."""
+    uuid, was, fault = record.device.uuid, old.fault if old else None, record.fault
+    same_health = record.health is (old.health if old else Health.OK)
+    if same_health and (fault and fault.cause) is (was and was.cause):
+        return
+    reason = record.health_reason or (describe_return(was) if was else "it answers and reports no fault")
+    told = fault or was
+    evidence: dict[str, object] = {}
+    if told is not None:
+        evidence = {"cause": told.cause.value, "evidence": told.evidence, "since": told.since.isoformat()}
+        if fault is None and told.check_since is not None:
+            evidence["well_since"] = told.check_since.isoformat()
+    yield _event(now, f"device.{record.health.value}", reason, uuid, **evidence)
 
 
 def _event(now: datetime, kind: str, reason: str, uuid: str, **data: object) -> Event:

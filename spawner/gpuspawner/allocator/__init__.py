@@ -3,7 +3,19 @@
 Every method may block on the ledger; hub and controller call them in threads.
 """
 
+from .cards import Cards, Cleared, Drained, Listing, Pinned
 from .clock import utc_now
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
 
-__all__ = ["SAME_REFUSAL_AGAIN", "Allocator", "Status", "Stock", "utc_now"]
+__all__ = [
+    "SAME_REFUSAL_AGAIN",
+    "Allocator",
+    "Cards",
+    "Cleared",
+    "Drained",
+    "Listing",
+    "Pinned",
+    "Status",
+    "Stock",
+    "utc_now",
+]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+from .faults import Fault
+
 EVERYBODY = "default"
 """Name of the group that everybody is in."""
 
@@ -160,6 +162,8 @@ class DeviceRecord:
     """Least memory it was seen to use with no process on it."""
     sample: Sample | None = None
     """The newest sample."""
+    fault: Fault | None = None
+    """Why it is out of service, with the evidence; None when it is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def why_not_grantable(
     if record.health is not Health.OK:
         return f"{record.health.value}: {record.health_reason}"
     if record.occupied_by:
-        return f"in use without a lease by {record.occupied_by}"
+        return f"in use by others: {record.occupied_by}"
     return None
 
 
@@ -185,9 +185,15 @@ def why_nothing_is_known(
     """Say why the state of all devices is unknown, and what to do; None when some of it is known."""
     if not inventory:
         return "No GPU is known on this server yet. The administrator should check that the GPU agent runs."
-    age = now - max(r.seen_at for r in inventory)
+    newest = max(inventory, key=lambda r: r.seen_at)
+    age = now - newest.seen_at
     if age <= stale_after:
         return None
+    if newest.health is not Health.OK:
+        return (
+            f"The GPUs cannot be given out: none has answered for {describe_duration(age)} "
+            f"({newest.health_reason}). The administrator should check the driver and the GPU agent."
+        )
     return (
         "The GPUs cannot be given out because their state is not known: the GPU agent last reported "
         f"{describe_duration(age)} ago. The administrator should check that it runs."

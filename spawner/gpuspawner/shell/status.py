@@ -1,30 +1,27 @@
-"""``gpuspawner status``: cards and who holds them; ``gpuspawner clear``: a card is fit again."""
+"""``gpuspawner status``: cards, and who holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState
+from gpuspawner.core.drains import find_drain, find_pin, why_drained, why_kept
+from gpuspawner.core.model import DeviceRecord, Drain, Health, Lease, LeaseState, Pin
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.words import describe_duration
 
 from .common import (
-    actor,
     clean,
     host_option,
     json_option,
     ledger_option,
     open_ledger,
     print_json,
-    reason_option,
     render_table,
-    require_reason,
 )
 
 MEBIBYTE = 1024 * 1024
@@ -52,19 +49,56 @@ class Row:
     reason: str
     """Why it is not well, or not free, in words."""
     state: str
-    """free, held, releasing, quarantined, occupied, faulty or unknown."""
+    """free, kept, held, releasing, quarantined, drained, occupied, faulty or unknown."""
     holder: str | None
     since: datetime | None
     container: str | None
     last_report: datetime
+    drained: str | None = None
+    """By whom, until when and why it is drained, in words."""
+    drained_until: datetime | None = None
+    """When it comes back by itself; None also when somebody must undrain it."""
+    kept_for: str | None = None
+    """For whom it is kept."""
 
 
 def build_rows(
-    inventory: Iterable[DeviceRecord], leases: Iterable[Lease], *, now: datetime, stale_after: timedelta
+    inventory: Iterable[DeviceRecord],
+    leases: Iterable[Lease],
+    *,
+    now: datetime,
+    stale_after: timedelta,
+    drains: Sequence[Drain] = (),
+    pins: Sequence[Pin] = (),
 ) -> tuple[Row, ...]:
     """Say of every card what is known of it now. What an old report says is not known any more."""
     by_device = {uuid: lease for lease in leases for uuid in lease.devices}
-    return tuple(_build_row(r, by_device.get(r.device.uuid), now, stale_after) for r in inventory)
+    rows = []
+    for record in inventory:
+        row = _build_row(record, by_device.get(record.device.uuid), now, stale_after)
+        drain, pin = find_drain(record.device, drains, now), find_pin(record.device, pins)
+        rows.append(_withhold(row, drain, pin, now))
+    return tuple(rows)
+
+
+def _withhold(row: Row, drain: Drain | None, pin: Pin | None, now: datetime) -> Row:
+    """Add what an administrator said of the card."""
+    words = [row.reason]
+    state = row.state
+    if pin is not None:
+        words.append(why_kept(pin))
+        state = "kept" if state == "free" else state
+    if drain is not None:
+        words.append(why_drained(drain, now))
+        state = "drained" if row.holder is None else state
+    return replace(
+        row,
+        state=state,
+        reason="; ".join(filter(None, words)),
+        drained=why_drained(drain, now) if drain else None,
+        drained_until=drain.until if drain else None,
+        kept_for=str(pin.holder) if pin else None,
+    )
 
 
 def _build_row(record: DeviceRecord, lease: Lease | None, now: datetime, stale_after: timedelta) -> Row:
@@ -84,7 +118,7 @@ def _build_row(record: DeviceRecord, lease: Lease | None, now: datetime, stale_a
         state = "unknown"
     elif record.occupied_by:
         state = "occupied"
-        reasons.append(f"in use without a lease by {record.occupied_by}")
+        reasons.append(f"in use by others: {record.occupied_by}")
     else:
         state = "faulty" if health is Health.FAULTY else "free"
     return Row(
@@ -137,7 +171,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{_known(used)} / {row.memory_bytes // MEBIBYTE}",
         _known(row.temperature_celsius),
         row.health,
-        row.state,
+        f"kept for {row.kept_for}" if row.state == "kept" else row.state,
         row.holder or "-",
         f"{row.since.astimezone(UTC):%Y-%m-%d %H:%M}" if row.since else "-",
         row.container[:12] if row.container else "-",
@@ -162,6 +196,7 @@ def to_json(rows: Sequence[Row], host: str, *, now: datetime, stale_after: timed
                 **asdict(row),
                 "since": row.since.isoformat() if row.since else None,
                 "last_report": row.last_report.isoformat(),
+                "drained_until": row.drained_until.isoformat() if row.drained_until else None,
             }
             for row in rows
         ],
@@ -176,47 +211,10 @@ def status(ledger: Path | None, host: str, as_json: bool) -> None:
     """Show cards and who holds them."""
     with open_ledger(ledger) as book, book.read() as unit:
         inventory, leases = unit.inventory(host), unit.live_leases(host)
+        drains, pins = unit.drains(host), unit.pins(host)
     now = datetime.now(UTC)
-    rows = build_rows(inventory, leases, now=now, stale_after=STALE_AFTER)
+    rows = build_rows(inventory, leases, now=now, stale_after=STALE_AFTER, drains=drains, pins=pins)
     if as_json:
         print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER))
     else:
         click.echo(render(rows, now=now, stale_after=STALE_AFTER))
-
-
-@click.command(short_help="Clear a card's standing fault.")
-@click.argument("card")
-@reason_option
-@ledger_option
-@host_option
-def clear(card: str, reason: str, ledger: Path | None, host: str) -> None:
-    """Clear a card's standing fault, so that it can be given out again.
-
-    CARD is an index, a UUID, or the beginning of one. A fault that the driver still reports comes back at
-    the agent's next look.
-    """
-    reason = require_reason(reason)
-    with open_ledger(ledger, change=True) as book, book.write() as unit:
-        record = find_card(card, unit.inventory(host))
-        uuid, fault = record.device.uuid, record.standing_fault
-        if fault is None:
-            raise InvalidRequest(f"{uuid} has no standing fault; nothing was changed.")
-        unit.clear_fault(host, uuid)
-        unit.add_event(
-            Event(datetime.now(UTC), "device.cleared", reason, actor(), device=uuid, data={"fault": fault})
-        )
-    click.echo(f"Cleared {uuid}: {clean(fault)}")
-
-
-def find_card(card: str, inventory: Sequence[DeviceRecord]) -> DeviceRecord:
-    """The one card that an index, a UUID or the beginning of one means.
-
-    Raises:
-        InvalidRequest: There is none, or there are several.
-    """
-    found = [r for r in inventory if card in (str(r.device.index), r.device.uuid)]
-    found = found or [r for r in inventory if card and r.device.uuid.startswith(card)]
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(f"{r.device.index}: {r.device.uuid}" for r in found or inventory) or "none"
-    raise InvalidRequest(f"{card!r} means {'several cards' if found else 'no card'}; there are {there}.")

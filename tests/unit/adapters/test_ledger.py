@@ -17,6 +17,7 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ledger.schema import metadata
 from gpuspawner.core.errors import LedgerError
+from gpuspawner.core.faults import Cause, Fault
 from gpuspawner.core.model import Event, Health, Home, HomeKind, Outcome
 from gpuspawner.core.model import LeaseState as S
 from support.build import HOST, MIB, NOW, ago, busy, device, lease, record, sample
@@ -61,9 +62,12 @@ def test_devices(ledger: Ledger) -> None:
         standing_fault="XID 79",
         occupied_by="process 7 on the host",
         sample=busy(7, container_id="c"),
+        fault=Fault(Cause.XID, "XID 79", "read", since=ago(9), check_since=None),
     )
     bare = record("GPU-1", device=device("GPU-1", index=None), baseline_bytes=None, sample=None)
-    unknown = record("GPU-2", index=4, sample=sample(processes=None, memory_used_bytes=None))
+    checked = Fault(Cause.SILENT, "it hangs", "read", since=ago(9), check_since=NOW)
+    partial = sample(processes=None, memory_used_bytes=None)
+    unknown = record("GPU-2", index=4, sample=partial, fault=checked)
     with ledger.write() as unit:
         for one in (full, bare, unknown):
             unit.put_device(one)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,8 @@ class House:
         self.hub: RunLock | None = RunLock(self.hub_lock, "hub")
         self.allocator = Allocator(self.ledger, HOST, allow(4, 4), STALE, self.clock)
         self.keeper = self.new_agent()
+        self.closing: list[Callable[[], None]] = []
+        """Called at the end."""
 
     def clock(self) -> datetime:
         return self.now
@@ -140,4 +142,6 @@ def house(tmp_path: Path, fresh_ledger: Path) -> Iterator[House]:
     yield made
     made.require_consistent()
     made.keeper.finish(1)
+    for close in made.closing:
+        close()
     made.ledger.close()

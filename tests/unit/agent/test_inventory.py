@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from gpuspawner.agent.inventory import BASELINE_MOST_PERCENT, Inventory, take_inventory, without_stamps
+from gpuspawner.core.faults import Cause, Fault
 from gpuspawner.core.model import DeviceReading, DeviceRecord, Event, Health
 from gpuspawner.ports import ProbeReport
 from support.build import (
@@ -19,6 +22,13 @@ from support.build import (
     silent,
 )
 
+HARD = "hardware or driver fault, XID 79 (the card has fallen off the bus)"
+SILENCE = Fault(
+    Cause.SILENT,
+    "the driver did not answer within 5 s",
+    "2030-05-17 12:00:00 UTC: the driver did not answer within 5 s",
+    since=NOW,
+)
 OLD = record(seen_at=ago(9), sample=sample(at=ago(9)))
 
 
@@ -63,12 +73,36 @@ def test_a_card_that_does_not_answer_grows_stale() -> None:
         sample=sample(at=ago(9)),
         health=Health.UNKNOWN,
         health_reason="the driver did not answer within 5 s",
+        fault=SILENCE,
     )
     assert kinds(found) == ["device.unknown"]
     assert take(silent(), previous=found.records).events == ()
-    back = take(reading(), previous=found.records)
-    assert kinds(back) == ["device.ok"]
+
+
+def test_a_card_that_answers_again_is_checked_before_it_is_back() -> None:
+    silent_one = record(health=Health.UNKNOWN, health_reason=SILENCE.reason, fault=SILENCE)
+    checked = take(reading(), previous=(silent_one,))
+    assert only(checked).health is Health.UNKNOWN
+    assert only(checked).fault == replace(SILENCE, check_since=NOW)
+    assert checked.events == ()
+    passing = replace(only(checked), fault=replace(SILENCE, check_since=ago(10)))
+    back = take(reading(), previous=(passing,))
     assert only(back) == record()
+    assert back.events == (
+        Event(
+            NOW,
+            "device.ok",
+            f"it answered without a fault for 10 s; it was out for: {SILENCE.reason}",
+            "agent",
+            device="GPU-0",
+            data={
+                "cause": "silent",
+                "evidence": SILENCE.evidence,
+                "since": NOW.isoformat(),
+                "well_since": ago(10).isoformat(),
+            },
+        ),
+    )
 
 
 def test_a_card_that_never_said_what_it_is() -> None:
@@ -147,11 +181,12 @@ def test_one_card_without_a_name_hides_no_other() -> None:
 def test_a_hard_xid_stands() -> None:
     found = take(reading(xids=(13, 79)))
     assert only(found).health is Health.FAULTY
-    assert only(found).standing_fault == "hardware or driver fault, XID 79"
+    assert only(found).standing_fault == HARD
+    evidence = {"cause": "xid", "evidence": "2030-05-17 12:00:00 UTC: XID 13, 79", "since": NOW.isoformat()}
     assert [(e.kind, e.data) for e in found.events] == [
         ("device.xid", {"xid": 13}),
         ("device.xid", {"xid": 79}),
-        ("device.faulty", {}),
+        ("device.faulty", evidence),
     ]
     assert only(take(reading(), previous=found.records)).health is Health.FAULTY
     assert only(take(missing="x", previous=found.records)).health is Health.FAULTY
@@ -194,8 +229,24 @@ def test_a_stranger_is_announced_once() -> None:
     found = take(reading(sample=busy(7)))
     assert only(found).occupied_by == "process 7 on the host"
     assert kinds(found) == ["device.stranger"]
-    assert take(reading(sample=busy(8)), previous=found.records).events == ()
-    assert only(take(reading(), previous=found.records)).occupied_by is None
+    assert found.events[0].reason == "in use by others: process 7 on the host"
+    assert take(reading(sample=busy(7)), previous=found.records).events == ()
+
+
+def test_another_stranger_is_announced_too() -> None:
+    old = record(occupied_by="process 7 on the host")
+    found = take(reading(sample=busy(8)), previous=(old,))
+    assert [(e.kind, e.reason) for e in found.events] == [
+        ("device.stranger", "in use by others: process 8 on the host")
+    ]
+
+
+def test_a_stranger_who_is_gone_is_announced_and_the_card_is_free_at_once() -> None:
+    found = take(reading(), previous=(record(occupied_by="process 7 on the host"),))
+    assert only(found) == record()
+    assert [(e.kind, e.reason) for e in found.events] == [
+        ("device.stranger_gone", "not in use by others any more: process 7 on the host")
+    ]
 
 
 def test_a_stranger_is_not_forgotten_while_the_card_is_silent() -> None:
@@ -222,3 +273,40 @@ def test_a_foreign_container_is_not_forgotten_when_the_engine_is_silent() -> Non
 def test_a_new_index_is_taken_over() -> None:
     moved = reading(device=device(index=3))
     assert only(take(moved)).device.index == 3
+
+
+def test_a_card_that_was_not_listed_is_checked_when_it_is_back() -> None:
+    once = record(seen_at=ago(3600))
+    found = take(reading(), previous=(), absent=(once,))
+    assert only(found).health is Health.UNKNOWN
+    assert only(found).fault == Fault(
+        Cause.UNLISTED,
+        "the driver does not list it any more",
+        "2030-05-17 11:00:00 UTC: the driver does not list it any more",
+        since=ago(3600),
+        check_since=NOW,
+    )
+    assert kinds(found) == ["device.found", "device.unknown"]
+
+
+@pytest.mark.parametrize("there", ["previous", "absent"])
+def test_a_new_slice_of_a_faulty_card_is_faulty(there: str) -> None:
+    sibling = record(device=device("MIG-1", parent="GPU-0"), standing_fault=HARD, health=Health.FAULTY)
+    piece = reading("MIG-2", device=device("MIG-2", parent="GPU-0"))
+    stranger = reading("MIG-9", device=device("MIG-9", parent="GPU-9"))
+    found = take(piece, stranger, **{"previous": (), there: (sibling,)})
+    assert {r.device.uuid: r.standing_fault for r in found.records} == {"MIG-2": HARD, "MIG-9": None}
+
+
+def test_a_card_that_is_whole_again_keeps_the_fault_of_its_slices() -> None:
+    piece = record(device=device("MIG-1", parent="GPU-0"), standing_fault=HARD, health=Health.FAULTY)
+    assert only(take(reading(), previous=(piece,))).health is Health.FAULTY
+
+
+def test_a_fault_that_changes_is_announced() -> None:
+    wish = take(reading(recovery_action=1))
+    lost = take(silent(lost=True), previous=wish.records)
+    assert [(e.kind, e.data["cause"]) for e in (*wish.events, *lost.events)] == [
+        ("device.faulty", "recovery"),
+        ("device.faulty", "lost"),
+    ]

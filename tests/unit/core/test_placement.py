@@ -78,11 +78,18 @@ def test_no_inventory() -> None:
     assert "31 s ago" in text
 
 
+def test_no_inventory_because_of_the_driver() -> None:
+    old = [record("A0", seen_at=ago(95), health=Health.FAULTY, health_reason="the driver was replaced")]
+    kind, text = refusal(1, fleet=old)
+    assert kind is RefusalKind.NO_INVENTORY
+    assert "none has answered for 95 s (the driver was replaced)" in text
+
+
 OBSTACLES = {
     "stale": ({"seen_at": ago(31)}, "not seen for 31 s"),
     "faulty": ({"health": Health.FAULTY, "health_reason": "XID 79"}, "faulty: XID 79"),
     "unknown": ({"health": Health.UNKNOWN, "health_reason": "hangs"}, "unknown: hangs"),
-    "occupied": ({"occupied_by": "process 7 on the host"}, "in use without a lease by process 7 on the host"),
+    "occupied": ({"occupied_by": "process 7 on the host"}, "in use by others: process 7 on the host"),
 }
 
 

@@ -1,4 +1,4 @@
-"""``gpuspawner status`` and ``clear``."""
+"""``gpuspawner status``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ import pytest
 from click.testing import CliRunner
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
-from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Sample
+from gpuspawner.core.model import (
+    Device,
+    DeviceRecord,
+    Drain,
+    Health,
+    Holder,
+    Lease,
+    LeaseState,
+    Pin,
+    Sample,
+)
 from gpuspawner.core.words import describe_duration
-from gpuspawner.shell.status import Row, build_rows, find_card, render, to_json
+from gpuspawner.shell.status import Row, build_rows, render, to_json
 
 NOW = datetime(2026, 1, 21, 12, 0, tzinfo=UTC)
 STALE = timedelta(seconds=30)
@@ -59,6 +68,51 @@ def test_state(record: DeviceRecord, lease: Lease | None, state: str, reason: st
     assert reason in found.reason
     assert bool(found.reason) == bool(reason)
     assert found.holder == ("ana" if lease and A in lease.devices else None)
+
+
+DRAIN = Drain(A, "fan is replaced", "root", NOW, NOW + timedelta(hours=6))
+PIN = Pin(A, Holder("group", "vision"), "their grant paid it", "root", NOW)
+
+
+@pytest.mark.parametrize(
+    ("record", "lease", "drains", "pins", "state", "reason"),
+    [
+        (CARD, None, [DRAIN], [], "drained", "drained by root until 18:00 UTC: fan is replaced"),
+        (CARD, None, [], [PIN], "kept", "kept for group `vision` by root: their grant paid it"),
+        (
+            replace(CARD, health=Health.FAULTY, health_reason="XID 79"),
+            None,
+            [DRAIN],
+            [],
+            "drained",
+            "XID 79; drained by root until 18:00 UTC: fan is replaced",
+        ),
+        (CARD, LEASE, [DRAIN], [], "held", "drained by root until 18:00 UTC: fan is replaced"),
+        (replace(CARD, occupied_by="p"), None, [], [PIN], "occupied", "in use by others: p; kept for group"),
+        (CARD, None, [replace(DRAIN, until=NOW)], [], "free", ""),
+        (CARD, None, [replace(DRAIN, device=B)], [replace(PIN, device=B)], "free", ""),
+    ],
+)
+def test_what_an_administrator_said(*, record, lease, drains, pins, state: str, reason: str) -> None:
+    (found,) = build_rows(
+        [record], [lease] if lease else [], now=NOW, stale_after=STALE, drains=drains, pins=pins
+    )
+    assert found.state == state
+    assert found.reason.startswith(reason)
+
+
+def test_what_an_administrator_said_in_the_table_and_for_programs() -> None:
+    other = replace(CARD, device=replace(CARD.device, uuid=B, index=1))
+    rows = build_rows(
+        [CARD, other], [], now=NOW, stale_after=STALE, drains=[DRAIN], pins=[replace(PIN, device=B)]
+    )
+    table = render(rows, now=NOW, stale_after=STALE)
+    assert " drained " in table
+    assert " kept for group `vision` " in table
+    first, second = to_json(rows, "host", now=NOW, stale_after=STALE)["devices"]  # type: ignore[misc]
+    assert (first["state"], first["drained_until"]) == ("drained", "2026-01-21T18:00:00+00:00")
+    assert first["drained"] == "drained by root until 18:00 UTC: fan is replaced"
+    assert (second["state"], second["kept_for"], second["drained"]) == ("kept", "group `vision`", None)
 
 
 def test_an_old_report_is_not_the_state_now() -> None:
@@ -146,16 +200,6 @@ def test_json() -> None:
     assert to_json((), "host", now=NOW, stale_after=STALE)["stale"] is True
 
 
-def test_find_card() -> None:
-    cards = [CARD, replace(CARD, device=replace(CARD.device, uuid=B, index=1))]
-    assert find_card("1", cards).device.uuid == B
-    assert find_card(A, cards).device.uuid == A
-    assert find_card("GPU-4e", cards).device.uuid == B
-    for wrong in ("GPU-", "7", ""):
-        with pytest.raises(InvalidRequest):
-            find_card(wrong, cards)
-
-
 # -- the commands -------------------------------------------------------------------------------------------
 
 
@@ -193,31 +237,3 @@ def test_status_without_a_ledger_says_what_to_give(tmp_path: Path, monkeypatch: 
     assert "--ledger PATH" in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_clear_once_with_a_line_in_the_audit_trail(ledger: Path) -> None:
-    arguments = ("clear", "0", "--reason", "seated anew", "--ledger", str(ledger), "--host", "host")
-    code, out, _ = run(*arguments)
-    assert (code, out) == (0, f"Cleared {A}: XID 79\n")
-    book = Ledger(ledger)
-    with book.read() as unit:
-        (record,) = unit.inventory("host")
-        (event,) = unit.recent_events(5)
-    book.close()
-    assert record.standing_fault is None
-    assert record.health is Health.FAULTY
-    assert (event.kind, event.reason, event.device, event.data) == (
-        "device.cleared",
-        "seated anew",
-        A,
-        {"fault": "XID 79"},
-    )
-    assert event.actor
-    code, _, err = run(*arguments)
-    assert code == 1
-    assert "no standing fault" in err
-
-
-def test_clear_needs_a_reason(ledger: Path) -> None:
-    assert run("clear", "0", "--ledger", str(ledger))[0] == 2
-    assert run("clear", "0", "--reason", " ", "--ledger", str(ledger))[0] == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from gpuspawner.core.faults import Cause, Fault
 from gpuspawner.core.model import (
     Device,
     DeviceRecord,
@@ -47,6 +48,7 @@ def device_to_row(record: DeviceRecord) -> dict[str, Any]:
         "seen_at": record.seen_at,
         "sample": sample_to_json(record.sample),
         "links": [list(link) for link in device.links],
+        "fault": fault_to_json(record.fault),
     }
 
 
@@ -71,6 +73,33 @@ def row_to_device(row: Row) -> DeviceRecord:
         standing_fault=row["standing_fault"],
         baseline_bytes=row["baseline_bytes"],
         sample=json_to_sample(row["sample"]),
+        fault=json_to_fault(row["fault"]),
+    )
+
+
+def fault_to_json(fault: Fault | None) -> dict[str, Any] | None:
+    """Why a device is out of service, as it is kept beside it."""
+    if fault is None:
+        return None
+    return {
+        "cause": fault.cause.value,
+        "reason": fault.reason,
+        "evidence": fault.evidence,
+        "since": fault.since.isoformat(),
+        "check_since": fault.check_since.isoformat() if fault.check_since else None,
+    }
+
+
+def json_to_fault(data: Row | None) -> Fault | None:
+    """The way back of :func:`fault_to_json`."""
+    if data is None:
+        return None
+    return Fault(
+        cause=Cause(data["cause"]),
+        reason=data["reason"],
+        evidence=data["evidence"],
+        since=datetime.fromisoformat(data["since"]),
+        check_since=datetime.fromisoformat(data["check_since"]) if data["check_since"] else None,
     )
 
 

@@ -57,6 +57,7 @@ devices = sa.Table(
     sa.Column("seen_at", UtcDateTime, nullable=False),
     sa.Column("sample", sa.JSON),
     sa.Column("links", sa.JSON),
+    sa.Column("fault", sa.JSON),
 )
 
 samples = sa.Table(

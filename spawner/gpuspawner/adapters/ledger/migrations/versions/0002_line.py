@@ -27,6 +27,7 @@ def upgrade() -> None:
 
 def _extend_devices_and_leases() -> None:
     op.add_column("devices", sa.Column("links", sa.JSON))
+    op.add_column("devices", sa.Column("fault", sa.JSON))
     op.add_column("leases", sa.Column("party", sa.JSON))
     op.add_column("leases", sa.Column("ends_at", sa.DateTime))
     op.add_column("leases", sa.Column("end_reason", sa.Text, nullable=False, server_default=""))
