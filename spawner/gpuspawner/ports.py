@@ -52,6 +52,16 @@ class EngineInfo:
     """Where it keeps images and volumes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a person's server listens, past the proxy."""
+
+    url: str
+    """Such as ``http://172.20.0.3:8888/user/ada/``."""
+    token: str
+    """The server's own, which its person can read anyway."""
+
+
 class ContainerEngine(Protocol):
     """The Docker Engine.
 
@@ -66,6 +76,9 @@ class ContainerEngine(Protocol):
 
     def read_log_tail(self, container_id: str, lines: int) -> str:
         """Return the last lines that a container printed; empty when it is gone."""
+
+    def locate(self, container_id: str) -> Address | None:
+        """Where the server in a container listens; None when it is gone, ended, or in no network."""
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""

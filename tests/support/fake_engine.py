@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from gpuspawner.core.container import LABEL_DEVICES, LABEL_LEASE, LABEL_LEDGER, LABEL_OWNER
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, ContainerState, Outcome
-from gpuspawner.ports import EngineInfo
+from gpuspawner.ports import Address, EngineInfo
 
-POINTS = ("info", "list_containers", "read_log_tail", "stop", "remove")
+POINTS = ("info", "list_containers", "read_log_tail", "locate", "stop", "remove")
 
 
 @dataclass
@@ -94,6 +94,13 @@ class FakeEngine:
         self._ask("read_log_tail", container_id)
         container = self.containers.get(container_id)
         return "".join(container.log.splitlines(keepends=True)[-lines:]) if container else ""
+
+    def locate(self, container_id: str) -> Address | None:
+        self._ask("locate", container_id)
+        container = self.containers.get(container_id)
+        if container is None or container.state is not ContainerState.RUNNING:
+            return None
+        return Address(f"http://192.0.2.1:8888/user/{container.name}/", "secret")
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         self._ask("stop", container_id)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound
@@ -18,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from gpuspawner.core.container import CDI_KIND, LABEL_DEVICES, LABEL_LEASE, LABEL_LEDGER, LABEL_OWNER
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, ContainerState, Outcome
-from gpuspawner.ports import EngineInfo
+from gpuspawner.ports import Address, EngineInfo
 
 ALL_DEVICES = ("all",)
 
@@ -103,6 +104,22 @@ class DockerEngine:
                     return ""
                 raise
         return log[-_MOST_LOG_BYTES:].decode(errors="replace")
+
+    def locate(self, container_id: str) -> Address | None:
+        """Where the server in a container listens; None when it is gone, ended, or in no network."""
+        with self._asking("say where a server listens") as client:
+            try:
+                found = client.inspect_container(container_id)
+            except NotFound:
+                return None
+            variables = dict(entry.partition("=")[::2] for entry in found["Config"]["Env"] or ())
+            networks = found["NetworkSettings"]["Networks"] or {}
+        address = next((one["IPAddress"] for one in networks.values() if one.get("IPAddress")), None)
+        token, listens = variables.get("JUPYTERHUB_API_TOKEN"), variables.get("JUPYTERHUB_SERVICE_URL", "")
+        parts = urlsplit(listens)
+        if not (found["State"]["Running"] and address and token and parts.port):
+            return None
+        return Address(f"http://{address}:{parts.port}{parts.path}", token)
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.errors import InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
-from gpuspawner.core.model import Event, Lease, LeaseState, Party, SpawnRequest, Terms, Ticket, TicketState
+from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 
 from .clock import utc_now
@@ -63,9 +63,19 @@ class Turn:
 
     ticket: Ticket
     lease: Lease | None
-    """What is reserved; None when it has ended."""
+    """What was reserved for it, as it is now."""
     other: Lease | None
     """A server of the same name that runs, without this lease."""
+
+    @property
+    def over(self) -> bool:
+        """Whether what was reserved is gone, without having been claimed."""
+        return self.lease is None or self.lease.state.ending
+
+    @property
+    def started(self) -> bool:
+        """Whether a hub has taken it up: the server starts or runs."""
+        return self.lease is not None and self.lease.claim_by is None
 
 
 class Line:
@@ -121,17 +131,8 @@ class Line:
         with self.ledger.read() as unit:
             live = unit.live_leases(self.host)
             offers = [t for t in unit.live_tickets(self.host) if t.state is TicketState.OFFERED]
-        found = []
-        for ticket in offers:
-            same = [
-                lease
-                for lease in live
-                if (lease.owner, lease.server) == (ticket.owner, ticket.server) and not lease.state.ending
-            ]
-            own = next((lease for lease in same if lease.id == ticket.lease_id), None)
-            other = next((lease for lease in same if lease.id != ticket.lease_id), None)
-            found.append(Turn(ticket, own, other))
-        return tuple(found)
+            own = {t.id: unit.lease(t.lease_id) if t.lease_id else None for t in offers}
+        return tuple(Turn(t, own[t.id], find_other(live, t)) for t in offers)
 
     # -- what people do -------------------------------------------------------------------------------------
 
@@ -227,7 +228,7 @@ class Line:
             if ticket.state is not TicketState.OFFERED:
                 raise InvalidRequest("Your turn has not come yet; the page says how many are ahead of you.")
             desk = self._desk(unit, now)
-            if not self._runs_beside(unit, ticket):
+            if find_other(unit.live_leases(self.host), ticket) is None:
                 return desk.end_ticket(ticket, claimed=True, reason="its person opened it", actor=actor)
             if ticket.switch_at is None:
                 # The switch takes its time, and is not the person's delay.
@@ -287,6 +288,18 @@ class Line:
                 return desk.end_ticket(ticket, claimed=False, reason=again, actor="controller")
             return desk.put_back(ticket, at_the_end=at_the_end, reason=reason)
 
+    def hold(self, ticket_id: str) -> None:
+        """Give an offer its whole window anew: what keeps its person from it is ours, not theirs."""
+        with self.ledger.write() as unit:
+            ticket = unit.ticket(ticket_id)
+            if ticket is None or ticket.state is not TicketState.OFFERED:
+                return
+            claim_by = self._clock() + self._window
+            unit.update_ticket(replace(ticket, claim_by=claim_by))
+            lease = unit.lease(ticket.lease_id or "")
+            if lease is not None and lease.claim_by is not None:
+                unit.update_lease(replace(lease, claim_by=claim_by))
+
     def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
         """Apply a changed policy to the line.
 
@@ -314,13 +327,18 @@ class Line:
     def _desk(self, unit: LedgerUnit, now: datetime) -> Desk:
         return Desk(unit, self.host, now, self._stale_after)
 
-    def _runs_beside(self, unit: LedgerUnit, ticket: Ticket) -> bool:
-        return any(
-            (lease.owner, lease.server) == (ticket.owner, ticket.server)
-            and lease.id != ticket.lease_id
-            and lease.state in (LeaseState.RESERVED, LeaseState.ACTIVE)
-            for lease in unit.live_leases(self.host)
-        )
+
+def find_other(live: Iterable[Lease], ticket: Ticket) -> Lease | None:
+    """The lease of a server that runs under the ticket's name, without what was reserved for the ticket."""
+    same = (ticket.owner, ticket.server)
+    return next(
+        (
+            lease
+            for lease in live
+            if (lease.owner, lease.server) == same and lease.id != ticket.lease_id and not lease.state.ending
+        ),
+        None,
+    )
 
 
 def _require_live(unit: LedgerUnit, ticket_id: str) -> Ticket:

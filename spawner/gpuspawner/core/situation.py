@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from .budget import Held
+from .drains import find_drain, find_pin
 from .fitting import may_use, suits
 from .model import Device, DeviceRecord, Drain, Holder, Lease, LeaseState, Pin, Standing, Ticket
 from .occurrences import Occurrence
@@ -52,27 +54,19 @@ class Board:
         """In leases, the slices of a card that is held and the card of a slice included."""
         self.free: Mask = 0
         """What could be given out now to somebody."""
-        drained = {drain.device: drain for drain in situation.drains if _stands(drain, situation.now)}
         for record in self.records:
             device = record.device
-            if device.uuid in drained or device.parent in drained:
+            if situation.drains and find_drain(device, situation.drains, situation.now):
                 continue
             if not why_not_grantable(record, busy, now=situation.now, stale_after=situation.stale_after):
                 self.free |= self.bits[device.uuid]
         self._suiting: dict[object, dict[str, Mask]] = {}
-        self._pins = [(self._mask_of(pin.device), pin.holder) for pin in situation.pins]
-        self.pinned: Mask = 0
-        for mask, _ in self._pins:
-            self.pinned |= mask
+        self._kept: dict[Holder, Mask] = {}
+        for record in self.records if situation.pins else ():
+            pin = find_pin(record.device, situation.pins)
+            if pin is not None:
+                self._kept[pin.holder] = self._kept.get(pin.holder, 0) | self.bits[record.device.uuid]
         self.ends = self._find_ends()
-
-    def _mask_of(self, uuid: str) -> Mask:
-        """A device, or all slices of a card."""
-        mask = 0
-        for record in self.records:
-            if uuid in (record.device.uuid, record.device.parent):
-                mask |= self.bits[record.device.uuid]
-        return mask
 
     def _find_ends(self) -> dict[str, datetime | None]:
         """When each device that is held comes free at the latest; None where nobody can say.
@@ -111,16 +105,12 @@ class Board:
 
     def open_to(self, ticket: Ticket) -> Mask:
         """All devices but those that are kept for somebody else."""
-        mine = 0
-        for mask, holder in self._pins:
-            if holder.has(ticket.owner, ticket.party):
-                mine |= mask
-        return ~(self.pinned & ~mine)
+        return ~union(self._kept) | self.kept_for(ticket)
 
     def kept_for(self, ticket: Ticket) -> Mask:
         """The devices that are kept for this ticket's person."""
         mine = 0
-        for mask, holder in self._pins:
+        for holder, mask in self._kept.items():
             if holder.has(ticket.owner, ticket.party):
                 mine |= mask
         return mine
@@ -141,8 +131,8 @@ class Board:
         return found
 
 
-def union(stocks: Mapping[str, Mask]) -> Mask:
-    """Devices of all models together."""
+def union(stocks: Mapping[Any, Mask]) -> Mask:
+    """All of these devices together."""
     found = 0
     for mask in stocks.values():
         found |= mask
@@ -190,7 +180,3 @@ def _relatives(records: Sequence[DeviceRecord], held: set[str]) -> set[str]:
     """
     parents = {r.device.parent for r in records if r.device.uuid in held and r.device.parent}
     return {r.device.uuid for r in records if r.device.uuid in parents or r.device.parent in held}
-
-
-def _stands(drain: Drain, now: datetime) -> bool:
-    return drain.until is None or drain.until > now

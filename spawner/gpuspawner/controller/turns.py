@@ -1,0 +1,137 @@
+"""The step that gives turns: offer, start the server, see whether its person comes, or give it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+
+from gpuspawner.allocator.line import Line, Turn
+from gpuspawner.core.errors import GpuSpawnerError, HubError
+from gpuspawner.core.model import Lease, LeaseState
+from gpuspawner.policy.options import write_options
+from gpuspawner.ports import HubApi
+
+from .hubcalls import HubCalls
+
+NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
+
+
+class KeepTurns:
+    """Orders nothing itself: the line says whose turn it is, and this carries it out through the Hub.
+
+    Everything it knows is in the ledger, so that another controller goes on where this one was killed.
+
+    Args:
+        line: The line.
+        hub: Starts and stops servers.
+        was_opened: Whether somebody works in the server of a lease: asks the server itself.
+        clock: Says the present.
+        calls: Starts and stops under way.
+        looks: Questions to servers under way.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        hub: HubApi,
+        *,
+        was_opened: Callable[[Lease], bool],
+        clock: Callable[[], datetime],
+        calls: HubCalls,
+        looks: HubCalls,
+    ) -> None:
+        self._line, self._hub, self._was_opened, self._clock = line, hub, was_opened, clock
+        self._calls, self._looks = calls, looks
+
+    def __call__(self) -> Iterable[str]:
+        """Take the step; problems in words. Raises: LedgerError."""
+        problems = self._calls.collect()
+        # A server that does not answer yet is no problem: it is asked again.
+        self._looks.collect()
+        self._line.grant_turns()
+        for turn in self._line.turns():
+            self._look_after(turn)
+        return problems
+
+    def finish(self, wait_seconds: float) -> None:
+        """Wait for the calls that are under way."""
+        self._calls.finish(wait_seconds)
+
+    def _look_after(self, turn: Turn) -> None:
+        ticket, lease = turn.ticket, turn.lease
+        late = ticket.claim_by is not None and self._clock() > ticket.claim_by
+        if lease is None or turn.over:
+            why = lease.reason if lease else "what was reserved is gone"
+            self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
+        elif turn.started:
+            if late:
+                self._give_on(turn)
+            elif lease.state is LeaseState.ACTIVE:
+                self._looks.begin(f"look-{ticket.id}", partial(self._look, turn))
+        elif late:
+            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+        elif turn.other is None:
+            self._start(turn)
+        elif ticket.switch_at is not None:
+            self._stop_other(turn)
+
+    def _look(self, turn: Turn) -> None:
+        if turn.lease is not None and self._was_opened(turn.lease):
+            self._line.opened(turn.ticket.id)
+
+    def _start(self, turn: Turn) -> None:
+        ticket = turn.ticket
+        options = write_options(ticket.request)
+        self._calls.begin(
+            f"start-{ticket.id}",
+            lambda: self._hub.start_server(ticket.owner, ticket.server, options),
+            partial(self._after_start, turn),
+        )
+
+    def _after_start(self, turn: Turn, error: GpuSpawnerError | None) -> None:
+        if error is None:
+            if turn.ticket.switch_at is not None:
+                # Whoever pressed *Switch now* is there.
+                self._line.opened(turn.ticket.id)
+            return
+        status = error.status if isinstance(error, HubError) else None
+        if status is not None and 400 <= status < 500 and status != 429:
+            self._line.lapse(
+                turn.ticket.id, reason=f"its server could not be started: {error}", at_the_end=False
+            )
+        else:
+            # The Hub is away or busy: that is nobody's delay but ours.
+            self._line.hold(turn.ticket.id)
+
+    def _stop_other(self, turn: Turn) -> None:
+        ticket, other = turn.ticket, turn.other
+        if other is not None:
+            self._calls.begin(
+                f"switch-{other.id}",
+                lambda: self._hub.stop_server(ticket.owner, ticket.server),
+                lambda error: self._line.hold(ticket.id) if error else None,
+            )
+
+    def _give_on(self, turn: Turn) -> None:
+        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now."""
+        ticket, lease = turn.ticket, turn.lease
+
+        def stop() -> None:
+            if lease is not None and lease.state is LeaseState.ACTIVE and self._opened_now(lease):
+                self._line.opened(ticket.id)
+                return
+            self._hub.stop_server(ticket.owner, ticket.server)
+
+        def after(error: GpuSpawnerError | None) -> None:
+            if error is None:
+                self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+
+        self._calls.begin(f"give-on-{ticket.id}", stop, after)
+
+    def _opened_now(self, lease: Lease) -> bool:
+        try:
+            return self._was_opened(lease)
+        except GpuSpawnerError:
+            # A server that does not answer is nobody's at work.
+            return False
