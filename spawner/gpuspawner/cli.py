@@ -15,6 +15,7 @@ COMMANDS = {
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
+    "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
 }
 """Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""
