@@ -17,7 +17,7 @@ from .generate import generate_rows
 from .measures import MEASURES, Estimate, Measures, above_curve, estimate, measure
 from .orders import FirstComeFirstServed, Order
 from .rules import HoldForTheSession, IdleCulling, Rule, fixed_timeout
-from .traces import MINUTE, Trace, build_trace
+from .traces import MINUTE, Trace, TraceError, build_trace
 
 OURS, HOLD, CLAIRVOYANT = "ours", "hold", "clairvoyant"
 FIXED = "idle {} min"
@@ -116,13 +116,13 @@ class Results:
     notes: tuple[str, ...] = field(default=())
 
 
-def contenders(options: Options) -> dict[str, tuple[Rule, Order]]:
-    """The rules to compare, by name. Orders remember, so this is called anew for each run.
+def contenders(options: Options, cards: int) -> dict[str, tuple[Rule, Order]]:
+    """The rules to compare on so many cards, by name. Orders remember, so this is called anew for each run.
 
     Ours has the order of the product's own line; the others are first come, first served.
     """
     found: dict[str, tuple[Rule, Order]] = {
-        OURS: (IdleCulling(options.limits), FirstComeFirstServed()),
+        OURS: (IdleCulling(options.limits), make_our_order(cards)),
         HOLD: (HoldForTheSession(), FirstComeFirstServed()),
     }
     for minutes in options.timeouts:
@@ -132,15 +132,29 @@ def contenders(options: Options) -> dict[str, tuple[Rule, Order]]:
     return found
 
 
+def make_our_order(cards: int) -> Order:
+    """The order of the line that our rule runs with: where core/line.py is plugged in."""
+    return FirstComeFirstServed()
+
+
 def study(trace: Trace, options: Options) -> Study:
-    """Compare on one trace."""
-    comparisons = tuple(_compare(trace, cards.count(trace), options) for cards in options.cards)
+    """Compare on one trace.
+
+    Raises:
+        TraceError: Waits and restarts add up to more years than a calendar has.
+    """
+    try:
+        comparisons = tuple(_compare(trace, cards.count(trace), options) for cards in options.cards)
+    except OverflowError as error:
+        raise TraceError(
+            "The simulation ran past the year 9999. Check that the trace is in minutes, or lower --restart."
+        ) from error
     return Study(_size_up(trace), comparisons, trace.notes)
 
 
 def _compare(trace: Trace, cards: int, options: Options) -> Comparison:
     measures, refused = {}, 0
-    for name, (rule, order) in contenders(options).items():
+    for name, (rule, order) in contenders(options, cards).items():
         outcome = run(trace, cards=cards, rule=rule, order=order, restart=options.restart_ms)
         measures[name], refused = measure(outcome), outcome.refused
     fixed = [measures[FIXED.format(f"{minutes:g}")] for minutes in options.timeouts]

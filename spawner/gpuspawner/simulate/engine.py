@@ -301,9 +301,7 @@ class _Run:
                 return
             self.demanded = bool(self.waiting)
             # The longest idle first: when one stop is enough, it is theirs.
-            for live in sorted(
-                self.holding.values(), key=lambda v: (v.idle_since is None, v.idle_since or 0)
-            ):
+            for live in sorted(self.holding.values(), key=_longest_idle_first):
                 if self._look(live):
                     self._give_out()
                     if bool(self.waiting) != self.demanded:

@@ -74,7 +74,7 @@ def _render_summary(summary: Summary) -> list[str]:
     if summary.above_curve is not None:
         lines.append(
             f"{OURS} recovers {_cell(summary.above_curve, 100, 1, sign=True)} points of the waste more than "
-            "fixed time-outs at as many re-acquisitions."
+            "fixed time-outs at as many re-acquisitions (on straight lines between them)."
         )
     return lines
 

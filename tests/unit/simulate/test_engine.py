@@ -116,6 +116,12 @@ def test_somebody_who_comes_late_leaves_the_whole_warning() -> None:
     assert minutes(outcome.start_waits) == [0, 15]
 
 
+def test_a_warning_that_stands_is_not_given_again() -> None:
+    # a is warned at 105 for 120; b comes at 112 and has to wait no longer for that.
+    outcome = play(trace(("a", 0, 200, 1, []), ("b", 112, 130, 1, [])), 1, IdleCulling(IdleLimits()))
+    assert minutes(outcome.start_waits) == [0, 8]
+
+
 def test_a_warning_is_withdrawn_when_nobody_waits_any_more() -> None:
     # b waits from 50 for a or x, which are warned until 65; x stops by itself at 60 and b gets its card. c
     # comes at 70:

@@ -58,7 +58,7 @@ def short_limits() -> IdleCulling:
     )
 
 
-RULES = {name: pair[0] for name, pair in contenders(Options(cards=())).items()}
+RULES = {name: pair[0] for name, pair in contenders(Options(cards=()), 1).items()}
 
 
 def check_cards(outcome: Outcome) -> None:

@@ -121,6 +121,17 @@ def test_a_bad_cell_is_named(files, tmp_path) -> None:
     assert f"Error: {tmp_path}/e.csv, line 5, column `start_min`: 'ten' is not a number." in result.output
 
 
+def test_a_run_that_leaves_the_calendar_is_an_error_in_a_line(tmp_path) -> None:
+    # Ten thousand pauses of 20 minutes, each with a restart of a year behind it.
+    (tmp_path / "s.csv").write_text(SESSIONS.splitlines()[0] + "\na,,0,200000,1\n")
+    rows = "".join(f"a,{20 * n},1,1,\n" for n in range(10_000))
+    (tmp_path / "e.csv").write_text(EVENTS.splitlines()[0] + "\n" + rows)
+    said = ["--gpus", "1", "--restart", "525600", "--timeouts", "1"]
+    result = simulate("--sessions", f"{tmp_path}/s.csv", "--events", f"{tmp_path}/e.csv", *said)
+    assert result.exit_code == 1
+    assert "ran past the year 9999" in result.output
+
+
 def test_generate_then_simulate(tmp_path) -> None:
     out = ["--out-sessions", f"{tmp_path}/s.csv", "--out-events", f"{tmp_path}/e.csv"]
     made = simulate("generate", "--seed", "3", "--sessions", "40", *out)
