@@ -17,6 +17,7 @@ COMMANDS = {
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
+    "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
     "undrain": ("gpuspawner.shell.cards:undrain", "Give a drained card back into use."),
