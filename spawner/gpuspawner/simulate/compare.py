@@ -16,6 +16,7 @@ from .engine import run
 from .generate import generate_rows
 from .measures import MEASURES, Estimate, Measures, above_curve, estimate, measure
 from .orders import FirstComeFirstServed, Order
+from .ourline import OurLine
 from .rules import HoldForTheSession, IdleCulling, Rule, fixed_timeout
 from .traces import MINUTE, Trace, TraceError, build_trace
 
@@ -133,8 +134,8 @@ def contenders(options: Options, cards: int) -> dict[str, tuple[Rule, Order]]:
 
 
 def make_our_order(cards: int) -> Order:
-    """The order of the line that our rule runs with: where core/line.py is plugged in."""
-    return FirstComeFirstServed()
+    """The order of the line that our rule runs with: that of the product."""
+    return OurLine(cards)
 
 
 def study(trace: Trace, options: Options) -> Study:

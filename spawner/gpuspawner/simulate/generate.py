@@ -11,7 +11,8 @@ Fitted to what has been published of real ones:
   the paper before you lean on the last digit.)
 - **Helios** (Hu et al., SC '21, arXiv:2109.01313), **Philly** (Jeon et al., ATC '19, arXiv:1901.05758) and
   **PAI** (Weng et al., NSDI '22), on batch clusters: most jobs ask for one GPU, few people make most of the
-  use, and GPUs that are in use are about half utilised (a mean of about 52 % in Philly, less in PAI).
+  use, and GPUs that are in use are about half utilised (a mean of about 52 % in Philly, less in PAI; these
+  figures were written from memory and not looked up again).
 
 Everything else is an assumption of ours, and is marked so at the parameter: nothing that we know of publishes
 how long notebook sessions last, how their tasks cluster in time, or how many come on a day in a small lab.
