@@ -11,6 +11,10 @@ from .core.errors import GpuSpawnerError
 COMMANDS = {
     "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
     "clear": ("gpuspawner.shell.status:clear", "Clear a card's standing fault."),
+    "controller": (
+        "gpuspawner.controller.command:controller",
+        "Keep the line, and serve /services/gpu.",
+    ),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),

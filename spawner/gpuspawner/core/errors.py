@@ -5,8 +5,11 @@
     GpuSpawnerError            anything of ours; ``str()`` is a sentence for people
     ├── InvalidRequest         what a person asked for is malformed (HTTP 400)
     ├── Refused                well-formed, and not granted; carries a ``RefusalKind``
+    ├── NotFound               what is named does not exist, or not for this person (HTTP 404)
+    ├── Conflict               it cannot be done as things are now (HTTP 409)
     ├── LedgerError            the ledger cannot be used, so no GPU can be given out
     ├── EngineError            the Docker Engine gave no usable answer: proves nothing
+    ├── HubError               the Hub or a server gave no usable answer: proves nothing
     ├── ProbeError             NVML gave no usable answer: proves nothing
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
@@ -47,12 +50,29 @@ class Refused(GpuSpawnerError):
         self.kind = kind
 
 
+class NotFound(GpuSpawnerError):
+    """What is named does not exist, or not for this person."""
+
+
+class Conflict(GpuSpawnerError):
+    """It cannot be done as things are now; the text says what stands in the way."""
+
+
 class LedgerError(GpuSpawnerError):
     """The ledger cannot be read or written."""
 
 
 class EngineError(GpuSpawnerError):
     """The Docker Engine gave no usable answer."""
+
+
+class HubError(GpuSpawnerError):
+    """The Hub, or a server of somebody's, gave no usable answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status of its answer; None when there was none."""
 
 
 class ProbeError(GpuSpawnerError):
