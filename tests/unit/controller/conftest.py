@@ -131,7 +131,7 @@ class Office:
     def add_lease(
         self, owner: str = "ada", lease_id: str = "lease1", state: LeaseState = LeaseState.ACTIVE, **more: Any
     ) -> Lease:
-        made = lease(state, *more.pop("devices", ("GPU-0",)), **{"owner": owner, "id": lease_id} | more)
+        made = lease(state, **{"owner": owner, "id": lease_id} | more)
         with self.services.ledger.write() as unit:
             unit.add_lease(made)
         return made
