@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 from gpuspawner.cli import main
 from gpuspawner.policy.settings import Settings
+from gpuspawner.policy.units import describe
 from gpuspawner.spawner.settings import SpawnerSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -64,7 +66,9 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rows += _rows(kind, f"{prefix}{name}.")
             continue
-        default = "required" if field.default is PydanticUndefined else f"`{field.default}`"
+        value = field.default
+        value = describe(name, value) if isinstance(value, timedelta) else value
+        default = "required" if value is PydanticUndefined else f"`{value}`"
         shown = getattr(kind, "__name__", None) if isinstance(kind, type) else None
         text = (
             (shown or str(kind))

@@ -12,6 +12,10 @@ COMMANDS = {
     "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
     "assign": ("gpuspawner.shell.cards:assign", "Keep a card for somebody."),
     "clear": ("gpuspawner.shell.cards:clear", "Clear a card's standing fault."),
+    "controller": (
+        "gpuspawner.controller.command:controller",
+        "Keep the line, and serve /services/gpu.",
+    ),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),

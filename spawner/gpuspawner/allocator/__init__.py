@@ -6,6 +6,7 @@ Every method may block on the ledger; hub and controller call them in threads.
 from .cards import Cards, Cleared, Drained, Listing, Pinned
 from .clock import utc_now
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
+from .sessions import Sessions
 
 __all__ = [
     "SAME_REFUSAL_AGAIN",
@@ -15,6 +16,7 @@ __all__ = [
     "Drained",
     "Listing",
     "Pinned",
+    "Sessions",
     "Status",
     "Stock",
     "utc_now",
