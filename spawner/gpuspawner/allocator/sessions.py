@@ -17,6 +17,7 @@ from gpuspawner.core.sessions import Stop, Warn, choose_end, plan_ends
 from gpuspawner.core.words import read_text
 
 from .clock import utc_now
+from .desk import let_go
 
 _MOST_TEXT = 1000
 
@@ -153,6 +154,20 @@ class Sessions:
                 text = f"{actor} stopped your session: {why}"
                 unit.add_message(Message(self._clock(), lease.owner, text, actor, lease.id))
             return lease
+
+    def end_now(self, lease_id: str, *, reason: str, actor: str) -> Lease:
+        """End a session without the Hub: its lease is let go of, and the agent ends the server.
+
+        Raises:
+            InvalidRequest: There is no reason.
+            NotFound: There is no such session.
+            Conflict: It ends already.
+            LedgerError: The ledger cannot be used.
+        """
+        lease = self.request_stop(lease_id, reason=reason, actor=actor)
+        with self.ledger.write() as unit:
+            let_go(unit, self._require_running(unit, lease.id), self._clock(), f"{actor}: {reason}", actor)
+            return self._find(unit, lease.id)
 
     def plan_ends(self, *, hold_stops: bool = False) -> tuple[Warn | Stop, ...]:
         """What the ends of sessions ask for now. Raises: LedgerError."""
