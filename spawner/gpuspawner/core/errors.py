@@ -5,6 +5,7 @@
     GpuSpawnerError            anything of ours; ``str()`` is a sentence for people
     ├── InvalidRequest         what a person asked for is malformed (HTTP 400)
     ├── Refused                well-formed, and not granted; carries a ``RefusalKind``
+    ├── ReservationConflict    a reservation collides with others; carries with what (HTTP 409)
     ├── LedgerError            the ledger cannot be used, so no GPU can be given out
     ├── EngineError            the Docker Engine gave no usable answer: proves nothing
     ├── ProbeError             NVML gave no usable answer: proves nothing
@@ -15,7 +16,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .reservations import Conflict
 
 
 class RefusalKind(StrEnum):
@@ -45,6 +51,14 @@ class Refused(GpuSpawnerError):
     def __init__(self, kind: RefusalKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class ReservationConflict(GpuSpawnerError):
+    """A reservation that cannot have its devices."""
+
+    def __init__(self, message: str, conflicts: Sequence[Conflict]) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
 
 
 class LedgerError(GpuSpawnerError):

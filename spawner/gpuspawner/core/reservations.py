@@ -1,0 +1,194 @@
+"""Reservations: what collides, and what is given back. From its neighbours: when they are, what they mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from .model import DeviceRecord, Lease, Reservation, SeatReturn
+from .occurrences import (
+    Key,
+    Occurrence,
+    all_starts,
+    check_reservation,
+    describe_holding,
+    describe_when,
+    expand,
+    find_zone,
+    may_serve,
+    open_occurrences,
+)
+from .seating import Calendar, Shortfall, count_used
+from .seats import count_filled
+
+PATIENCE = timedelta(minutes=15)
+"""How long a seat may stay unused, from the start or after it was left, before it is given back."""
+MOST_CONFLICTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A time at which a new reservation cannot have its devices."""
+
+    occurrence: Occurrence
+    """Of the new one."""
+    at: datetime
+    """The first time at which they are missing."""
+    left: int
+    """How many it could have then."""
+    others: tuple[Occurrence, ...] = ()
+    """What takes the rest; none when there are not so many devices here at all."""
+
+    def describe(self) -> str:
+        """The conflict for people, on one line, without the devices that were asked for."""
+        zone = ZoneInfo(self.occurrence.reservation.zone)
+        gpus = "1 GPU is" if self.left == 1 else f"{self.left} GPUs are"
+        if not self.others:
+            return f"{gpus} all that this server has of this kind"
+        taken = "; ".join(
+            f"{one.title!r} for {one.reservation.holder} has {one.seats}, {describe_when(one, zone)}"
+            for one in self.others
+        )
+        return f"{describe_when(self.occurrence, zone)}: {gpus} left ({taken})"
+
+
+def find_conflicts(
+    new: Reservation,
+    standing: Iterable[Reservation],
+    inventory: Sequence[DeviceRecord],
+    now: datetime,
+    *,
+    returns: Iterable[SeatReturn] = (),
+) -> tuple[Conflict, ...]:
+    """Where a new reservation collides with those that stand: at most :data:`MOST_CONFLICTS` times.
+
+    It collides where, at some time, the devices of all that takes place then cannot be had together, so that
+    the new one would get fewer than it wants. Lead times count. Who sits on which card is not planned ahead:
+    where pools overlap only in part, a seat may have to be found on another card later.
+
+    Args:
+        new: Checked (see :func:`check_reservation`). One of the same id among the standing is being replaced.
+        standing: All reservations of the host that stand.
+        inventory: Every device of the host, whatever its state is now.
+        now: The present; what has ended does not matter any more.
+        returns: Seats that were given back.
+    """
+    cards = [record.device for record in inventory]
+    total = sum(1 for device in cards if may_serve(device, new.cards))
+    wanted = expand(new, now, new.start + timedelta(days=36500))
+    if total < new.devices:
+        return tuple(Conflict(one, one.start, total) for one in wanted[:1])
+    if not wanted:
+        return ()
+    kept = [one for one in standing if one.id != new.id]
+    taken = open_occurrences(kept, returns, wanted[0].held_from, max(one.end for one in wanted))
+    sets = dict.fromkeys([new.cards, *(one.cards for one in kept)])
+    bits = {one: 1 << n for n, one in enumerate(sets)}
+    supply = Counter(sum(bit for one, bit in bits.items() if may_serve(device, one)) for device in cards)
+    conflicts: list[Conflict] = []
+    for one in wanted:
+        found = _find_conflict(one, taken, supply, bits, now)
+        conflicts += [found] if found else []
+        if len(conflicts) == MOST_CONFLICTS:
+            break
+    return tuple(conflicts)
+
+
+def _find_conflict(
+    new: Occurrence,
+    taken: Sequence[Occurrence],
+    supply: Counter[int],
+    bits: dict[frozenset[str], int],
+    now: datetime,
+) -> Conflict | None:
+    near = [one for one in taken if one.overlaps(new.held_from, new.end)]
+    begins = {max(new.held_from, now), *(one.held_from for one in near if one.held_from > new.held_from)}
+    for at in sorted(begins):
+        others = tuple(one for one in near if one.on(at))
+        # Reservations for the same cards are one demand.
+        demand: Counter[int] = Counter()
+        for one in others:
+            demand[bits[one.reservation.cards]] += one.seats
+        before = count_filled(supply, demand)
+        demand[bits[new.reservation.cards]] += new.seats
+        left = count_filled(supply, demand) - before
+        if left < new.seats:
+            return Conflict(new, at, left, others)
+    return None
+
+
+def plan_returns(
+    occurrences: Iterable[Occurrence],
+    leases: Sequence[Lease],
+    inventory: Sequence[DeviceRecord],
+    now: datetime,
+    patience: timedelta = PATIENCE,
+) -> tuple[SeatReturn, ...]:
+    """Which seats are everybody's again because nobody uses them.
+
+    Seats are given back one by one: those in use stay with their users. What was given back stays so.
+
+    Args:
+        occurrences: Open ones, without the seats that were given back already.
+        leases: Live leases, and those that had a seat and ended within ``patience``: who starts a server anew
+            does not lose the seat.
+        inventory: Every device of the host.
+        now: The present.
+        patience: How long a seat may stay unused.
+
+    Returns:
+        For each occurrence of which something is to be given back, how many seats of it are then given back
+        in all.
+    """
+    due = [one for one in occurrences if one.start + patience <= now < one.end]
+    bits = {one.reservation_id: 1 << n for n, one in enumerate(due)}
+    profiles = {
+        record.device.uuid: sum(
+            bits[one.reservation_id] for one in due if may_serve(record.device, one.reservation.cards)
+        )
+        for record in inventory
+    }
+    used = count_used(due, leases, bits, profiles)
+    used.update(_count_left(leases, now, patience))
+    return tuple(
+        SeatReturn(one.reservation_id, one.start, one.reservation.devices - used[one.key], now)
+        for one in due
+        if used[one.key] < one.seats
+    )
+
+
+def _count_left(leases: Iterable[Lease], now: datetime, patience: timedelta) -> Counter[Key]:
+    """Seats that were left so lately that they are still kept."""
+    left: Counter[Key] = Counter()
+    for lease in leases:
+        if (
+            lease.state.ending
+            and lease.reservation
+            and now - (lease.ended_at or lease.state_since) < patience
+        ):
+            left[lease.reservation] += len(lease.devices)
+    return left
+
+
+__all__ = [
+    "PATIENCE",
+    "Calendar",
+    "Conflict",
+    "Key",
+    "Occurrence",
+    "Shortfall",
+    "all_starts",
+    "check_reservation",
+    "count_used",
+    "describe_holding",
+    "describe_when",
+    "expand",
+    "find_conflicts",
+    "find_zone",
+    "may_serve",
+    "open_occurrences",
+    "plan_returns",
+]

@@ -1,0 +1,325 @@
+"""What reservations mean for one session: a seat of theirs, or a time by which it must have ended."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from .model import DeviceRecord, Lease, LeaseState, Party
+from .occurrences import Key, Occurrence, describe_holding, may_serve
+from .seats import count_filled, count_spare
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Seats that an occurrence may lack because sessions under way are not cut for it."""
+
+    occurrence: Occurrence
+    missing: int
+    leases: tuple[Lease, ...]
+    """The sessions that may still run on its devices then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A time at which something begins or ends, as if nothing more were given out until then.
+
+    What a session takes can be missed for the first time when an occurrence begins; and also when one ends of
+    which the session filled a seat, or when a device becomes free that could have that seat instead.
+    """
+
+    at: datetime
+    occurrences: Mapping[int, Occurrence]
+    """Those that keep devices then, by the bit of their reservation."""
+    bits: int
+    demand: Mapping[int, int]
+    supply: Mapping[int, int]
+    """Devices by the reservations that they can serve then."""
+    filled: int
+    """Seats that can be had."""
+    spare: int
+    """So many devices, whichever, can be taken without a seat fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    """A lease that may still hold its devices later."""
+
+    lease: Lease
+    profiles: tuple[int, ...]
+    """Of its devices."""
+    admitted: int
+    """Reservations that its person may use."""
+
+
+class Calendar:
+    """The reservations as one decision sees them.
+
+    A session counts for a reservation if it was granted a seat of it, or if its person may use it and the
+    session still runs when it takes place: the session then needs not end, and fills one seat for each device
+    of it that the reservation could have. So a group that already holds what it has reserved gets no more.
+
+    Rule for all others: no session is given devices that would leave fewer seats to the reservations, at any
+    time, than they could have without it.
+
+    Args:
+        devices: The devices that are in service, held ones included, in order.
+        leases: All live leases.
+        occurrences: From :func:`~gpuspawner.core.occurrences.open_occurrences`, from now until as late as any
+            session of this decision may last. What lies behind that is not looked at.
+        now: The present.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[DeviceRecord],
+        leases: Sequence[Lease],
+        occurrences: Sequence[Occurrence],
+        now: datetime,
+    ) -> None:
+        self._devices, self._leases, self._now = devices, leases, now
+        self._occurrences = [one for one in occurrences if one.end > now]
+        self._tight: dict[int, list[_Moment]] = {}
+        self._admitted: dict[tuple[str, Party], int] = {}
+        self._moments: list[_Moment] = []
+        self._used: Counter[Key] = Counter()
+        self._reservations = {one.reservation_id: one.reservation for one in self._occurrences}
+        self._bits = {name: 1 << n for n, name in enumerate(self._reservations)}
+        self._profiles: dict[str, int] = {}
+        if not self._occurrences:
+            return
+        by_cards: dict[frozenset[str], int] = {}
+        for name, reservation in self._reservations.items():
+            by_cards[reservation.cards] = by_cards.get(reservation.cards, 0) | self._bits[name]
+        self._profiles = {
+            record.device.uuid: sum(
+                bits for cards, bits in by_cards.items() if may_serve(record.device, cards)
+            )
+            for record in devices
+        }
+        self._classes = Counter(self._profiles.values())
+        self._held = [self._describe(lease) for lease in leases if lease.devices]
+        self._used = self._count_used()
+        self._moments = list(self._list_moments())
+
+    def taking(self, lease: Lease) -> Calendar:
+        """The calendar after one more lease was granted in the same decision."""
+        return Calendar(self._devices, [*self._leases, lease], self._occurrences, self._now)
+
+    def used(self, occurrence: Occurrence) -> int:
+        """Seats of an occurrence that is on that are in use now."""
+        return self._used[occurrence.key]
+
+    def seat_for(self, person: str, party: Party, free: Iterable[str], count: int) -> Occurrence | None:
+        """The occurrence that is on, has seats left for this person, and devices for them; the first to end.
+
+        Args:
+            person: Who wants the devices.
+            party: Their groups and courses.
+            free: UUIDs that could be given out now, and would be right for the request.
+            count: How many are wanted.
+        """
+        on = [one for one in self._occurrences if one.on(self._now)]
+        usable = list(free) if on else []
+        for one in sorted(on, key=lambda one: one.end):
+            room = count <= one.seats - self._used[one.key]
+            if room and one.reservation.admits(person, party) and len(self.serving(one, usable)) >= count:
+                return one
+        return None
+
+    def serving(self, occurrence: Occurrence, uuids: Iterable[str]) -> tuple[str, ...]:
+        """Those of the devices that can be a seat of an occurrence."""
+        bit = self._bits.get(occurrence.reservation_id, 0)
+        return tuple(uuid for uuid in uuids if self._profiles.get(uuid, 0) & bit)
+
+    def limit(
+        self, uuids: Sequence[str], person: str, party: Party, *, until: datetime | None = None
+    ) -> tuple[datetime | None, str]:
+        """By when a session must have ended if it takes exactly these devices now, and why.
+
+        Args:
+            uuids: Devices that are free now.
+            person: Who wants them.
+            party: Their groups and courses.
+            until: When the session ends anyhow; what is later is not looked at.
+
+        Returns:
+            (None, "") when nothing limits it. A time that is not in the future: it cannot have them now.
+        """
+        for moment in self._list_tight(len(uuids)):
+            if until is not None and moment.at >= until:
+                break
+            taken = [mask for uuid in uuids if (mask := self._profiles.get(uuid, 0) & moment.bits)]
+            admitted = self._admit(person, party) if taken else 0
+            lost = [mask for mask in taken if mask & ~admitted]
+            if not lost:
+                continue
+            supply = Counter(moment.supply)
+            for mask in lost:
+                supply[mask] -= 1
+                supply[mask & admitted] += 1
+            if count_filled(supply, moment.demand) < moment.filled:
+                return moment.at, self._explain(moment, lost, admitted)
+        return None, ""
+
+    def choose_widest(
+        self, free: Sequence[str], count: int, person: str, party: Party, *, until: datetime | None = None
+    ) -> tuple[str, ...]:
+        """Those of the free devices, at least ``count``, of which each by itself can be kept longest.
+
+        So a session is put where no reservation is, if there is such a place. All that was given if there are
+        fewer than ``count``. What several of them together come to is for :meth:`limit` to say.
+        """
+        if not self._moments:
+            return tuple(free)
+        limits: dict[int, datetime | None] = {}
+        for uuid in free:
+            profile = self._profiles.get(uuid, 0)
+            if profile not in limits:
+                limits[profile] = self.limit([uuid], person, party, until=until)[0]
+        ends = [limits[self._profiles.get(uuid, 0)] for uuid in free]
+        for bar in [None, *sorted({end for end in ends if end is not None}, reverse=True)]:
+            chosen = [
+                uuid
+                for uuid, end in zip(free, ends, strict=True)
+                if end is None or (bar is not None and end >= bar)
+            ]
+            if len(chosen) >= count:
+                return tuple(chosen)
+        return tuple(free)
+
+    def find_shortfall(self, key: Key) -> Shortfall | None:
+        """Seats that an occurrence may lack when it begins because of sessions under way, if any."""
+        for moment in self._moments:
+            found = [(bit, one) for bit, one in moment.occurrences.items() if one.key == key]
+            if not found:
+                continue
+            ((bit, occurrence),) = found
+            others = {other: seats for other, seats in moment.demand.items() if other != bit}
+            missing = occurrence.seats - (moment.filled - count_filled(moment.supply, others))
+            leases = tuple(
+                holding.lease
+                for holding in self._held
+                if self._still_holds(holding.lease, moment.at)
+                and any(profile & bit for profile in holding.profiles)
+                and not self._serves(holding, moment.occurrences) & bit
+            )
+            return Shortfall(occurrence, missing, leases) if missing and leases else None
+        return None
+
+    # -- how it is worked out -------------------------------------------------------------------------------
+
+    def _describe(self, lease: Lease) -> _Holding:
+        profiles = tuple(self._profiles.get(uuid, 0) for uuid in lease.devices)
+        return _Holding(lease, profiles, self._admit(lease.owner, lease.party))
+
+    def _admit(self, person: str, party: Party) -> int:
+        known = self._admitted.get((person, party))
+        if known is None:
+            names = (name for name, one in self._reservations.items() if one.admits(person, party))
+            known = self._admitted[person, party] = sum(self._bits[name] for name in names)
+        return known
+
+    def _count_used(self) -> Counter[Key]:
+        """Seats in use now. A session without a seat of its own counts for the first that has room for it."""
+        on = {one.key: one for one in self._occurrences if one.on(self._now)}
+        return count_used(on.values(), self._leases, self._bits, self._profiles)
+
+    def _list_moments(self) -> Iterator[_Moment]:
+        coming = deque(sorted(self._occurrences, key=lambda one: one.held_from))
+        begins = {max(one.held_from, self._now) for one in coming}
+        ends = {one.end for one in coming}
+        freed = {one.ends_at for one in self._leases if one.ends_at is not None and one.ends_at > self._now}
+        here: list[Occurrence] = []
+        for at in sorted(begins | ends | freed):
+            here = [one for one in here if one.end > at]
+            while coming and coming[0].held_from <= at:
+                here.append(coming.popleft())
+            # One reservation alone does not lack anything because a device more becomes free.
+            if len(here) > (at not in begins and at not in ends):
+                yield self._make_moment(at, {self._bits[one.reservation_id]: one for one in here})
+
+    def _make_moment(self, at: datetime, here: Mapping[int, Occurrence]) -> _Moment:
+        bits = sum(here)
+        demand = {bit: one.seats for bit, one in here.items()}
+        supply: Counter[int] = Counter()
+        for profile, count in self._classes.items():
+            supply[profile & bits] += count
+        for holding in self._held:
+            if not self._still_holds(holding.lease, at):
+                continue
+            serves = self._serves(holding, here)
+            for uuid, profile in zip(holding.lease.devices, holding.profiles, strict=True):
+                if uuid in self._profiles:
+                    supply[profile & bits] -= 1
+                    supply[profile & serves] += 1
+        del supply[0]
+        filled = count_filled(supply, demand)
+        return _Moment(at, here, bits, demand, supply, filled, count_spare(supply, demand))
+
+    def _still_holds(self, lease: Lease, at: datetime) -> bool:
+        if at == self._now or lease.state is LeaseState.QUARANTINED:
+            return True
+        return not lease.state.ending and (lease.ends_at is None or lease.ends_at > at)
+
+    @staticmethod
+    def _serves(holding: _Holding, occurrences: Mapping[int, Occurrence]) -> int:
+        """The reservations of which the session fills a seat, or could fill one."""
+        if holding.lease.state.ending:
+            return 0
+        seat = holding.lease.reservation
+        for bit, one in occurrences.items():
+            if one.key == seat:
+                return bit
+        return holding.admitted & sum(occurrences)
+
+    def _list_tight(self, count: int) -> list[_Moment]:
+        if count not in self._tight:
+            self._tight[count] = [moment for moment in self._moments if moment.spare < count]
+        return self._tight[count]
+
+    def _explain(self, moment: _Moment, lost: Sequence[int], admitted: int) -> str:
+        touched = [
+            one
+            for bit, one in moment.occurrences.items()
+            if bit & ~admitted and any(mask & bit for mask in lost)
+        ]
+        return describe_holding(min(touched, key=lambda one: one.held_from < moment.at), self._now)
+
+
+def count_used(
+    on: Iterable[Occurrence], leases: Iterable[Lease], bits: Mapping[str, int], profiles: Mapping[str, int]
+) -> Counter[Key]:
+    """Seats in use of occurrences that are on.
+
+    A session that was granted a seat uses it; any other session of somebody who may use a reservation counts
+    for the first, by start, that has room for it. What is being released is used by nobody.
+
+    Args:
+        on: The occurrences.
+        leases: Live leases.
+        bits: A bit for each reservation, by its id.
+        profiles: The bits of the reservations that a device can serve, by its UUID.
+    """
+    by_start = sorted(on, key=lambda one: (one.start, one.key))
+    keys = {one.key for one in by_start}
+    used: Counter[Key] = Counter()
+    others = []
+    for lease in leases:
+        if lease.state.ending:
+            continue
+        if lease.reservation in keys:
+            used[lease.reservation] += len(lease.devices)
+        else:
+            others.append(lease)
+    for lease in others:
+        for one in by_start:
+            bit = bits[one.reservation_id]
+            usable = sum(1 for uuid in lease.devices if profiles.get(uuid, 0) & bit)
+            room = min(usable, one.seats - used[one.key])
+            if room > 0 and one.reservation.admits(lease.owner, lease.party):
+                used[one.key] += room
+                break
+    return used
