@@ -13,6 +13,7 @@ from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 from gpuspawner.core.seating import Calendar
+from gpuspawner.core.situation import Board
 
 from .clock import utc_now
 from .desk import Desk, asks_no_more
@@ -144,7 +145,7 @@ class Line:
         with self.ledger.read() as unit:
             situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
         others = [one for one in situation.leases if one.id != lease.id]
-        calendar = Calendar(situation.inventory, others, situation.occurrences, now)
+        calendar = Calendar(Board(situation).serving, others, situation.occurrences, now)
         limit, reason = calendar.limit(lease.devices, lease.owner, lease.party)
         return limit, f"{reason}." if reason else ""
 
