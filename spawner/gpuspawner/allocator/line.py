@@ -230,7 +230,10 @@ class Line:
             )
 
     def claim(self, ticket_id: str, *, actor: str) -> Ticket:
-        """A person takes what they are offered; where another server of theirs runs, it is to be switched.
+        """A person takes what they are offered.
+
+        If its server is up, or on its way, it is theirs. Otherwise they have pressed *Switch now*: the
+        controller starts it, in place of another server of the same name if one runs.
 
         Raises:
             NotFound: There is no such ticket in line.
@@ -242,16 +245,17 @@ class Line:
             ticket = _require_live(unit, ticket_id)
             if ticket.state is not TicketState.OFFERED:
                 raise InvalidRequest("Your turn has not come yet; the page says how many are ahead of you.")
-            desk = self._desk(unit, now)
-            if find_other(unit.live_leases(self.host), ticket) is None:
-                return desk.end_ticket(ticket, claimed=True, reason="its person opened it", actor=actor)
+            lease = unit.lease(ticket.lease_id or "")
+            if lease is not None and lease.claim_by is None:
+                return self._desk(unit, now).end_ticket(
+                    ticket, claimed=True, reason="its person opened it", actor=actor
+                )
             if ticket.switch_at is None:
-                # The switch takes its time, and is not the person's delay.
+                # What the start takes is not the person's delay.
                 claim_by = max(ticket.claim_by or now, now + self._window)
                 ticket = replace(ticket, switch_at=now, claim_by=claim_by)
                 unit.update_ticket(ticket)
-                lease = unit.lease(ticket.lease_id or "")
-                if lease is not None and lease.claim_by is not None:
+                if lease is not None:
                     unit.update_lease(replace(lease, claim_by=claim_by))
                 unit.add_event(
                     Event(now, "ticket.switch", "Switch now was pressed", actor, data={"ticket": ticket.id})
