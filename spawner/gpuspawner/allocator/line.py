@@ -320,24 +320,32 @@ class Line:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
     def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
-        """Apply a changed policy to the line.
+        """Apply the policy to the line as it is now; what has been taken up already is left as it is.
 
         Args:
             find: What a ticket's person may use now, or why they may not have it any more.
 
         Returns:
             The tickets that were changed or ended.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
         """
+        with self.ledger.read() as unit:
+            # The write lock is only taken when there is something to write.
+            if all(find(ticket) == (ticket.party, ticket.terms) for ticket in unit.live_tickets(self.host)):
+                return ()
         changed = []
         with self.ledger.write() as unit:
             desk = self._desk(unit, self._clock())
             for ticket in unit.live_tickets(self.host):
-                if ticket.state is not TicketState.WAITING:
-                    continue
                 found = find(ticket)
+                lease = unit.lease(ticket.lease_id) if ticket.lease_id else None
                 if isinstance(found, str):
-                    changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
+                    if lease is None or lease.claim_by is not None:
+                        changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
                 elif found != (ticket.party, ticket.terms):
+                    # Also of an offer: it may come back into the line.
                     fresh = replace(ticket, party=found[0], terms=found[1])
                     unit.update_ticket(fresh)
                     changed.append(fresh)

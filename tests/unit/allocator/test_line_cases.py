@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -309,3 +310,23 @@ def test_a_changed_policy_reaches_the_line(office: Office) -> None:
     ended = office.ticket(other)
     assert (ended.state, ended.reason) == (T.ENDED, "group `x` has no GPU any more")
     assert office.line.refresh(lambda t: (t.party, t.terms)) == ()
+
+
+def test_a_changed_policy_reaches_an_offer(office: Office) -> None:
+    """It may come back into the line, and is then judged by what holds now."""
+    ticket = office.offer()
+    fresh = Terms(gpus_per_person=1)
+    office.line.refresh(lambda t: (Party(), fresh))
+    assert office.ticket(ticket) == replace(ticket, terms=fresh)
+
+
+@pytest.mark.parametrize(("started", "state"), [(False, T.ENDED), (True, T.OFFERED)])
+def test_an_offer_that_is_not_allowed_any_more_ends_unless_it_was_taken_up(
+    office: Office, started: bool, state: T
+) -> None:
+    ticket = office.offer()
+    if started:
+        office.start()
+    office.line.refresh(lambda t: "no GPU any more")
+    assert office.ticket(ticket).state is state
+    assert office.lease_of(ticket).state is (S.RESERVED if started else S.RELEASING)
