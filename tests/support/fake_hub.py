@@ -90,6 +90,9 @@ class FakeHub:
     def become_ready(self, user: str, server: str = "") -> None:
         self.servers[user, server] = replace(self.servers[user, server], ready=True, pending=None)
 
+    def begin_stop(self, user: str, server: str = "") -> None:
+        self.servers[user, server] = replace(self.servers[user, server], ready=False, pending="stop")
+
     def _require(self, user: str) -> None:
         if user not in self.people:
             raise HubError(f"The Hub does not know {user} (HTTP 404)", 404)

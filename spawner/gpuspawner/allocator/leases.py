@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.budget import judge_budget
-from gpuspawner.core.errors import InLine, LedgerError, RefusalKind, Refused
+from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, plan_line
 from gpuspawner.core.model import (
@@ -222,6 +222,23 @@ class Allocator:
             lease = replace(lease, container_id=container_id, claimant=claimant)
             unit.update_lease(lease)
             return lease
+
+    def confirm(self, lease_id: str) -> Lease:
+        """Make sure, between create and start, that a lease still holds the devices of its container.
+
+        The agent gives up a reservation that takes too long, or that seems to because the clock was set; its
+        devices may be another's by then. It does not do so without seeing that there is no container: one
+        that was created before this is confirmed is seen by every release that comes after.
+
+        Raises:
+            IllegalTransition: The lease has been let go of meanwhile; the container must not be started.
+            LedgerError: The ledger cannot be used.
+        """
+        with self.ledger.read() as unit:
+            lease = _require(unit, lease_id)
+        if lease.state.ending:
+            raise IllegalTransition(f"Your GPU was given back before your server was ready: {lease.reason}.")
+        return lease
 
     def request_release(self, lease_id: str, *, reason: str, actor: str) -> None:
         """Let go of a lease; the agent proves its devices free. Does nothing if that has begun already.

@@ -13,6 +13,7 @@ from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 from gpuspawner.core.seating import Calendar
+from gpuspawner.core.situation import Board
 
 from .clock import utc_now
 from .desk import Desk, asks_no_more
@@ -144,7 +145,7 @@ class Line:
         with self.ledger.read() as unit:
             situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
         others = [one for one in situation.leases if one.id != lease.id]
-        calendar = Calendar(situation.inventory, others, situation.occurrences, now)
+        calendar = Calendar(Board(situation).serving, others, situation.occurrences, now)
         limit, reason = calendar.limit(lease.devices, lease.owner, lease.party)
         return limit, f"{reason}." if reason else ""
 
@@ -229,7 +230,10 @@ class Line:
             )
 
     def claim(self, ticket_id: str, *, actor: str) -> Ticket:
-        """A person takes what they are offered; where another server of theirs runs, it is to be switched.
+        """A person takes what they are offered.
+
+        If its server is up, or on its way, it is theirs. Otherwise they have pressed *Switch now*: the
+        controller starts it, in place of another server of the same name if one runs.
 
         Raises:
             NotFound: There is no such ticket in line.
@@ -241,16 +245,17 @@ class Line:
             ticket = _require_live(unit, ticket_id)
             if ticket.state is not TicketState.OFFERED:
                 raise InvalidRequest("Your turn has not come yet; the page says how many are ahead of you.")
-            desk = self._desk(unit, now)
-            if find_other(unit.live_leases(self.host), ticket) is None:
-                return desk.end_ticket(ticket, claimed=True, reason="its person opened it", actor=actor)
+            lease = unit.lease(ticket.lease_id or "")
+            if lease is not None and lease.claim_by is None:
+                return self._desk(unit, now).end_ticket(
+                    ticket, claimed=True, reason="its person opened it", actor=actor
+                )
             if ticket.switch_at is None:
-                # The switch takes its time, and is not the person's delay.
+                # What the start takes is not the person's delay.
                 claim_by = max(ticket.claim_by or now, now + self._window)
                 ticket = replace(ticket, switch_at=now, claim_by=claim_by)
                 unit.update_ticket(ticket)
-                lease = unit.lease(ticket.lease_id or "")
-                if lease is not None and lease.claim_by is not None:
+                if lease is not None:
                     unit.update_lease(replace(lease, claim_by=claim_by))
                 unit.add_event(
                     Event(now, "ticket.switch", "Switch now was pressed", actor, data={"ticket": ticket.id})
@@ -315,24 +320,32 @@ class Line:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
     def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
-        """Apply a changed policy to the line.
+        """Apply the policy to the line as it is now; what has been taken up already is left as it is.
 
         Args:
             find: What a ticket's person may use now, or why they may not have it any more.
 
         Returns:
             The tickets that were changed or ended.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
         """
+        with self.ledger.read() as unit:
+            # The write lock is only taken when there is something to write.
+            if all(find(ticket) == (ticket.party, ticket.terms) for ticket in unit.live_tickets(self.host)):
+                return ()
         changed = []
         with self.ledger.write() as unit:
             desk = self._desk(unit, self._clock())
             for ticket in unit.live_tickets(self.host):
-                if ticket.state is not TicketState.WAITING:
-                    continue
                 found = find(ticket)
+                lease = unit.lease(ticket.lease_id) if ticket.lease_id else None
                 if isinstance(found, str):
-                    changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
+                    if lease is None or lease.claim_by is not None:
+                        changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
                 elif found != (ticket.party, ticket.terms):
+                    # Also of an offer: it may come back into the line.
                     fresh = replace(ticket, party=found[0], terms=found[1])
                     unit.update_ticket(fresh)
                     changed.append(fresh)

@@ -15,6 +15,7 @@ from gpuspawner.ports import HubApi
 from .hubcalls import HubCalls
 
 NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
+TOO_SLOW = "its server could not be started in time"
 
 
 class KeepTurns:
@@ -61,16 +62,21 @@ class KeepTurns:
     def _look_after(self, turn: Turn) -> None:
         ticket, lease = turn.ticket, turn.lease
         late = ticket.claim_by is not None and self._clock() > ticket.claim_by
+        missed = late and ticket.switch_at is None
         if lease is None or turn.over:
             why = lease.reason if lease else "what was reserved is gone"
-            self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
+            reason = NOT_CLAIMED if missed else f"its server did not come up: {why}"
+            self._line.lapse(ticket.id, reason=reason, at_the_end=missed)
         elif turn.started:
-            if late:
+            if ticket.switch_at is not None:
+                # Whoever pressed *Switch now* is there.
+                self._line.opened(ticket.id)
+            elif late:
                 self._give_on(turn)
             elif lease.state is LeaseState.ACTIVE:
                 self._looks.begin(f"look-{ticket.id}", partial(self._look, turn))
         elif late:
-            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+            self._line.lapse(ticket.id, reason=NOT_CLAIMED if missed else TOO_SLOW, at_the_end=missed)
         elif turn.other is None:
             self._start(turn)
         elif ticket.switch_at is not None:
@@ -83,17 +89,17 @@ class KeepTurns:
     def _start(self, turn: Turn) -> None:
         ticket = turn.ticket
         options = write_options(ticket.request)
-        self._calls.begin(
-            f"start-{ticket.id}",
-            lambda: self._hub.start_server(ticket.owner, ticket.server, options),
-            partial(self._after_start, turn),
-        )
+
+        def start() -> None:
+            known = self._hub.server(ticket.owner, ticket.server)
+            if known is not None and known.pending == "stop":
+                raise HubError(f"The server of {ticket.owner} is still being stopped.")
+            self._hub.start_server(ticket.owner, ticket.server, options)
+
+        self._calls.begin(f"start-{ticket.id}", start, partial(self._after_start, turn))
 
     def _after_start(self, turn: Turn, error: GpuSpawnerError | None) -> None:
         if error is None:
-            if turn.ticket.switch_at is not None:
-                # Whoever pressed *Switch now* is there.
-                self._line.opened(turn.ticket.id)
             return
         status = error.status if isinstance(error, HubError) else None
         if status is not None and 400 <= status < 500 and status != 429:
@@ -114,7 +120,10 @@ class KeepTurns:
             )
 
     def _give_on(self, turn: Turn) -> None:
-        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now."""
+        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now.
+
+        The turn is over when the lease has been let go of, and not before: the Hub may be killed in between.
+        """
         ticket, lease = turn.ticket, turn.lease
 
         def stop() -> None:
@@ -123,11 +132,7 @@ class KeepTurns:
                 return
             self._hub.stop_server(ticket.owner, ticket.server)
 
-        def after(error: GpuSpawnerError | None) -> None:
-            if error is None:
-                self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-
-        self._calls.begin(f"give-on-{ticket.id}", stop, after)
+        self._calls.begin(f"give-on-{ticket.id}", stop)
 
     def _opened_now(self, lease: Lease) -> bool:
         try:

@@ -185,6 +185,12 @@ class GPUSpawner(ChoosingSpawner):
                 return Home(self.user.name, HomeKind(home["kind"]), home["source"])
         return None
 
+    async def start_object(self) -> Any:
+        """Start the container, unless its lease was let go of since: another may have its GPU by now."""
+        if self.lease is not None and self.lease.devices:
+            await self._off_loop(self.allocator.confirm, self.lease.id)
+        return await super().start_object()
+
     async def _activate(self, lease_id: str) -> None:
         container_id = self.object_id
 

@@ -304,6 +304,26 @@ async def test_lease_given_up_meanwhile(hub: MockHub, docker: FakeDocker, ledger
     assert hub.leases() == LET_GO
 
 
+async def test_no_container_is_started_on_a_lease_that_was_given_up(hub: MockHub, docker: FakeDocker) -> None:
+    """While Docker was slow to create it the GPU may have got another owner."""
+    gate = docker.hang("create_container")
+    task = hub.begin(GPU)
+    await reached(gate.reached)
+    (lease,) = hub.live_leases()
+    hub.user().spawners[""].allocator.request_release(
+        lease.id, reason="the start took too long", actor="agent"
+    )
+    gate.open()
+    await asyncio.wait([task])
+    error = task.exception()
+    assert isinstance(error, SpawnException)
+    assert error.jupyterhub_message.startswith(
+        "Your GPU was given back before your server was ready: the start took too long."
+    )
+    assert "start" not in docker.methods()
+    assert docker.containers == {}
+
+
 # -- the ledger is away -------------------------------------------------------------------------------------
 
 
