@@ -15,6 +15,6 @@ c = get_config()  # noqa: F821 - JupyterHub puts it there
 settings_file = Path(os.environ.get("GPUSPAWNER_CONFIG", "gpuspawner.yml"))
 settings = load_settings(settings_file)
 hubconfig.require_policy(settings)
-hubconfig.apply(c, settings)
+hubconfig.apply(c, settings, hubconfig.read_controller_token(settings))
 for extra in sorted(settings_file.with_name("jupyterhub_config.d").glob("*.py")):
     load_subconfig(str(extra.absolute()))  # noqa: F821 - JupyterHub puts it there

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 from gpuspawner.cli import main
+from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.policy.settings import Settings
+from gpuspawner.policy.units import describe
 from gpuspawner.spawner.settings import SpawnerSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -41,6 +44,30 @@ nearest key.
 """
 
 
+API_HEAD = """# REST API
+
+Written from the code by `make docs`; do not edit. The same, with the forms of all answers, as an OpenAPI 3.1
+document: `/services/gpu/api/openapi.json`.
+
+All paths are below `/services/gpu/api`. Send a token of the hub (*Token* in the hub's menu, or
+`POST /hub/api/users/NAME/tokens`):
+
+```
+curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/services/gpu/api/queue
+```
+
+Everybody has the scope `custom:gpu:read`, which shows the cards and what is one's own; the hub's
+administrators have all ([controller.md](controller.md)). What is others' does not exist for who may not see
+it: the answer is 404 whether it is there or not.
+
+Times are ISO 8601 with an offset, amounts of memory bytes; `null` is unknown, or that there is none. What is
+not done is answered with `{"error": {"kind": …, "message": …}}`: 400 malformed (the message names the key),
+401 no login, 403 a scope is missing or others decide on this, 404 not there, 409 not as things are now,
+502 the hub gave no answer and whether it was done is not known, 503 ledger, policy or hub are away.
+
+"""
+
+
 def render_settings() -> str:
     """The page on settings."""
     own = [(name, trait) for name, trait in sorted(SpawnerSettings.class_own_traits().items()) if trait.help]
@@ -64,7 +91,9 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rows += _rows(kind, f"{prefix}{name}.")
             continue
-        default = "required" if field.default is PydanticUndefined else f"`{field.default}`"
+        value = field.default
+        value = describe(name, value) if isinstance(value, timedelta) else value
+        default = "required" if value is PydanticUndefined else f"`{value}`"
         shown = getattr(kind, "__name__", None) if isinstance(kind, type) else None
         text = (
             (shown or str(kind))
@@ -106,7 +135,34 @@ def _sections(command: click.Command, parent: click.Context | None, name: str) -
     return parts
 
 
-PAGES = {"settings.md": render_settings, "commands.md": render_commands}
+def render_api() -> str:
+    """The page on the REST API."""
+    parts = [API_HEAD]
+    for route in ROUTES:
+        parts.append(f"### {route.method} {route.path}\n\n{route.summary} Scope: `{route.scope}`.\n")
+        if route.query:
+            parts += ["Parameters:\n", *_fields(route.query), ""]
+        if route.body:
+            optional = "" if route.body_needed else " (may be left out)"
+            parts += [f"Body{optional}:\n", *_fields(route.body), ""]
+        answer = f"`{route.answer.__name__}`" if route.answer else route.media.partition(";")[0]
+        parts.append(f"Answer: {route.status}, {answer}.\n")
+    return "\n".join(parts)
+
+
+def _fields(model: type[BaseModel]) -> list[str]:
+    lines = ["| key | needed | meaning |", "| --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            about = f"an object: {', '.join(f'`{key}`' for key in kind.model_fields)}"
+        else:
+            about = field.description or ""
+        lines.append(f"| `{name}` | {'yes' if field.is_required() else 'no'} | {about} |")
+    return lines
+
+
+PAGES = {"settings.md": render_settings, "commands.md": render_commands, "api.md": render_api}
 
 if __name__ == "__main__":
     for name, render in PAGES.items():

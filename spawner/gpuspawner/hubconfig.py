@@ -10,8 +10,9 @@ from urllib.parse import quote
 from jupyterhub.auth import Authenticator
 from traitlets import Dict
 
+from .adapters.secret import ensure_secret
 from .policy.policy import load_policy
-from .policy.settings import DemoUser, Settings
+from .policy.settings import SERVICE, DemoUser, Settings
 
 HUB_TEMPLATES = Path(__file__).parent / "spawner" / "templates" / "hub"
 
@@ -19,16 +20,47 @@ HUB_TEMPLATES = Path(__file__).parent / "spawner" / "templates" / "hub"
 NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
+CUSTOM_SCOPES = {
+    "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
+    "custom:gpu:manage": {
+        "description": "See and change everybody's sessions and places in line; drain and assign GPUs.",
+        "subscopes": ["custom:gpu:read"],
+    },
+    "custom:gpu:reserve": {"description": "Reserve GPUs.", "subscopes": ["custom:gpu:read"]},
+}
+"""What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
+ADMIN_MARK = "admin-ui"
+"""What tells the controller that a login is an administrator's: JupyterHub lets nobody add to their role.
 
-def apply(c: Any, settings: Settings) -> None:
+By itself it opens the hub's admin page, and gives no right to do anything there.
+"""
+ACCESS = f"access:services!service={SERVICE}"
+CONTROLLER_SCOPES = (
+    "list:users",
+    "read:users:name",
+    "read:users:groups",
+    "read:servers",
+    "start:servers",
+    "delete:servers",  # the scope that stopping one takes
+)
+"""What the controller may do at the hub; it is no administrator.
+
+Not ``access:servers``: a server is its user's, and would read a token of the controller that is sent to it.
+"""
+
+
+def apply(c: Any, settings: Settings, controller_token: str = "") -> None:
     """Configure a hub.
 
     Args:
         c: JupyterHub's configuration object.
         settings: The checked settings.
+        controller_token: What :func:`read_controller_token` returned.
     """
     _apply_hub(c, settings)
     _apply_spawner(c, settings)
+    if settings.controller.enabled:
+        _apply_controller(c, settings, controller_token)
     if settings.demo_users:
         _apply_demo_login(c, settings.demo_users)
 
@@ -41,6 +73,15 @@ def require_policy(settings: Settings) -> None:
     """
     if settings.policy:
         load_policy(settings.policy, images=settings.images)
+
+
+def read_controller_token(settings: Settings) -> str:
+    """The secret that hub and controller share, made at the first start; empty without a controller.
+
+    Raises:
+        SettingsError: It cannot be read or made, or is not private.
+    """
+    return ensure_secret(settings.controller_token_path) if settings.controller.enabled else ""
 
 
 def _apply_hub(c: Any, settings: Settings) -> None:
@@ -86,6 +127,32 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
     spawner.shm_size = limits.shm
     spawner.home_kind = settings.homes.kind
     spawner.home_base = str(settings.homes.directory)
+
+
+def _apply_controller(c: Any, settings: Settings, token: str) -> None:
+    """Make the controller a service of the hub.
+
+    An external one, which the hub only knows: a service that the hub starts itself ends the hub when it
+    does not come up.
+    """
+    hub = c.JupyterHub
+    hub.custom_scopes = CUSTOM_SCOPES
+    hub.services = [
+        {
+            "name": SERVICE,
+            "url": f"http://127.0.0.1:{settings.controller.port}",
+            "api_token": token,
+            "oauth_no_confirm": True,
+            # What a login at the controller carries over from the person; less would hide an administrator.
+            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *CUSTOM_SCOPES],
+        }
+    ]
+    # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read"}
+    hub.load_roles = [
+        {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
+    ]
+    c.GPUSpawner.queue_url = f"{settings.service_url}queue"
 
 
 def _apply_demo_login(c: Any, users: dict[str, DemoUser]) -> None:

@@ -6,8 +6,9 @@ has no port: it is a library over SQLite that tests use for real.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from .core.model import Container, DeviceReading
@@ -85,3 +86,55 @@ class ContainerEngine(Protocol):
 
     def remove(self, container_id: str) -> None:
         """Remove a container and its anonymous volumes; one that is gone is success."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubServer:
+    """What the Hub says of one server."""
+
+    ready: bool
+    """Whether its person can use it."""
+    pending: str | None
+    """``spawn`` or ``stop`` while that is under way."""
+    started: datetime | None
+    last_activity: datetime | None
+    """What the Hub was told, also by the server itself; cannot be trusted alone."""
+    user_options: Mapping[str, object]
+    """What it was started with, unchecked."""
+
+
+class HubApi(Protocol):
+    """The Hub.
+
+    Every method raises ``HubError`` when the Hub cannot tell or does not do it; that proves nothing: a start
+    whose answer was lost may be under way.
+    """
+
+    def start_server(self, user: str, server: str, options: Mapping[str, object]) -> None:
+        """Ask for a start, and wait for the Hub's first answer: not until the server is ready.
+
+        One that is being started already is success.
+        """
+
+    def stop_server(self, user: str, server: str) -> None:
+        """Ask for a stop; one that does not run is success."""
+
+    def server(self, user: str, server: str) -> HubServer | None:
+        """What there is of a server; None when the Hub knows no such person or server."""
+
+    def groups_of(self, user: str) -> frozenset[str] | None:
+        """The groups of a person; None when the Hub knows no such person."""
+
+    def users(self) -> Mapping[str, frozenset[str]]:
+        """Everybody, with their groups."""
+
+    def session_activity(self, address: str, token: str) -> datetime | None:
+        """Ask a server itself when it was last active, without that counting as activity.
+
+        Args:
+            address: Where it listens, such as ``http://172.20.0.3:8888/user/ada/``; not the proxy.
+            token: The server's own, which its person can read anyway. Never one of ours.
+
+        Returns:
+            None when it says nothing that can be understood.
+        """

@@ -26,7 +26,7 @@ from support.installation import CHECKOUT, wait_for
 pytestmark = pytest.mark.docker
 
 LOGIN = re.compile(r"^  (\w+) +password (\S+) +\((\w+)\)$", re.MULTILINE)
-PROCESSES = {"configurable-http-proxy", "agent", "jupyterhub"}
+PROCESSES = {"configurable-http-proxy", "agent", "jupyterhub", "controller"}
 
 
 @dataclass
@@ -149,7 +149,7 @@ def free_ports() -> int:
     """A port whose neighbours, that the demo takes too, are free as well."""
     for port in range(20000 + os.getpid() % 10000, 32000):
         taken = []
-        for one in (port, port + 1, port + 81):
+        for one in (port, port + 1, port + 81, port + 82):
             with socket.socket() as probe:
                 taken.append(probe.connect_ex(("127.0.0.1", one)) == 0)
         if not any(taken):

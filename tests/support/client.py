@@ -82,6 +82,23 @@ class Client:
         )
         return _utf8(answer)
 
+    # -- the controller -------------------------------------------------------------------------------------
+
+    def log_in_to_controller(self) -> requests.Response:
+        """Visit the controller's page as a browser does: there and back by way of the Hub."""
+        return self.page("/services/gpu/queue")
+
+    def gpu(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Call the controller's API as a script of its own page does; ``path`` begins after ``/api``."""
+        found = [c.value for c in self.session.cookies if (c.name, c.path) == ("_xsrf", "/services/gpu/")]
+        options.setdefault("timeout", 30)
+        return self.session.request(
+            method,
+            f"{self.url}/services/gpu/api{path}",
+            params={**({"_xsrf": found[0]} if found else {}), **options.pop("params", {})},
+            **options,
+        )
+
     # -- servers --------------------------------------------------------------------------------------------
 
     def server_path(self, server: str = "") -> str:

@@ -91,6 +91,7 @@ class Installation:
         ledger: The ledger's file; in the state directory unless given.
         tick: Seconds between two looks of the agent.
         start: Whether processes are started.
+        controller: Whether there is a controller.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Installation:
         ledger: Path | None = None,
         tick: float = 0.5,
         start: bool = True,
+        controller: bool = False,
     ) -> None:
         self.instance = f"t{secrets.token_hex(4)}"
         self.prefix = f"gst-{self.instance}"
@@ -114,6 +116,7 @@ class Installation:
         self.users = tuple(users)
         self.docker_hosts = dict(docker_hosts or {})
         self.tick = tick
+        self.with_controller = controller
         self.settings: dict[str, Any] = {
             "images": dict(images or default_images()),
             "limits": {"memory": "1G", "shm": "64M", **(limits or {})},
@@ -133,7 +136,7 @@ class Installation:
         try:
             self._make()
             if self._start:
-                self.start("proxy", "agent", "hub")
+                self.start(*self.names)
                 self.wait_ready()
         except BaseException:
             self.__exit__(*sys.exc_info())
@@ -196,6 +199,7 @@ class Installation:
             },
             "demo_users": {**logins, ADMIN: {"password": PASSWORD, "admin": True}},
             **({"ledger": str(self._given_ledger)} if self._given_ledger else {}),
+            "controller": {"enabled": self.with_controller, "port": free_port(), "tick": 0.5},
             **self.settings,
         }
         self.settings_file = self.state_dir / "gpuspawner.yml"
@@ -206,6 +210,11 @@ class Installation:
             (extra / name).write_text(text)
 
     # -- processes ------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every process, in the order of the start."""
+        return ("proxy", "agent", "hub", *(["controller"] if self.with_controller else []))
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process of this name is started with, beside this process's own environment."""
@@ -232,6 +241,8 @@ class Installation:
             case "agent":
                 ledger = str(self.ledger_path)
                 return ["gpuspawner", "agent", "--ledger", ledger, "--host", HOST, "--tick", str(self.tick)]
+            case "controller":
+                return ["gpuspawner", "controller", "--settings", str(self.settings_file)]
             case "hub":
                 return ["jupyterhub", "--config", str(CHECKOUT / "jupyterhub_config.py")]
         raise LookupError(name)
@@ -262,11 +273,13 @@ class Installation:
                 self.processes[name].popen.wait(30)
 
     def restart(self, *names: str) -> None:
-        """Stop and start processes; a hub is waited for."""
+        """Stop and start processes; a hub and a controller are waited for."""
         self.stop(*names)
         self.start(*names)
         if "hub" in names:
             self.wait_hub()
+        if "controller" in names:
+            self.wait_controller()
 
     def run(self, *command: str, name: str = "agent") -> str:
         """Run a command as if it were this process, such as ``gpuspawner agent --once``; its output."""
@@ -288,8 +301,22 @@ class Installation:
         wait_for(lambda: answers(self.hub_url), "the start of the hub", seconds)
         wait_for(lambda: answers(self.url), "the proxy's way to the hub", seconds)
 
+    def wait_controller(self, seconds: float = 30) -> None:
+        """Until the controller answers through the proxy."""
+
+        def answers() -> bool:
+            assert self.alive("controller"), f"it ended:\n{self.processes['controller'].last_words}"
+            with contextlib.suppress(requests.RequestException):
+                url = f"{self.url}/services/gpu/health"
+                return requests.get(url, timeout=5).status_code == 200
+            return False
+
+        wait_for(answers, "the start of the controller", seconds)
+
     def wait_ready(self) -> None:
         self.wait_hub()
+        if self.with_controller:
+            self.wait_controller()
 
         def has_inventory() -> bool:
             assert self.alive("agent"), f"the agent ended:\n{self.processes['agent'].last_words}"
@@ -437,7 +464,7 @@ class Installation:
     # -- the end --------------------------------------------------------------------------------------------
 
     def _end_processes(self) -> None:
-        for name in ("hub", "proxy", "agent"):
+        for name in ("controller", "hub", "proxy", "agent"):
             if self.alive(name):
                 self.processes[name].popen.terminate()
         for process in self.processes.values():

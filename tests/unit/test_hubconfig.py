@@ -14,6 +14,7 @@ from gpuspawner.policy.settings import Settings
 from gpuspawner.spawner import GPUSpawner
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
+from jupyterhub.scopes import scope_definitions
 from traitlets.config import Config
 
 STATE = Path("/srv/gpuspawner")
@@ -136,6 +137,46 @@ def test_all_settings() -> None:
 def test_policy() -> None:
     found = applied(settings(policy="/etc/gpuspawner/policy.yml"))
     assert found["GPUSpawner"] == SPAWNER | {"policy": "/etc/gpuspawner/policy.yml"}
+
+
+def test_a_controller_is_a_service_with_as_few_rights_as_it_needs() -> None:
+    with_controller = settings(
+        controller={"enabled": True, "port": 9182}, network={"bind_url": "http://127.0.0.1:8000/lab"}
+    )
+    config = Config()
+    hubconfig.apply(config, with_controller, "s" * 64)
+    hub = config.JupyterHub
+    (service,) = hub.services
+    assert service == {
+        "name": "gpu",
+        "url": "http://127.0.0.1:9182",
+        "api_token": "s" * 64,
+        "oauth_no_confirm": True,
+        "oauth_client_allowed_scopes": [
+            "access:services!service=gpu",
+            "admin-ui",
+            "custom:gpu:read",
+            "custom:gpu:manage",
+            "custom:gpu:reserve",
+        ],
+    }
+    assert hub.extra_user_scopes == {"access:services!service=gpu", "custom:gpu:read"}
+    (role,) = hub.load_roles
+    assert role["services"] == ["gpu"]
+    assert set(role["scopes"]) <= set(scope_definitions), "JupyterHub knows all of them"
+    assert not any(scope.startswith(("admin", "access", "tokens")) for scope in role["scopes"])
+    assert config.GPUSpawner.queue_url == "/lab/services/gpu/queue"
+    assert set(hub) <= set(JupyterHub.class_traits(config=True))
+    assert GPUSpawner.class_traits(config=True)["queue_url"].default_value == "", "else nobody queues"
+
+
+def test_the_secret_is_made_where_there_is_a_controller(tmp_path: Path) -> None:
+    assert hubconfig.read_controller_token(settings(state_dir=tmp_path)) == ""
+    assert list(tmp_path.iterdir()) == []
+    enabled = settings(state_dir=tmp_path, controller={"enabled": True})
+    token = hubconfig.read_controller_token(enabled)
+    assert len(token) == 64
+    assert hubconfig.read_controller_token(enabled) == token
 
 
 def test_a_broken_policy_stops_the_hub(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.freshdriver import FreshDriver
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.nvml import NvmlProbe
+from gpuspawner.adapters.process import log_to_stderr, stop_on_signals
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.core.errors import GpuSpawnerError
 
-from .loop import TICK_SECONDS, run_loop, stop_on_signals
+from .loop import TICK_SECONDS, run_loop
 from .tick import Keeper
 
 ONCE_MOST_TICKS = 20
@@ -47,9 +47,7 @@ def agent(ledger: Path, host: str, tick: float, once: bool) -> None:
     proved free. Runs until it gets SIGTERM or SIGINT. Exit code 1: it could not start, or, with --once,
     something could not be done.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Nobody but this process changes the log level of a library that tells each migration.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_to_stderr()
     try:
         lock = RunLock(Path(f"{ledger}.agent.lock"), "agent")
     except GpuSpawnerError as error:

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
 
+from gpuspawner.adapters.process import Complaints
 from gpuspawner.core.errors import GpuSpawnerError
 
 from .tick import Keeper
 
 TICK_SECONDS = 2.0
-REPEAT_SECONDS = 300.0
-"""A problem that lasts is told again after this."""
 FAREWELL_SECONDS = 15.0
 """How long work on containers may still take when the agent is told to stop."""
 
 log = logging.getLogger("gpuspawner.agent")
-
-
-class Complaints:
-    """Tells each problem once, and again only when it lasts."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._told: dict[str, float] = {}
-
-    def tell(self, problem: str) -> bool:
-        """Log the problem in one line, unless it was logged lately; say whether it was."""
-        now = self._clock()
-        self._told = {text: at for text, at in self._told.items() if now - at < REPEAT_SECONDS}
-        if problem in self._told:
-            return False
-        self._told[problem] = now
-        log.warning("%s", " ".join(problem.split()))
-        return True
 
 
 def run_loop(
@@ -49,7 +29,7 @@ def run_loop(
         stop: Ends the loop between two actions.
         tick_seconds: From the beginning of one tick to that of the next.
     """
-    complaints = Complaints()
+    complaints = Complaints(log)
     keeper: Keeper | None = None
     while not stop.is_set():
         began = time.monotonic()
@@ -69,11 +49,3 @@ def run_loop(
         stop.wait(max(0.0, began + tick_seconds - time.monotonic()))
     if keeper is not None:
         keeper.finish(FAREWELL_SECONDS)
-
-
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -1,1 +1,1 @@
-"""The process behind /services/gpu: pages, REST API, and the loop that orders the line and grants."""
+"""The third process: it keeps the line, ends sessions in order, and serves ``/services/gpu``."""

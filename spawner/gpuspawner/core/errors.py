@@ -7,9 +7,11 @@
     ├── NotFound               what is named does not exist, or not for this person (HTTP 404)
     ├── Refused                well-formed, and not granted; carries a ``RefusalKind``
     │   └── InLine             not granted now, and it has a place in line
-    ├── ReservationConflict    a reservation collides with others; carries with what (HTTP 409)
+    ├── Conflict               it cannot be done as things are now (HTTP 409)
+    │   └── ReservationConflict  a reservation collides with others; carries with what
     ├── LedgerError            the ledger cannot be used, so no GPU can be given out
     ├── EngineError            the Docker Engine gave no usable answer: proves nothing
+    ├── HubError               the Hub or a server gave no usable answer: proves nothing
     ├── ProbeError             NVML gave no usable answer: proves nothing
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
@@ -23,7 +25,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .reservations import Conflict
+    from .reservations import Conflict as Collision
 
 
 class RefusalKind(StrEnum):
@@ -59,10 +61,14 @@ class Refused(GpuSpawnerError):
         self.kind = kind
 
 
-class ReservationConflict(GpuSpawnerError):
+class Conflict(GpuSpawnerError):
+    """It cannot be done as things are now; the text says what stands in the way."""
+
+
+class ReservationConflict(Conflict):
     """A reservation that cannot have its devices."""
 
-    def __init__(self, message: str, conflicts: Sequence[Conflict]) -> None:
+    def __init__(self, message: str, conflicts: Sequence[Collision]) -> None:
         super().__init__(message)
         self.conflicts = tuple(conflicts)
 
@@ -83,6 +89,15 @@ class LedgerError(GpuSpawnerError):
 
 class EngineError(GpuSpawnerError):
     """The Docker Engine gave no usable answer."""
+
+
+class HubError(GpuSpawnerError):
+    """The Hub, or a server of somebody's, gave no usable answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status of its answer; None when there was none."""
 
 
 class ProbeError(GpuSpawnerError):

@@ -79,7 +79,7 @@ class Allowance:
 
 LIMITS = tuple(part.name for part in fields(Allowance))
 """Names of all limits, in the order in which they are shown."""
-NOT_ENFORCED = LIMITS[LIMITS.index("longest_session") :]
+NOT_ENFORCED = ("idle_gpu", "idle_cpu")
 """Limits that are read, checked and explained, and that nothing acts on yet."""
 _LISTS = frozenset({"cards", "slices", "images"})
 

@@ -1,8 +1,10 @@
-"""Amounts in words for people, always with a unit."""
+"""Words for people, amounts always with a unit; and words of people."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+
+from .errors import InvalidRequest
 
 _KIBIBYTE = 1024
 
@@ -25,3 +27,20 @@ def describe_bytes(amount: int) -> str:
             return f"{value:.4g} {unit}"
         value /= _KIBIBYTE
     return f"{value:.4g} TiB"
+
+
+def read_text(text: str, what: str, most: int = 500) -> str:
+    """Plain text that somebody wrote, without what could move a cursor or hide a line.
+
+    Args:
+        text: What they wrote.
+        what: What it is, to begin a sentence: ``A reason``.
+        most: The most characters.
+
+    Raises:
+        InvalidRequest: It is empty or too long.
+    """
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text).strip()
+    if not plain or len(plain) > most:
+        raise InvalidRequest(f"{what} must be a text of 1 to {most} characters; write one.")
+    return plain

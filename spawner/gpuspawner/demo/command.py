@@ -107,7 +107,7 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     network = f"gpuspawner-{instance}"
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
-    _require_free_ports((gateway, port + 81))
+    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82))
     settings = write_settings(
         layout,
         images=_offered_images(),
@@ -119,7 +119,7 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     )
     processes = _start_all(layout, settings, config_file, gpus.environment, cleanup)
     wait_until(
-        lambda: _answers(f"{settings.network.bind_url}/hub/health") and _has_inventory(settings),
+        lambda: _is_served(settings) and _has_inventory(settings),
         processes,
         what="The start of the hub",
         seconds=READY_SECONDS,
@@ -161,10 +161,12 @@ def _start_all(
         ],
         "agent": ["gpuspawner", "agent", "--ledger", str(ledger), "--host", settings.host or ""],
         "hub": ["jupyterhub", "--config", str(config_file)],
+        "controller": ["gpuspawner", "controller", "--settings", str(layout.settings)],
     }
+    names = ["proxy", "agent", "hub", *(["controller"] if settings.controller.enabled else [])]
     processes: list[Process] = []
     # The servers end between hub and agent, so that the agent still sees their GPUs become free.
-    for name in ("proxy", "agent", "hub"):
+    for name in names:
         extra = gpu_environment if name == "agent" else {}
         processes.append(
             start(name, commands[name], log_dir=layout.logs, environment={**environment, **extra})
@@ -231,6 +233,13 @@ def _await_releases(book: Ledger) -> None:
             if not unit.live_leases(socket.gethostname()):
                 return
         time.sleep(0.2)
+
+
+def _is_served(settings: Settings) -> bool:
+    """Whether the hub answers, and the controller if there is one, through the proxy as for a browser."""
+    url, paths = settings.network.bind_url, ["/hub/health"]
+    paths += ["/services/gpu/health"] if settings.controller.enabled else []
+    return all(_answers(url + path) for path in paths)
 
 
 def _answers(url: str) -> bool:

@@ -89,6 +89,7 @@ def write_settings(
             "hub_address": gateway,
             "hub_port": port + 81,
         },
+        "controller": {"enabled": True, "port": port + 82},
         "demo_users": users,
     }
     _write_private(layout.settings, yaml.safe_dump(data, sort_keys=False))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from gpuspawner.core.policy import Rule, settings_rule
 
-from .units import read_bytes
+from .units import read_bytes, read_duration
 from .yamlfile import STRICT, read_yaml
 
 _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 """An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
+
+
+SERVICE = "gpu"
+"""Name of the controller among the hub's services."""
 
 
 class _Section(BaseModel):
@@ -68,6 +74,24 @@ class Network(_Section):
     hub_port: Annotated[int, Field(ge=1, le=65535, description="Port of the hub's API there.")] = 8081
 
 
+class Controller(_Section):
+    """The process that keeps the line, ends sessions and serves /services/gpu (docs/controller.md)."""
+
+    enabled: Annotated[
+        bool, Field(description="Whether there is a controller: without it nobody queues.")
+    ] = False
+    port: Annotated[int, Field(ge=1, le=65535, description="Its port on 127.0.0.1, for the proxy.")] = 8082
+    token_file: Annotated[
+        Path | None, Field(description="The secret it shares with the hub; in state_dir unless set.")
+    ] = None
+    tick: Annotated[float, Field(ge=0.1, le=60, description="Seconds from one tick to the next.")] = 2.0
+    claim_window: Annotated[
+        timedelta,
+        BeforeValidator(read_duration),
+        Field(description="How long somebody whose turn has come may take to open the server."),
+    ] = timedelta(minutes=5)
+
+
 class DemoUser(_Section):
     """A login of the demo. Real installations use an authenticator of JupyterHub."""
 
@@ -94,12 +118,35 @@ class Settings(_Section):
     limits: Limits = Limits()
     homes: Homes = Homes()
     network: Network = Network()
+    controller: Controller = Controller()
     demo_users: Annotated[dict[str, DemoUser], Field(description="Logins of the demo, by name.")] = {}
 
     @property
     def ledger_path(self) -> Path:
         """The ledger's database file."""
         return self.ledger or self.state_dir / "ledger.sqlite"
+
+    @property
+    def controller_token_path(self) -> Path:
+        """The file of the secret that hub and controller share."""
+        return self.controller.token_file or self.state_dir / "controller_token"
+
+    @property
+    def base_url(self) -> str:
+        """The path under which the hub is served: ``/``, or what ``bind_url`` ends with."""
+        path = urlsplit(self.network.bind_url).path.strip("/")
+        return f"/{path}/" if path else "/"
+
+    @property
+    def service_url(self) -> str:
+        """The path of everything that the controller serves, ending in a slash."""
+        return f"{self.base_url}services/{SERVICE}/"
+
+    @property
+    def hub_api_url(self) -> str:
+        """The hub's REST API, not through the proxy."""
+        network = self.network
+        return f"http://{network.hub_address}:{network.hub_port}{self.base_url}hub/api"
 
 
 def load_settings(path: Path) -> Settings:

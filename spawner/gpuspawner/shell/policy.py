@@ -119,9 +119,7 @@ def find_not_enforced(rules: Policy) -> list[str]:
         for rule in (*rules.groups.values(), *people, *(course.rule for course in rules.courses))
         for name in rule.limits
     }
-    named = [name for name in NOT_ENFORCED if name in said]
-    named += ["seats"] if any(course.seats for course in rules.courses) else []
-    return named + (["rights of teachers"] if any(course.teachers for course in rules.courses) else [])
+    return [name for name in NOT_ENFORCED if name in said]
 
 
 def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from gpuspawner.adapters.process import REPEAT_SECONDS, Complaints
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.agent import command
-from gpuspawner.agent.loop import REPEAT_SECONDS, Complaints, run_loop
+from gpuspawner.agent.loop import run_loop
 from gpuspawner.agent.tick import TickReport
 from gpuspawner.allocator import utc_now
 from gpuspawner.core.errors import LedgerError
@@ -80,7 +81,7 @@ def test_a_ledger_that_comes_late(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_problem_that_lasts_is_told_again() -> None:
     now = 0.0
-    complaints = Complaints(lambda: now)
+    complaints = Complaints(logging.getLogger("test"), lambda: now)
     assert complaints.tell("x")
     now = REPEAT_SECONDS - 1
     assert not complaints.tell("x")

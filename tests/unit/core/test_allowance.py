@@ -129,9 +129,7 @@ def test_without_a_policy() -> None:
 
 
 def test_what_is_enforced() -> None:
-    assert set(LIMITS) - set(NOT_ENFORCED) == {
-        *("gpus_per_person", "gpus_per_server", "cards", "slices", "images", "memory", "cpus", "shm")
-    }
+    assert set(NOT_ENFORCED) == {"idle_gpu", "idle_cpu"}
 
 
 def test_mounts() -> None:

@@ -56,7 +56,6 @@ def test_check() -> None:
         "best of all rules counts.",
         "note: group `lab`: longest_session 8 h changes nothing: everybody has unlimited (settings), and the "
         "best of all rules counts.",
-        "note: read and not enforced yet: longest_session, seats, rights of teachers.",
     ]
 
 
@@ -125,12 +124,12 @@ images              base, torch  default and course `cs231`
 memory              8G           settings
 cpus                unlimited    settings
 shm                 1G           settings
-longest_session     unlimited    settings (not enforced yet)
+longest_session     unlimited    settings
 idle_gpu            unlimited    settings (not enforced yet)
 idle_cpu            unlimited    settings (not enforced yet)
-gpu_hours_per_week  unlimited    settings (not enforced yet)
-weight              1            settings (not enforced yet)
-guaranteed_share    0 %          settings (not enforced yet)
+gpu_hours_per_week  unlimited    settings
+weight              1            settings
+guaranteed_share    0 %          settings
 """
     )
 
@@ -168,7 +167,7 @@ def test_explain_for_programs() -> None:
         "enforced": True,
     }
     assert limits["memory"] == {"value": 8 * 2**30, "rules": ["settings"], "enforced": True}
-    assert limits["longest_session"] == {"value": None, "rules": ["settings"], "enforced": False}
+    assert limits["longest_session"] == {"value": None, "rules": ["settings"], "enforced": True}
 
 
 def test_times_for_programs_are_seconds(folder: Path) -> None:

@@ -1,0 +1,82 @@
+"""Who may see and do what; the one place for it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from gpuspawner.core.errors import Conflict, NotFound, SettingsError
+from gpuspawner.core.model import Lease, Ticket
+
+from .routes import Call, Forbidden
+
+T = TypeVar("T")
+
+
+def require(part: T | None, what: str) -> T:
+    """A part that this installation may not have. Raises: Conflict."""
+    if part is None:
+        raise Conflict(f"This installation does not handle {what}.")
+    return part
+
+
+def teaches(call: Call, lease: Lease) -> bool:
+    """Whether the caller teaches a course that the session is one of; not where the policy is broken."""
+    person = call.caller.person
+    if person is None or not lease.party.courses:
+        return False
+    try:
+        return not call.services.policies.courses_taught(person).isdisjoint(lease.party.courses)
+    except SettingsError:
+        return False
+
+
+def sees_lease(call: Call, lease: Lease) -> bool:
+    """Whether the caller may know of a session: their own, their course's, or all."""
+    mine = call.caller.person is not None and lease.owner == call.caller.person
+    return mine or call.caller.manages or teaches(call, lease)
+
+
+def find_lease(call: Call) -> Lease:
+    """The session of the path. One that the caller may not see does not exist for them. Raises: NotFound."""
+    lease_id = call.path["lease_id"]
+    try:
+        lease = call.services.sessions.find(lease_id)
+    except NotFound:
+        lease = None
+    if lease is None or not sees_lease(call, lease):
+        raise NotFound("There is no such session.")
+    return lease
+
+
+def find_lease_in_charge(call: Call, *, owner_too: bool) -> Lease:
+    """The session of the path, of which the caller is in charge.
+
+    Args:
+        call: The request.
+        owner_too: Whether its own person may do this.
+
+    Raises:
+        NotFound: There is none that the caller may see.
+        Forbidden: It is their own, and others decide on this.
+    """
+    lease = find_lease(call)
+    if call.caller.manages or teaches(call, lease) or owner_too:
+        return lease
+    raise Forbidden("Only an administrator or a teacher of the course can do this. Ask one of them.")
+
+
+def find_ticket(call: Call) -> Ticket:
+    """The place in line of the path. Somebody else's does not exist for the caller. Raises: NotFound."""
+    with call.services.ledger.read() as unit:
+        ticket = unit.ticket(call.path["ticket_id"])
+    here = ticket is not None and ticket.host == call.services.host
+    if ticket is None or not here or not (call.caller.manages or ticket.owner == call.caller.person):
+        raise NotFound("There is no such place in line.")
+    return ticket
+
+
+def require_person(call: Call) -> str:
+    """The caller's name. Raises: Forbidden: It is a service, which has nothing of its own."""
+    if call.caller.person is None:
+        raise Forbidden("A service has no servers of its own. Use a token of the person's.")
+    return call.caller.person

@@ -1,0 +1,129 @@
+"""Cards: looking at them, draining, keeping them for somebody."""
+
+from __future__ import annotations
+
+from gpuspawner.controller.cardstate import by_device, fresh_sample, name_card_state
+from gpuspawner.core.errors import NotFound
+from gpuspawner.core.model import DeviceRecord, Drain, Holder, Lease, Pin
+
+from . import models as m
+from .access import require, sees_lease
+from .routes import Call
+
+
+def list_cards(call: Call) -> m.Cards:
+    """Every card, and who holds it as far as the caller may know."""
+    services = call.services
+    with services.ledger.read() as unit:
+        inventory, leases = unit.inventory(services.host), unit.live_leases(services.host)
+        drains = {drain.device: drain for drain in unit.drains(services.host)}
+        pins = {pin.device: pin for pin in unit.pins(services.host)}
+    holders = by_device(leases)
+    cards = [
+        _card(call, r, holders.get(r.device.uuid), drains.get(r.device.uuid), pins.get(r.device.uuid))
+        for r in inventory
+    ]
+    return m.Cards(host=services.host, at=services.clock(), cards=cards)
+
+
+def drain(call: Call) -> m.Done:
+    """Take a card out of use."""
+    body: m.DrainBody = call.body
+    require(call.services.cards, "cards").drain(
+        _known(call), reason=body.reason, actor=call.caller.actor, until=body.until, now=body.now
+    )
+    return m.Done()
+
+
+def undrain(call: Call) -> m.Done:
+    """Give a card back."""
+    require(call.services.cards, "cards").undrain(
+        _known(call), reason=call.body.reason, actor=call.caller.actor
+    )
+    return m.Done()
+
+
+def assign(call: Call) -> m.Done:
+    """Keep a card for somebody, or for nobody."""
+    body: m.AssignBody = call.body
+    cards, device = require(call.services.cards, "cards"), _known(call)
+    if body.holder is None:
+        cards.unpin(device, reason=body.reason, actor=call.caller.actor)
+    else:
+        holder = Holder(body.holder.kind, body.holder.name)
+        cards.pin(device, holder, reason=body.reason, actor=call.caller.actor)
+    return m.Done()
+
+
+def clear(call: Call) -> m.Done:
+    """Say that a card's fault is mended."""
+    require(call.services.cards, "cards").clear_fault(
+        _known(call), reason=call.body.reason, actor=call.caller.actor
+    )
+    return m.Done()
+
+
+def _known(call: Call) -> str:
+    """The UUID of a card that is, or was, here. Raises: NotFound."""
+    uuid = call.path["uuid"]
+    with call.services.ledger.read() as unit:
+        host = call.services.host
+        if any(r.device.uuid == uuid for r in (*unit.inventory(host), *unit.absent_devices(host))):
+            return uuid
+    raise NotFound("There is no such card here; GET cards lists them by UUID.")
+
+
+def _card(
+    call: Call, record: DeviceRecord, lease: Lease | None, drained: Drain | None, pin: Pin | None
+) -> m.Card:
+    services, device = call.services, record.device
+    now, stale_after = services.clock(), services.stale_after
+    sample = fresh_sample(record, now=now, stale_after=stale_after)
+    visible = lease if lease is not None and sees_lease(call, lease) else None
+    capability = device.compute_capability
+    return m.Card(
+        uuid=device.uuid,
+        model=device.model,
+        index=device.index,
+        parent=device.parent,
+        memory_bytes=device.memory_bytes,
+        compute_capability=f"{capability[0]}.{capability[1]}" if capability else None,
+        state=name_card_state(record, lease, drained, now=now, stale_after=stale_after),  # type: ignore[arg-type]
+        health=record.health.value,
+        health_reason=record.health_reason,
+        seen_at=record.seen_at,
+        utilization_percent=sample.utilization_percent if sample else None,
+        memory_used_bytes=sample.memory_used_bytes if sample else None,
+        temperature_celsius=sample.temperature_celsius if sample else None,
+        power_milliwatts=sample.power_milliwatts if sample else None,
+        drain=drain_info(call, drained) if drained else None,
+        pin=_pin_info(call, pin) if pin else None,
+        mine=lease is not None and lease.owner == call.caller.person,
+        lease_id=visible.id if visible else None,
+        holder=visible.owner if visible else None,
+    )
+
+
+def drain_info(call: Call, drained: Drain) -> m.DrainInfo:
+    """A drain; who drained it is for administrators."""
+    return m.DrainInfo(
+        reason=drained.reason,
+        actor=drained.actor if call.caller.manages else "",
+        since=drained.since,
+        until=drained.until,
+        now=drained.now,
+    )
+
+
+def _pin_info(call: Call, pin: Pin) -> m.PinInfo | None:
+    mine = pin.holder.kind == "person" and pin.holder.name == call.caller.person
+    if not call.caller.manages and pin.holder.kind == "person" and not mine:
+        holder = m.HolderInfo(kind="person", name="")  # that it is kept is no secret, for whom is
+    else:
+        holder = m.HolderInfo(kind=pin.holder.kind, name=pin.holder.name)  # type: ignore[arg-type]
+    return m.PinInfo(
+        holder=holder,
+        reason=pin.reason if call.caller.manages or mine else "",
+        actor=pin.actor if call.caller.manages else "",
+        since=pin.since,
+    )

@@ -1,0 +1,76 @@
+"""Sessions: seeing them, and what teachers and administrators do about them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.model import Lease
+
+from . import models as m
+from .access import find_lease, find_lease_in_charge, sees_lease
+from .routes import Call
+
+LONGEST_EXTENSION = timedelta(days=14)
+"""From now; what is longer is a slip, or a matter for the policy."""
+
+
+def list_sessions(call: Call) -> m.Sessions:
+    """One's own sessions, those of the courses one teaches, or all."""
+    visible = [lease for lease in call.services.sessions.live() if sees_lease(call, lease)]
+    return m.Sessions(at=call.services.clock(), sessions=[_session(lease) for lease in visible])
+
+
+def show_session(call: Call) -> m.Session:
+    """One session, also one that is over."""
+    return _session(find_lease(call))
+
+
+def extend(call: Call) -> m.Session:
+    """Let a session go on, as far as nothing stands in the way."""
+    body: m.ExtendBody = call.body
+    lease = find_lease_in_charge(call, owner_too=False)
+    furthest = call.services.clock() + LONGEST_EXTENSION
+    if body.until > furthest:
+        raise InvalidRequest(f"A session can be extended until {furthest:%Y-%m-%d %H:%M} UTC at most.")
+    limit, limit_reason = call.services.latest_end(lease)
+    extended = call.services.sessions.extend(
+        lease.id,
+        body.until,
+        limit=limit,
+        limit_reason=limit_reason,
+        actor=call.caller.actor,
+        reason=body.reason,
+    )
+    return _session(extended)
+
+
+def stop(call: Call) -> m.Session:
+    """End a session now."""
+    lease = find_lease_in_charge(call, owner_too=True)
+    stopped = call.services.sessions.request_stop(lease.id, reason=call.body.reason, actor=call.caller.actor)
+    call.services.hub.stop_server(lease.owner, lease.server)
+    return _session(stopped)
+
+
+def message(call: Call) -> m.MessageInfo:
+    """Tell the person of a session something."""
+    lease = find_lease_in_charge(call, owner_too=False)
+    sent = call.services.sessions.message(lease.id, call.body.text, actor=call.caller.actor)
+    return m.MessageInfo(at=sent.at, text=sent.text, actor=sent.actor, lease_id=sent.lease_id)
+
+
+def _session(lease: Lease) -> m.Session:
+    return m.Session(
+        id=lease.id,
+        owner=lease.owner,
+        server=lease.server,
+        state=lease.state.value,
+        reason=lease.reason,
+        devices=list(lease.devices),
+        image=lease.image,
+        courses=list(lease.party.courses),
+        created_at=lease.created_at,
+        ends_at=lease.ends_at,
+        end_reason=lease.end_reason,
+    )

@@ -1,0 +1,428 @@
+"""What the API takes and gives, as pydantic models: the document, the checks and the answers come from these.
+
+Times are ISO 8601 with an offset, amounts of memory are bytes, lengths of time are seconds. ``null`` is
+unknown, or that there is none.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from gpuspawner.policy.options import UserOptions
+from gpuspawner.policy.units import read_duration
+
+SERVER_NAME = r"^[^/\x00-\x1f\x7f]{0,255}$"
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def _as_utc(value: datetime) -> datetime:
+    if not datetime(2000, 1, 1, tzinfo=UTC) < value < _LATEST:
+        raise ValueError("write a time between the years 2000 and 9000")
+    return value.astimezone(UTC)
+
+
+def _check_duration(value: object) -> object:
+    read_duration(value)
+    return value
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+Duration = Annotated[
+    str, BeforeValidator(_check_duration), Field(max_length=40, description="Such as `8 h` or `1 h 30 min`.")
+]
+Reason = Annotated[str, Field(min_length=1, max_length=500, description="Why; people read it.")]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Body(BaseModel):
+    """What somebody sends: what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """What is answered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class ErrorDetail(Answer):
+    """What went wrong."""
+
+    kind: Annotated[str, Field(description="A fixed word, for programs.")]
+    message: Annotated[str, Field(description="A sentence that names the thing and the fix, for people.")]
+
+
+class Error(Answer):
+    """The answer to everything that is not done."""
+
+    error: ErrorDetail
+
+
+class Done(Answer):
+    """It is done."""
+
+    done: Literal[True] = True
+
+
+# -- who asks -----------------------------------------------------------------------------------------------
+
+
+class Me(Answer):
+    """Who asks, and what they may do here."""
+
+    name: str
+    kind: Literal["person", "service"]
+    groups: list[str]
+    scopes: Annotated[list[str], Field(description="Of those that the controller knows.")]
+    teaches: Annotated[list[str], Field(description="Courses, by name.")]
+
+
+# -- cards --------------------------------------------------------------------------------------------------
+
+
+class DrainInfo(Answer):
+    """Why a card is out of use."""
+
+    reason: str
+    actor: str
+    since: Time
+    until: Time | None
+    now: Annotated[bool, Field(description="Whether sessions on it are ended.")]
+
+
+class HolderInfo(Answer):
+    """Whom something is set aside for."""
+
+    kind: Literal["person", "group", "course"]
+    name: str
+
+
+class PinInfo(Answer):
+    """Whom a card is kept for."""
+
+    holder: HolderInfo
+    reason: str
+    actor: str
+    since: Time
+
+
+class Card(Answer):
+    """A GPU, or a MIG instance of one."""
+
+    uuid: str
+    model: str
+    index: int | None
+    parent: Annotated[str | None, Field(description="UUID of the whole card, for a MIG instance.")]
+    memory_bytes: int
+    compute_capability: Annotated[str | None, Field(description="Such as `8.0`.")]
+    state: Annotated[
+        Literal["free", "held", "releasing", "quarantined", "occupied", "drained", "faulty", "unknown"],
+        Field(description="What it is doing."),
+    ]
+    health: Literal["ok", "faulty", "unknown"]
+    health_reason: str
+    seen_at: Time
+    utilization_percent: int | None
+    memory_used_bytes: int | None
+    temperature_celsius: int | None
+    power_milliwatts: int | None
+    drain: DrainInfo | None
+    pin: PinInfo | None
+    mine: Annotated[bool, Field(description="Whether who asks holds it.")]
+    lease_id: Annotated[str | None, Field(description="Only of sessions that who asks may see.")]
+    holder: Annotated[str | None, Field(description="Only of sessions that who asks may see.")]
+
+
+class Cards(Answer):
+    """All cards of the host."""
+
+    host: str
+    at: Time
+    cards: list[Card]
+
+
+class DrainBody(Body):
+    """Take a card out of use."""
+
+    reason: Reason
+    until: Annotated[
+        Time | None, Field(description="When it comes back by itself; null: somebody undrains it.")
+    ] = None
+    now: Annotated[bool, Field(strict=True, description="End the sessions on it, rather than waiting.")] = (
+        False
+    )
+
+
+class ReasonBody(Body):
+    """Why."""
+
+    reason: Reason
+
+
+class AssignBody(Body):
+    """Keep a card for somebody, or for nobody."""
+
+    holder: Annotated[HolderBody | None, Field(description="null: for nobody any more.")]
+    reason: Reason
+
+
+class HolderBody(Body):
+    """Whom something is set aside for."""
+
+    kind: Literal["person", "group", "course"]
+    name: Name
+
+
+# -- the line -----------------------------------------------------------------------------------------------
+
+
+class EstimateInfo(Answer):
+    """When a turn may come."""
+
+    earliest: Time
+    latest: Annotated[Time | None, Field(description="null: it cannot be bounded.")]
+    basis: str
+
+
+class Place(Answer):
+    """A place in line."""
+
+    id: str
+    owner: str
+    server: str
+    state: Literal["waiting", "offered", "claimed", "ended"]
+    reason: str
+    gpus: int
+    model: str | None
+    image: str | None
+    asked_at: Time
+    queued_at: Time
+    claim_by: Time | None
+    position: Annotated[
+        int | None, Field(description="1 is the first; 0: its turn has come; null: it has ended.")
+    ]
+    ahead: int | None
+    estimate: EstimateInfo | None
+    ends_at: Annotated[Time | None, Field(description="For an offer: when the session would end.")]
+
+
+class Queue(Answer):
+    """The line: everybody's places for who manages it, else one's own."""
+
+    at: Time
+    length: Annotated[int, Field(description="Places in all.")]
+    places: list[Place]
+
+
+class AskBody(Body):
+    """Ask for a server, and wait in line for it."""
+
+    server: Annotated[
+        str, Field(pattern=SERVER_NAME, description="Name of the server; empty for the default one.")
+    ] = ""
+    options: UserOptions
+
+
+class ChangeBody(Body):
+    """Ask for something else in the same place."""
+
+    options: UserOptions
+
+
+class LeaveBody(Body):
+    """Why somebody else's place is given up; not needed for one's own."""
+
+    reason: Reason | None = None
+
+
+# -- sessions -----------------------------------------------------------------------------------------------
+
+
+class Session(Answer):
+    """Who holds what."""
+
+    id: str
+    owner: str
+    server: str
+    state: Literal["reserved", "active", "releasing", "quarantined", "released"]
+    reason: str
+    devices: Annotated[list[str], Field(description="UUIDs.")]
+    image: str
+    courses: list[str]
+    created_at: Time
+    ends_at: Time | None
+    end_reason: str
+
+
+class Sessions(Answer):
+    """Sessions that hold something, as far as who asks may see them."""
+
+    at: Time
+    sessions: list[Session]
+
+
+class ExtendBody(Body):
+    """Let a session go on."""
+
+    until: Time
+    reason: Reason
+
+
+class MessageBody(Body):
+    """Tell the person of a session something."""
+
+    text: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+# -- reservations -------------------------------------------------------------------------------------------
+
+
+class ReservationInfo(Answer):
+    """Who may hold how many devices, and when."""
+
+    id: str
+    title: str
+    holder: HolderInfo
+    devices: int
+    start: Time
+    length_seconds: float
+    zone: str
+    rule: str
+    left_out: list[Time]
+    lead_seconds: float
+    users: list[str]
+    pool: str
+    cards: list[str]
+    actor: str
+
+
+class Reservations(Answer):
+    """Reservations that stand."""
+
+    at: Time
+    reservations: list[ReservationInfo]
+
+
+class ReservationBody(Body):
+    """Reserve devices."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    holder: HolderBody
+    devices: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    start: Time
+    length: Duration
+    zone: Annotated[
+        str, Field(max_length=64, description="IANA name of the time zone of the recurrence.")
+    ] = "UTC"
+    rule: Annotated[str, Field(max_length=500, description="RFC 5545, such as `FREQ=WEEKLY;COUNT=10`.")] = ""
+    left_out: Annotated[list[Time], Field(max_length=500)] = []
+    lead: Annotated[Duration | None, Field(description="So long before, the devices are kept free.")] = None
+    users: Annotated[
+        list[Name], Field(max_length=1000, description="Of the holder, who may use it; [] is all.")
+    ] = []
+    pool: Annotated[str, Field(max_length=255)] = ""
+    cards: Annotated[list[Name], Field(max_length=1000, description="Models and UUIDs; [] is any.")] = []
+
+
+class ReservationChange(Body):
+    """What is to be different; the rest stays."""
+
+    title: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    devices: Annotated[int | None, Field(strict=True, ge=1, le=1000)] = None
+    start: Time | None = None
+    length: Duration | None = None
+    zone: Annotated[str | None, Field(max_length=64)] = None
+    rule: Annotated[str | None, Field(max_length=500)] = None
+    left_out: Annotated[list[Time] | None, Field(max_length=500)] = None
+    lead: Duration | None = None
+    users: Annotated[list[Name] | None, Field(max_length=1000)] = None
+    pool: Annotated[str | None, Field(max_length=255)] = None
+    cards: Annotated[list[Name] | None, Field(max_length=1000)] = None
+
+
+class ImportBody(Body):
+    """An iCalendar document."""
+
+    calendar: Annotated[str, Field(min_length=1, max_length=200_000)]
+    holder: HolderBody
+    devices: Annotated[int, Field(strict=True, ge=1, le=1000, description="For each of its events.")]
+
+
+# -- accounts -----------------------------------------------------------------------------------------------
+
+
+class UsageQuery(Body):
+    """Which accounts."""
+
+    by: Annotated[
+        Literal["user", "group", "image", "model", "device", "day"], Field(description="One row for each.")
+    ] = "user"
+    since: Annotated[date | None, Field(description="First day; a week ago unless given.")] = None
+    until: Annotated[date | None, Field(description="Last day; today unless given.")] = None
+
+
+class UsageLine(Answer):
+    """What was used."""
+
+    key: str
+    held_seconds: float
+    sampled_seconds: Annotated[float, Field(description="Of the held time, what samples cover.")]
+    active_seconds: float
+    peak_memory_bytes: int | None
+    energy_joules: float | None
+
+
+class Usage(Answer):
+    """A report: everybody's for who manages, else one's own."""
+
+    by: str
+    since: date
+    until: date
+    rows: list[UsageLine]
+
+
+class EventsQuery(Body):
+    """Which lines of the audit trail."""
+
+    kind: Annotated[str, Field(max_length=100, description="What the kind begins with.")] = ""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class EventInfo(Answer):
+    """A line of the audit trail."""
+
+    at: Time
+    kind: str
+    reason: str
+    actor: str
+    lease_id: str | None
+    device: str | None
+    data: dict[str, Any]
+
+
+class Events(Answer):
+    """The audit trail, newest first."""
+
+    events: list[EventInfo]
+
+
+class MessageInfo(Answer):
+    """What somebody, or the system, told a person."""
+
+    at: Time
+    text: str
+    actor: str
+    lease_id: str | None
+
+
+class Messages(Answer):
+    """One's own messages, newest first."""
+
+    messages: list[MessageInfo]
+
+
+AssignBody.model_rebuild()

@@ -1,0 +1,107 @@
+"""The line: looking, asking, changing, leaving, claiming."""
+
+from __future__ import annotations
+
+from gpuspawner.controller.services import PlaceView, Wish
+from gpuspawner.core.errors import HubError
+from gpuspawner.core.model import Ticket
+from gpuspawner.policy.options import UserOptions
+
+from . import models as m
+from .access import find_ticket, require, require_person
+from .routes import Call, Forbidden
+
+
+def show_queue(call: Call) -> m.Queue:
+    """The line: all of it for who manages, else how long it is and one's own places."""
+    places = require(call.services.line, "a line").view().places
+    mine = [p for p in places if call.caller.manages or p.ticket.owner == call.caller.person]
+    return m.Queue(at=call.services.clock(), length=len(places), places=[_place(p.ticket, p) for p in mine])
+
+
+def show_place(call: Call) -> m.Place:
+    """One place, also one that has come to its end."""
+    return _with_place(call, find_ticket(call))
+
+
+def ask(call: Call) -> m.Place:
+    """Take a place in line."""
+    body: m.AskBody = call.body
+    person, line = require_person(call), require(call.services.line, "a line")
+    wish = _find_wish(call, person, call.caller.groups, body.options)
+    ticket = line.ask(
+        wish.request,
+        owner=person,
+        server=body.server,
+        party=wish.party,
+        terms=wish.terms,
+        image=wish.image,
+    )
+    return _with_place(call, ticket)
+
+
+def change(call: Call) -> m.Place:
+    """Ask for something else; what asks for less keeps its place."""
+    body: m.ChangeBody = call.body
+    ticket, line = find_ticket(call), require(call.services.line, "a line")
+    if ticket.owner == call.caller.person:
+        groups = call.caller.groups
+    else:
+        found = call.services.hub.groups_of(ticket.owner)
+        if found is None:
+            raise HubError(f"The hub does not know {ticket.owner} any more.")
+        groups = found
+    wish = _find_wish(call, ticket.owner, groups, body.options)
+    return _with_place(call, line.change(ticket.id, wish.request, actor=call.caller.actor))
+
+
+def leave(call: Call) -> m.Place:
+    """Give up a place."""
+    ticket, line = find_ticket(call), require(call.services.line, "a line")
+    reason = call.body.reason if call.body else None
+    if ticket.owner == call.caller.person:
+        reason = reason or "its person left the line"
+    elif reason is None:
+        raise Forbidden("This is somebody else's place: give a reason, which they will read.")
+    return _with_place(call, line.leave(ticket.id, actor=call.caller.actor, reason=reason))
+
+
+def claim(call: Call) -> m.Place:
+    """Take what is offered: only who it is offered to can."""
+    ticket, line = find_ticket(call), require(call.services.line, "a line")
+    if ticket.owner != require_person(call):
+        raise Forbidden("Only the person whose turn it is can claim it.")
+    return _with_place(call, line.claim(ticket.id, actor=call.caller.actor))
+
+
+def _find_wish(call: Call, person: str, groups: frozenset[str], options: UserOptions) -> Wish:
+    # Judged again as what it was when it was sent: the one place for that knows nothing of this API.
+    return call.services.policies.find_wish(person, groups, options.model_dump(exclude_unset=True))
+
+
+def _with_place(call: Call, ticket: Ticket) -> m.Place:
+    places = require(call.services.line, "a line").view().places if ticket.state.live else ()
+    return _place(ticket, next((p for p in places if p.ticket.id == ticket.id), None))
+
+
+def _place(ticket: Ticket, place: PlaceView | None) -> m.Place:
+    estimate = place.estimate if place else None
+    return m.Place(
+        id=ticket.id,
+        owner=ticket.owner,
+        server=ticket.server,
+        state=ticket.state.value,
+        reason=place.reason if place else ticket.reason,
+        gpus=ticket.request.gpus,
+        model=ticket.request.model,
+        image=ticket.request.image,
+        asked_at=ticket.asked_at,
+        queued_at=ticket.queued_at,
+        claim_by=ticket.claim_by,
+        position=place.position if place else None,
+        ahead=place.ahead if place else None,
+        estimate=m.EstimateInfo(earliest=estimate.earliest, latest=estimate.latest, basis=estimate.basis)
+        if estimate
+        else None,
+        ends_at=place.ends_at if place else None,
+    )

@@ -1,0 +1,75 @@
+"""What a route is, and what it is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+
+from gpuspawner.controller.identity import READ, Caller
+from gpuspawner.controller.services import Services
+from gpuspawner.core.errors import GpuSpawnerError
+
+ICAL = "text/calendar; charset=utf-8"
+PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Forbidden(GpuSpawnerError):
+    """Who asks may see it, and may not do this to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, checked; what it asks for is still to be judged."""
+
+    services: Services
+    caller: Caller
+    path: Mapping[str, str]
+    query: Any = None
+    """An instance of the route's model."""
+    body: Any = None
+    """An instance of the route's model."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation. The handler, the document and the page on the API are made of these.
+
+    It is called in a thread, and may block.
+    """
+
+    method: str
+    path: str
+    """Below ``/services/gpu/api``, with parameters in braces."""
+    operation: str
+    """Its id in the document."""
+    summary: str
+    call: Callable[[Call], BaseModel | str | Mapping[str, Any]]
+    answer: type[BaseModel] | None
+    """None for what is not a model: a calendar, the document."""
+    scope: str = READ
+    body: type[BaseModel] | None = None
+    body_needed: bool = True
+    query: type[BaseModel] | None = None
+    status: int = 200
+    media: str = "application/json"
+    conflicts: bool = False
+    """Whether it may be refused with 409."""
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the path's parameters."""
+        return tuple(PARAMETER.findall(self.path))
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What matches the path."""
+        return re.compile(
+            PARAMETER.sub(
+                r"(?P<\1>[^/]{1,200})", re.escape(self.path).replace(r"\{", "{").replace(r"\}", "}")
+            )
+        )

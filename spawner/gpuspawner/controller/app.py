@@ -1,0 +1,83 @@
+"""The controller's web application, and how it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from .api.handler import MOST_BODY, ApiHandler
+from .base import CallbackHandler, HealthHandler, House, MetricsHandler
+from .pages import QueueHandler, RootHandler
+
+ADDRESS = "127.0.0.1"
+"""The proxy, which runs on the same host, is the only way in."""
+FAREWELL_SECONDS = 15.0
+"""How long a step that is under way may still take when the controller is told to stop."""
+THREADS = 16
+"""Ledger and Hub calls for requests at once."""
+
+log = logging.getLogger("gpuspawner.controller")
+
+
+def make_app(house: House, token: str) -> Application:
+    """Put the handlers together.
+
+    Args:
+        house: What they need.
+        token: The controller's secret. What signs cookies is derived from it: logins outlive a restart.
+    """
+    prefix, arguments = house.auth.base_url.rstrip("/"), {"house": house}
+    return Application(
+        [
+            (rf"{prefix}/?", RootHandler, arguments),
+            (rf"{prefix}/queue", QueueHandler, arguments),
+            (rf"{prefix}/health", HealthHandler, arguments),
+            (rf"{prefix}/metrics", MetricsHandler, arguments),
+            (rf"{prefix}/oauth_callback", CallbackHandler, arguments),
+            (rf"{prefix}/api/(.*)", ApiHandler, arguments),
+        ],
+        cookie_secret=hmac.new(token.encode(), b"cookies of the controller", hashlib.sha256).hexdigest(),
+        xsrf_cookies=False,  # JupyterHub's own check, in find_caller(), is for GETs too and not for tokens
+        log_function=_log_request,
+    )
+
+
+async def serve(house: House, token: str, port: int) -> bool:
+    """Serve and tick until SIGTERM or SIGINT.
+
+    Returns:
+        Whether everything ended in time.
+
+    Raises:
+        OSError: The port is not free.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gpuspawner-request"))
+    server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=2 * MOST_BODY)
+    server.listen(port, ADDRESS)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    house.ticking.start()
+    log.info("The controller serves %s on %s:%s", house.auth.base_url, ADDRESS, port)
+    await stop.wait()
+    log.info("The controller ends")
+    server.stop()
+    ended = await asyncio.to_thread(house.ticking.stop, FAREWELL_SECONDS)
+    await server.close_all_connections()
+    return ended
+
+
+def _log_request(handler: object) -> None:
+    """Tornado's log of every request is left out, but for those that failed here."""
+    status = handler.get_status()  # type: ignore[attr-defined]
+    if status >= 500:
+        request = handler.request  # type: ignore[attr-defined]
+        # Without the query, which may hold what is secret.
+        log.warning("%s %s: %s", request.method, request.path, status)

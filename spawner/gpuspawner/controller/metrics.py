@@ -1,0 +1,210 @@
+"""Metrics for Prometheus: gauges from the ledger at the moment of asking, counters since this process began.
+
+No label has a person's name: who may read metrics need not know who works when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.errors import LedgerError, RefusalKind
+from gpuspawner.core.model import LeaseState, TicketState
+
+from .cardstate import CARD_STATES, by_device, fresh_sample, name_card_state
+from .loop import TickReport
+
+WAIT_BUCKETS = (10, 60, 300, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600, 24 * 3600, 72 * 3600)
+TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
+_MOST_REFUSALS = 10_000
+REFUSED = "lease.refused"
+"""Kind of the audit trail's line for a refusal."""
+
+
+class Metrics:
+    """All metrics of one controller, in a registry of its own.
+
+    Args:
+        ledger: Where cards, leases and tickets are.
+        host: Whose.
+        clock: Says the present.
+        stale_after: Age from which what is known of a card is no longer believed.
+        steps: The steps of a tick: their failures are there, as 0, before the first.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        host: str,
+        clock: Callable[[], datetime],
+        stale_after: timedelta,
+        steps: Iterable[str] = (),
+    ) -> None:
+        self._ledger, self._host, self._clock, self._stale_after = ledger, host, clock, stale_after
+        registry = self._registry = CollectorRegistry(auto_describe=False)
+        self._tick = Histogram(
+            "gpuspawner_tick_seconds", "How long a tick took.", registry=registry, buckets=TICK_BUCKETS
+        )
+        self._failures = Counter(
+            "gpuspawner_tick_failures", "Steps of a tick that broke off.", ["step"], registry=registry
+        )
+        self._waits = Histogram(
+            "gpuspawner_queue_wait_seconds",
+            "From asking to having the server, of places in line that were claimed.",
+            registry=registry,
+            buckets=WAIT_BUCKETS,
+        )
+        self._ended = Counter(
+            "gpuspawner_queue_ended",
+            "Places in line that came to an end.",
+            ["how"],
+            registry=registry,
+        )
+        self._refused = Counter(
+            "gpuspawner_refusals",
+            "Refusals, the same one to the same person counted once a minute.",
+            ["kind"],
+            registry=registry,
+        )
+        self._counted_until = clock()
+        self._rendering = threading.Lock()
+        for step in steps:
+            self._failures.labels(step)
+        for kind in RefusalKind:
+            self._refused.labels(kind.value)
+        for how in ("claimed", "ended"):
+            self._ended.labels(how)
+        registry.register(_Gauges(self))
+
+    def observe_tick(self, report: TickReport) -> None:
+        """Count a tick."""
+        self._tick.observe(report.seconds)
+        for step in report.failed:
+            self._failures.labels(step).inc()
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format. A ledger that cannot be read is itself a metric."""
+        with self._rendering:
+            with contextlib.suppress(LedgerError), self._ledger.read() as unit:
+                self.count_new(unit)
+            return generate_latest(self._registry)
+
+    # -- from the ledger ------------------------------------------------------------------------------------
+
+    def count_new(self, unit: LedgerUnit) -> None:
+        """Count what has ended or was refused since the last look."""
+        since, until = self._counted_until, self._clock()
+        if until <= since:  # the clock was set back: wait until it has come there again
+            return
+        for ticket in unit.ended_tickets(self._host, since):
+            if since < ticket.state_since <= until:
+                claimed = ticket.state is TicketState.CLAIMED
+                self._ended.labels("claimed" if claimed else "ended").inc()
+                if claimed:
+                    self._waits.observe((ticket.state_since - ticket.asked_at).total_seconds())
+        known = {kind.value for kind in RefusalKind}
+        for event in unit.recent_events(_MOST_REFUSALS, prefix=REFUSED):
+            if event.at <= since:
+                break
+            kind = str(event.data.get("kind"))
+            if event.at <= until and kind in known:
+                self._refused.labels(kind).inc()
+        self._counted_until = until
+
+    def gauges(self) -> Iterator[Metric]:
+        """What is so now."""
+        readable = GaugeMetricFamily("gpuspawner_ledger_readable", "Whether the ledger can be read.")
+        try:
+            with self._ledger.read() as unit:
+                found = [*self._card_gauges(unit), *self._line_gauges(unit)]
+        except LedgerError:
+            found = []
+        readable.add_metric([], 1 if found else 0)
+        yield readable
+        yield from found
+
+    def _card_gauges(self, unit: LedgerUnit) -> Iterator[Metric]:
+        now, stale_after = self._clock(), self._stale_after
+        inventory, leases = unit.inventory(self._host), unit.live_leases(self._host)
+        drains = {drain.device: drain for drain in unit.drains(self._host)}
+        holders = by_device(leases)
+        states = Tally(
+            name_card_state(
+                record,
+                holders.get(record.device.uuid),
+                drains.get(record.device.uuid),
+                now=now,
+                stale_after=stale_after,
+            )
+            for record in inventory
+        )
+        yield _family("gpuspawner_devices", "Devices by what they do.", "state", states, CARD_STATES)
+        yield _family(
+            "gpuspawner_leases",
+            "Leases that hold something, or that a server without a GPU has.",
+            "state",
+            Tally(lease.state.value for lease in leases),
+            [state.value for state in LeaseState if state.live],
+        )
+        labels = ["device", "model"]
+        used = GaugeMetricFamily(
+            "gpuspawner_device_utilization_ratio", "Time in which a kernel ran.", labels=labels
+        )
+        memory = GaugeMetricFamily("gpuspawner_device_memory_used_bytes", "Memory in use.", labels=labels)
+        size = GaugeMetricFamily("gpuspawner_device_memory_bytes", "Memory installed.", labels=labels)
+        heat = GaugeMetricFamily("gpuspawner_device_temperature_celsius", "Temperature.", labels=labels)
+        power = GaugeMetricFamily("gpuspawner_device_power_watts", "Power draw.", labels=labels)
+        for record in inventory:
+            names = [record.device.uuid, record.device.model]
+            size.add_metric(names, record.device.memory_bytes)
+            sample = fresh_sample(record, now=now, stale_after=stale_after)
+            if sample is None:  # unknown is absent, never 0
+                continue
+            for family, value, unit_size in (
+                (used, sample.utilization_percent, 100),
+                (memory, sample.memory_used_bytes, 1),
+                (heat, sample.temperature_celsius, 1),
+                (power, sample.power_milliwatts, 1000),
+            ):
+                if value is not None:
+                    family.add_metric(names, value / unit_size)
+        yield from (used, memory, size, heat, power)
+
+    def _line_gauges(self, unit: LedgerUnit) -> Iterator[Metric]:
+        tickets = unit.live_tickets(self._host)
+        yield _family(
+            "gpuspawner_queue_tickets",
+            "Places in line.",
+            "state",
+            Tally(ticket.state.value for ticket in tickets),
+            [state.value for state in TicketState if state.live],
+        )
+        waiting = [ticket.asked_at for ticket in tickets if ticket.state is TicketState.WAITING]
+        oldest = GaugeMetricFamily(
+            "gpuspawner_queue_longest_wait_seconds", "Of who waits now, how long the longest has; 0 for none."
+        )
+        oldest.add_metric([], max(0.0, (self._clock() - min(waiting)).total_seconds()) if waiting else 0)
+        yield oldest
+
+
+class _Gauges(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.gauges()
+
+
+def _family(name: str, text: str, label: str, counts: Tally[str], known: Iterable[str]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value in known:
+        family.add_metric([value], counts[value])
+    return family

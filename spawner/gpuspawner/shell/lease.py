@@ -1,0 +1,167 @@
+"""``gpuspawner lease``: sessions and what they hold; their ends, words to their people, stopping them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gpuspawner.allocator import Line, Sessions
+from gpuspawner.core.model import Lease, LeaseState
+
+from .cards import read_end
+from .common import (
+    actor,
+    host_option,
+    json_option,
+    ledger_option,
+    open_ledger,
+    print_json,
+    reason_option,
+    render_table,
+    require_reason,
+)
+
+_HEADINGS = ("LEASE", "PERSON", "GPUS", "STATE", "SINCE (UTC)", "ENDS (UTC)", "WHY")
+_SHORT_UUID = 12
+
+
+@click.group(invoke_without_command=True, short_help="Show sessions; extend, message and stop them.")
+@ledger_option
+@host_option
+@json_option
+@click.pass_context
+def lease(context: click.Context, ledger: Path | None, host: str, as_json: bool) -> None:
+    """Show all sessions: who holds what, since when and until when."""
+    if context.invoked_subcommand is not None:
+        return
+    with open_ledger(ledger) as book:
+        found = Sessions(book, host).live()
+    if as_json:
+        print_json({"schema": 1, "host": host, "leases": [to_json(one) for one in found]})
+    else:
+        click.echo(render(found))
+
+
+@lease.command(short_help="Show one session, also one that is over.")
+@click.argument("lease_id", metavar="LEASE")
+@ledger_option
+@host_option
+@json_option
+def show(lease_id: str, ledger: Path | None, host: str, as_json: bool) -> None:
+    """Show LEASE, also one that is over: why it ended, and what proved its cards free."""
+    with open_ledger(ledger) as book:
+        found = Sessions(book, host).find(lease_id)
+    if as_json:
+        print_json({"schema": 1, **to_json(found)})
+        return
+    click.echo(render([found]))
+    parts = {"Evidence": found.evidence, "Ends because": found.end_reason if found.ends_at else ""}
+    for title, text in parts.items():
+        if text:
+            click.echo(f"{title}: {text}")
+
+
+@lease.command(short_help="Let a session go on for longer.")
+@click.argument("lease_id", metavar="LEASE")
+@click.option("--until", help="New end: 18:00, or 2030-05-17T18:00.")
+@click.option("--for", "for_", help="New end, from now: 2h, 90min.")
+@reason_option
+@ledger_option
+@host_option
+@json_option
+def extend(
+    *,
+    lease_id: str,
+    until: str | None,
+    for_: str | None,
+    reason: str,
+    ledger: Path | None,
+    host: str,
+    as_json: bool,
+) -> None:
+    """Let LEASE go on, as far as no reservation of others stands in the way; its person reads the reason."""
+    reason = require_reason(reason)
+    end = read_end(until, for_, datetime.now(UTC))
+    if end is None:
+        raise click.UsageError("Give the new end: --until TIME or --for LENGTH.")
+    with open_ledger(ledger, change=True) as book:
+        sessions = Sessions(book, host)
+        limit, why = Line(book, host).latest_end(sessions.find(lease_id))
+        found = sessions.extend(lease_id, end, limit=limit, limit_reason=why, actor=actor(), reason=reason)
+    _tell(found, as_json, f"{lease_id} of {found.owner} ends at {end:%Y-%m-%d %H:%M} UTC.")
+
+
+@lease.command(short_help="Tell the person of a session something.")
+@click.argument("lease_id", metavar="LEASE")
+@click.argument("text")
+@ledger_option
+@host_option
+def message(lease_id: str, text: str, ledger: Path | None, host: str) -> None:
+    """Leave TEXT for the person of LEASE."""
+    with open_ledger(ledger, change=True) as book:
+        sent = Sessions(book, host).message(lease_id, text, actor=actor())
+    click.echo(f"Left for {sent.owner}.")
+
+
+@lease.command(short_help="End a session.")
+@click.argument("lease_id", metavar="LEASE")
+@reason_option
+@ledger_option
+@host_option
+@json_option
+def stop(lease_id: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
+    """End LEASE: the agent ends its server within half a minute. Its person reads the reason."""
+    reason = require_reason(reason)
+    with open_ledger(ledger, change=True) as book:
+        found = Sessions(book, host).end_now(lease_id, reason=reason, actor=actor())
+    _tell(found, as_json, f"{lease_id} of {found.owner} is being ended.")
+
+
+def render(leases: Sequence[Lease]) -> str:
+    """Sessions as a table."""
+    if not leases:
+        return "No session runs."
+    rows = [
+        (
+            one.id,
+            f"{one.owner}/{one.server}" if one.server else one.owner,
+            ", ".join(uuid[:_SHORT_UUID] for uuid in one.devices) or "none",
+            one.state.value,
+            f"{one.created_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+            f"{one.ends_at.astimezone(UTC):%Y-%m-%d %H:%M}" if one.ends_at else "-",
+            one.evidence if one.state is LeaseState.QUARANTINED else one.reason,
+        )
+        for one in leases
+    ]
+    return "\n".join(render_table(_HEADINGS, rows))
+
+
+def to_json(one: Lease) -> dict[str, object]:
+    """A session for programs."""
+    return {
+        "lease": one.id,
+        "owner": one.owner,
+        "server": one.server,
+        "devices": list(one.devices),
+        "state": one.state.value,
+        "reason": one.reason,
+        "evidence": one.evidence,
+        "image": one.image,
+        "groups": list(one.party.groups),
+        "courses": list(one.party.courses),
+        "created_at": one.created_at.isoformat(),
+        "ends_at": one.ends_at.isoformat() if one.ends_at else None,
+        "end_reason": one.end_reason,
+        "ended_at": one.ended_at.isoformat() if one.ended_at else None,
+        "container": one.container_id,
+    }
+
+
+def _tell(found: Lease, as_json: bool, text: str) -> None:
+    if as_json:
+        print_json({"schema": 1, **to_json(found)})
+    else:
+        click.echo(text)

@@ -1,0 +1,140 @@
+"""Metrics: what is there is counted, what is not known is absent, and nobody's name is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from gpuspawner.controller.loop import TickReport
+from gpuspawner.core.errors import RefusalKind
+from gpuspawner.core.model import Event, LeaseState, SpawnRequest, Ticket, TicketState
+from prometheus_client.parser import text_string_to_metric_families
+from support.build import GIB, HOST, NOW, record, sample
+
+if TYPE_CHECKING:
+    from .conftest import Office
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def scrape(office: Office) -> dict[Key, float]:
+    text = office.metrics.render().decode()
+    return {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+def labels(found: dict[Key, float]) -> set[str]:
+    """Every value of a label."""
+    return {value for _, pairs in found for _, value in pairs}
+
+
+def key(name: str, **labels: str) -> Key:
+    return f"gpuspawner_{name}", tuple(sorted(labels.items()))
+
+
+def ticket(id_: str, state: TicketState, minutes: float = 0, **changes: object) -> Ticket:
+    at = NOW + timedelta(minutes=minutes)
+    return replace(
+        Ticket(id_, HOST, "ada", id_, SpawnRequest(1), "i", NOW, NOW, state, at, "r"),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_cards_and_leases(office: Office) -> None:
+    office.add_lease("ada")
+    office.add_lease("bob", "cpu-only", LeaseState.RESERVED, devices=())
+    with office.services.ledger.write() as unit:
+        busy = sample(
+            utilization_percent=50, memory_used_bytes=GIB, temperature_celsius=61, power_milliwatts=250_500
+        )
+        unit.put_device(record("GPU-0", sample=busy))
+        unit.put_device(record("GPU-1", index=1, sample=sample(utilization_percent=None)))
+    found = scrape(office)
+    states = {state: found[key("devices", state=state)] for state in ("free", "held", "drained", "unknown")}
+    assert states == {"free": 1, "held": 1, "drained": 0, "unknown": 0}
+    first = {"device": "GPU-0", "model": "A100"}
+    assert found[key("device_utilization_ratio", **first)] == 0.5
+    assert found[key("device_memory_used_bytes", **first)] == GIB
+    assert found[key("device_temperature_celsius", **first)] == 61
+    assert found[key("device_power_watts", **first)] == 250.5
+    second = {"device": "GPU-1", "model": "A100"}
+    assert key("device_utilization_ratio", **second) not in found, "unknown is not 0"
+    assert key("device_temperature_celsius", **second) not in found
+    assert found[key("leases", state="active")] == found[key("leases", state="reserved")] == 1
+    assert found[key("ledger_readable")] == 1
+    assert "ada" not in labels(found)
+
+
+def test_what_is_old_is_absent(office: Office) -> None:
+    office.now[0] = NOW + timedelta(minutes=1)
+    found = scrape(office)
+    assert found[key("devices", state="unknown")] == 2
+    assert not [name for name, _ in found if "utilization" in name]
+    assert found[key("device_memory_bytes", device="GPU-0", model="A100")] == 40 * GIB
+
+
+def test_the_line(office: Office) -> None:
+    with office.services.ledger.write() as unit:
+        unit.add_ticket(ticket("a", TicketState.WAITING))
+        unit.add_ticket(ticket("b", TicketState.OFFERED))
+    office.now[0] = NOW + timedelta(minutes=10)
+    found = scrape(office)
+    assert found[key("queue_tickets", state="waiting")] == found[key("queue_tickets", state="offered")] == 1
+    assert found[key("queue_longest_wait_seconds")] == 600
+
+
+def test_waits_are_counted_once(office: Office) -> None:
+    with office.services.ledger.write() as unit:
+        unit.add_ticket(ticket("old", TicketState.CLAIMED, -5))
+        unit.add_ticket(ticket("a", TicketState.CLAIMED, 2))
+        unit.add_ticket(ticket("b", TicketState.ENDED, 3))
+    office.now[0] = NOW + timedelta(minutes=4)
+    for _ in range(2):
+        found = scrape(office)
+        assert found[key("queue_wait_seconds_count")] == 1
+        assert found[key("queue_wait_seconds_sum")] == 120
+        assert found[key("queue_ended_total", how="claimed")] == 1
+        assert found[key("queue_ended_total", how="ended")] == 1
+    with office.services.ledger.write() as unit:
+        unit.add_ticket(ticket("c", TicketState.CLAIMED, 5))
+    office.now[0] = NOW + timedelta(minutes=6)
+    assert scrape(office)[key("queue_wait_seconds_count")] == 2
+
+
+def test_refusals_by_kind(office: Office) -> None:
+    def refuse(minutes: float, kind: object) -> None:
+        at = NOW + timedelta(minutes=minutes)
+        with office.services.ledger.write() as unit:
+            unit.add_event(Event(at, "lease.refused", "why", "ada", data={"kind": kind}))
+
+    refuse(-1, "not_allowed")
+    refuse(1, "not_allowed")
+    refuse(2, "never_possible")
+    refuse(2, "ada-made-this-up")
+    office.now[0] = NOW + timedelta(minutes=3)
+    for _ in range(2):
+        found = scrape(office)
+        counts = {kind.value: found[key("refusals_total", kind=kind.value)] for kind in RefusalKind}
+        assert counts == {"not_allowed": 1, "never_possible": 1, "not_free_now": 0, "no_inventory": 0}
+    assert "ada" not in labels(found)
+
+
+def test_a_clock_that_was_set_back_counts_nothing_twice(office: Office) -> None:
+    with office.services.ledger.write() as unit:
+        unit.add_ticket(ticket("a", TicketState.CLAIMED, 2))
+    for minutes in (4, -60, 3, 5):
+        office.now[0] = NOW + timedelta(minutes=minutes)
+        found = scrape(office)
+        assert found[key("queue_wait_seconds_count")] == 1
+
+
+def test_ticks(office: Office) -> None:
+    assert scrape(office)[key("tick_failures_total", step="grant")] == 0
+    office.metrics.observe_tick(TickReport(0.25, (), ("grant",)))
+    found = scrape(office)
+    assert found[key("tick_seconds_sum")] == 0.25
+    assert found[key("tick_failures_total", step="grant")] == 1

@@ -1,0 +1,167 @@
+"""A start that finds no GPU takes a place in line, and a start whose turn has come finds what is reserved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.line import Line
+from gpuspawner.core.model import Holder, LeaseState, Party, Ticket, TicketState
+from jupyterhub.spawner import SpawnException
+from support.build import HOST
+from support.fake_docker import FakeDocker
+from support.mock_hub import MockHub
+
+POLICY = """\
+groups:
+  default: {gpus_per_person: 2, gpus_per_server: 2, guaranteed_share: 10 %, longest_session: 8 h}
+  lab: {weight: 2}
+people:
+  ada: {groups: [lab]}
+"""
+
+
+@pytest.fixture
+def line(ledger: Ledger) -> Line:
+    return Line(ledger, HOST)
+
+
+@pytest.fixture
+def queueing(make: Callable[..., MockHub], docker: FakeDocker, tmp_path: Path) -> MockHub:
+    policy = tmp_path / "policy.yml"
+    policy.write_text(POLICY)
+    return make(queue_url="/services/gpu/queue", policy=str(policy))
+
+
+def tickets(ledger: Ledger) -> list[Ticket]:
+    with ledger.read() as unit:
+        return list(unit.live_tickets(HOST))
+
+
+async def fill(hub: MockHub) -> None:
+    """Somebody takes both cards."""
+    await hub.start({"gpus": 2}, name="bob")
+
+
+async def refused(hub: MockHub, options: dict[str, object], name: str = "ada") -> SpawnException:
+    with pytest.raises(SpawnException) as caught:
+        await hub.start(options, name=name)
+    return caught.value
+
+
+async def test_a_place_in_line_instead_of_a_refusal(queueing: MockHub, ledger: Ledger) -> None:
+    await fill(queueing)
+    error = await refused(queueing, {"gpus": 1})
+    assert (error.reason, error.status_code) == ("in_line", 409)
+    assert error.jupyterhub_message.startswith(
+        "You are the first in line. You asked for 1 GPU; 0 of 2 GPUs are"
+    )
+    assert '<a href="/services/gpu/queue">' in error.jupyterhub_html_message
+    (ticket,) = tickets(ledger)
+    assert (ticket.owner, ticket.server, ticket.image) == ("ada", "", "demo/base:1")
+    assert ticket.party == Party(("lab",))
+    assert (ticket.terms.weight, ticket.terms.longest) == (2.0, timedelta(hours=8))
+    assert ticket.terms.shares == ((Holder("group", "default"), 0.1),)
+
+
+async def test_asking_again_keeps_the_place(queueing: MockHub, ledger: Ledger) -> None:
+    await fill(queueing)
+    await refused(queueing, {"gpus": 1})
+    (before,) = tickets(ledger)
+    await refused(queueing, {"gpus": 1})
+    assert tickets(ledger) == [before]
+    error = await refused(queueing, {"gpus": 1}, name="eve")
+    assert error.jupyterhub_message.startswith("You are number 2 in line.")
+
+
+async def test_without_a_controller_nobody_queues(hub: MockHub, ledger: Ledger) -> None:
+    await hub.start({"gpus": 1}, name="bob")
+    await hub.start({"gpus": 1}, name="eve")
+    assert (await refused(hub, {"gpus": 1})).reason == "not_free_now"
+    assert tickets(ledger) == []
+
+
+async def test_whoever_does_not_want_to_wait_does_not(queueing: MockHub, ledger: Ledger) -> None:
+    await fill(queueing)
+    assert (await refused(queueing, {"gpus": 1, "wait": False})).reason == "not_free_now"
+    assert tickets(ledger) == []
+
+
+async def give_turn(hub: MockHub, ledger: Ledger, line: Line) -> Ticket:
+    """Ada waits, the cards come free, and her turn comes."""
+    await fill(hub)
+    await refused(hub, {"gpus": 1})
+    release_all(ledger)
+    (ticket,) = line.grant_turns()
+    return ticket
+
+
+def release_all(ledger: Ledger) -> None:
+    """What the agent does once nothing is left on the cards."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    with ledger.write() as unit:
+        for lease in unit.live_leases(HOST):
+            unit.update_lease(replace(lease, state=LeaseState.RELEASED))
+
+
+async def test_a_start_takes_up_what_is_reserved(queueing: MockHub, ledger: Ledger, line: Line) -> None:
+    ticket = await give_turn(queueing, ledger, line)
+    await queueing.start({"gpus": 1})
+    with ledger.read() as unit:
+        lease = unit.lease(ticket.lease_id or "")
+    assert lease is not None
+    assert (lease.state, lease.claim_by, lease.claimant != "line") == (LeaseState.ACTIVE, None, True)
+    (turn,) = line.turns()
+    assert turn.started
+    assert not turn.over
+
+
+async def test_a_server_without_gpu_keeps_the_offer(queueing: MockHub, ledger: Ledger, line: Line) -> None:
+    ticket = await give_turn(queueing, ledger, line)
+    await queueing.start({"gpus": 0})
+    (turn,) = line.turns()
+    assert turn.ticket.id == ticket.id
+    assert not turn.started
+    assert turn.other is not None
+    assert turn.other.devices == ()
+
+
+async def test_a_start_with_other_wishes_replaces_the_offer(
+    queueing: MockHub, ledger: Ledger, line: Line
+) -> None:
+    ticket = await give_turn(queueing, ledger, line)
+    await queueing.start({"gpus": 1, "image": "torch"})
+    with ledger.read() as unit:
+        old, found = unit.lease(ticket.lease_id or ""), unit.ticket(ticket.id)
+    assert old is not None
+    assert old.state is LeaseState.RELEASING
+    assert found is not None
+    assert found.state is TicketState.CLAIMED
+    assert found.lease_id != ticket.lease_id
+
+
+async def test_the_announced_end_is_with_the_lease(queueing: MockHub, ledger: Ledger) -> None:
+    await queueing.start({"gpus": 1})
+    with ledger.read() as unit:
+        (lease,) = unit.live_leases(HOST)
+    assert lease.ends_at is not None
+    assert lease.ends_at - lease.created_at == timedelta(hours=8)
+    assert lease.end_reason == "a session may last 8 h at most"
+    await queueing.start({"gpus": 0}, name="bob")
+    with ledger.read() as unit:
+        bob = next(one for one in unit.live_leases(HOST) if one.owner == "bob")
+    assert isinstance(bob.ends_at, datetime)
+
+
+@pytest.mark.parametrize(("needed", "reason"), [("8.0", "never_possible"), ("abc", "invalid_request")])
+async def test_what_an_image_needs_of_a_card(
+    make: Callable[..., MockHub], docker: FakeDocker, needed: str, reason: str
+) -> None:
+    """The cards of the tests do not say their compute capability: what is not known does not suit."""
+    hub = make(compute_capabilities={"torch": needed})
+    assert (await refused(hub, {"gpus": 1, "image": "torch"})).reason == reason
+    await hub.start({"gpus": 1, "image": "base"})
