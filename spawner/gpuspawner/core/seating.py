@@ -281,7 +281,7 @@ class Calendar:
         ends = {one.end for one in coming}
         freed = {one.ends_at for one in self._leases if one.ends_at is not None and one.ends_at > self._now}
         held = Counter(role for holding in self._held for role in holding.roles)
-        leaving = deque(sorted((h for h in self._held if h.until is not None), key=_until))
+        leaving = deque(sorted((h for h in self._held if h.until), key=lambda h: h.until or self._now))
         here: list[Occurrence] = []
         for at in sorted(begins | ends | freed):
             here = [one for one in here if one.end > at]
@@ -352,11 +352,6 @@ class Calendar:
             if bit & ~admitted and any(mask & bit for mask in lost)
         ]
         return describe_holding(min(touched, key=lambda one: one.held_from < moment.at), self._now)
-
-
-def _until(holding: _Holding) -> datetime:
-    assert holding.until is not None
-    return holding.until
 
 
 def count_used(
