@@ -194,7 +194,7 @@ class Allocator:
 
     def _judge(self, unit: LedgerUnit, request: SpawnRequest, owner: str) -> None:
         """What is refused however long one waits. Raises: Refused."""
-        judge_quota(request, owner, unit.live_leases(self._host), self._allowance)
+        judge_quota(request, owner, unit.live_leases(self._host, owner=owner), self._allowance)
         inventory = unit.inventory(self._host)
         usable = judge_devices(request, inventory, self._allowance)
         require_possible(request, usable, now=self._clock(), stale_after=self._stale_after)

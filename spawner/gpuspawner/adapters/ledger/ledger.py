@@ -57,9 +57,9 @@ class Ledger:
             LedgerError: The ledger cannot be written; nothing was changed.
         """
         self._open()  # a migration comes before the turn, and may take longer than one
-        with _explained(self.path), write_turn(self.path, BUSY_TIMEOUT_SECONDS):
-            with self._transaction("BEGIN IMMEDIATE") as unit:
-                yield unit
+        turn = write_turn(self.path, BUSY_TIMEOUT_SECONDS)
+        with _explained(self.path), turn, self._transaction("BEGIN IMMEDIATE") as unit:
+            yield unit
 
     @contextmanager
     def read(self) -> Iterator[LedgerUnit]:

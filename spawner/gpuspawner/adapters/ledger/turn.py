@@ -1,8 +1,8 @@
 """Whose turn it is to write: writers wait in the kernel, in order of arrival as far as that keeps one.
 
-SQLite alone lets a writer that finds the ledger busy try again after 1, 2, 5, 10, … 100 ms. Whoever has waited
-longest then sleeps longest, and those who come later get in before: with eight busy processes the last per
-cent waited for seconds. So whoever wants to write takes a lock of its own first, on a file beside the ledger;
+SQLite alone lets a writer that finds the ledger busy try again after 1, 2, 5, 10, … 100 ms. Whoever has
+waited longest then sleeps longest, and those who come later get in before: with eight busy processes the last
+per cent waited for seconds. So whoever wants to write takes a lock of its own first, on a file beside the ledger;
 SQLite's lock, which still keeps other programs out, is then free at once.
 """
 
@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
 
 THREAD_NAME = "gpuspawner-ledger-turn"
 
