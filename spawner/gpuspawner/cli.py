@@ -22,6 +22,7 @@ COMMANDS = {
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),
+    "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),

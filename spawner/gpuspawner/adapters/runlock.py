@@ -57,6 +57,28 @@ class RunLock:
         os.close(self._file)
 
 
+def is_held(path: Path) -> bool | None:
+    """Say whether a run lives that holds this lock; None when that cannot be told.
+
+    Args:
+        path: The lock file. One that does not exist was never held.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(file)
+
+
 def find_dead_runs(path: Path, run_ids: Collection[str]) -> frozenset[str]:
     """Say which of these runs are certainly over.
 

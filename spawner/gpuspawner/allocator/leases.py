@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.budget import judge_budget
 from gpuspawner.core.errors import InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, plan_line
@@ -32,6 +33,7 @@ from gpuspawner.core.situation import Situation, find_unavailable
 from .clock import utc_now
 from .desk import Desk, let_go, new_ticket
 from .gather import gather
+from .usage import count_running, held_in_window
 
 SAME_REFUSAL_AGAIN = timedelta(minutes=1)
 """A refusal that equals one of this age or younger is not stored again."""
@@ -194,10 +196,15 @@ class Allocator:
 
     def _judge(self, unit: LedgerUnit, request: SpawnRequest, owner: str) -> None:
         """What is refused however long one waits. Raises: Refused."""
-        judge_quota(request, owner, unit.live_leases(self._host, owner=owner), self._allowance)
+        live, now = unit.live_leases(self._host, owner=owner), self._clock()
+        judge_quota(request, owner, live, self._allowance)
+        if request.gpus and self._allowance.gpu_hours_per_week.value is not None:
+            held = held_in_window(unit, self._host, live, now, owner=owner).get(owner, {})
+            running = count_running(live, owner)
+            judge_budget(request.gpus, self._allowance.gpu_hours_per_week, held, running, now)
         inventory = unit.inventory(self._host)
         usable = judge_devices(request, inventory, self._allowance)
-        require_possible(request, usable, now=self._clock(), stale_after=self._stale_after)
+        require_possible(request, usable, now=now, stale_after=self._stale_after)
 
     def activate(self, lease_id: str, *, container_id: str, claimant: str) -> Lease:
         """Note that the container of a lease runs, and which run of the hub looks after it.

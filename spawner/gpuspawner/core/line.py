@@ -17,6 +17,7 @@ from .budget import SHORTEST as SHORTEST_BUDGET
 from .budget import describe_budget_end, find_budget_end, find_return
 from .heads import Heads
 from .model import Lease, LeaseState, Ticket
+from .occurrences import Occurrence
 from .order import Claim, order_line
 from .placement import describe_shortage, pick, why_nothing_is_known
 from .policy import Limit
@@ -182,13 +183,17 @@ class _Planner:
         self, ticket: Ticket, claim: Claim, wants: Mapping[str, Mask], serving: dict[str, Mask]
     ) -> Grant | str:
         """Of the models that can serve, the one that gives the whole session, or else the longest."""
+        seat = self._find_seat(ticket, serving)
         wanted = self._wanted_end(ticket)
+        if seat is not None:
+            # What rests on a reservation ends with it.
+            wanted = wanted.within(seat.end, f"the reservation {seat.title!r} ends then")
         lasting = self.heads.lasting(self.now + self._shortest(wanted))
         if all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values()):
             self.heads.add(ticket, wants)
             return f"Waiting, because {FOR_A_HEAD}."
         best: tuple[tuple[str, ...], _Bounds] | None = None
-        for stocks in self._alternatives(ticket, serving, wanted):
+        for stocks in self._alternatives(ticket, serving, wanted, seat):
             devices = self._pick(ticket, stocks)
             bounds = self._find_bounds(ticket, self.board.mask(devices), devices, wanted)
             if best is None or _later(bounds.end, best[1].end):
@@ -205,8 +210,15 @@ class _Planner:
             return obstacle
         return self._grant(ticket, claim, devices, bounds, wanted)
 
+    def _find_seat(self, ticket: Ticket, serving: Mapping[str, Mask]) -> Occurrence | None:
+        """The reservation that is on and has a seat for this ticket among these devices."""
+        if not self.on:
+            return None
+        usable = self.board.uuids(union(serving))
+        return self.calendar.seat_for(ticket.owner, ticket.party, usable, ticket.request.gpus)
+
     def _alternatives(
-        self, ticket: Ticket, serving: Mapping[str, Mask], wanted: _Bounds
+        self, ticket: Ticket, serving: Mapping[str, Mask], wanted: _Bounds, seat: Occurrence | None
     ) -> list[Mapping[str, Mask]]:
         """Sets of devices to choose from, the best first.
 
@@ -217,7 +229,6 @@ class _Planner:
         narrower: list[Mask] = []
         if self.situation.occurrences:
             usable = self.board.uuids(union(serving))
-            seat = self.calendar.seat_for(ticket.owner, ticket.party, usable, gpus)
             narrower += [self.board.mask(self.calendar.serving(seat, usable))] if seat else []
         kept = self.board.kept_for(ticket)
         narrower += [kept] if kept else []

@@ -32,6 +32,11 @@ class Layout:
         return self.state / "gpuspawner.yml"
 
     @property
+    def policy(self) -> Path:
+        """The policy, to be played with."""
+        return self.state / "policy.yml"
+
+    @property
     def proxy_token(self) -> Path:
         """The secret that hub and proxy share."""
         return self.state / "proxy_token"
@@ -79,6 +84,7 @@ def write_settings(
         "state_dir": str(layout.state),
         "host": host_name,
         "images": images,
+        "policy": str(layout.policy),
         "container_prefix": prefix,
         "limits": {"gpus_per_server": 2, "gpus_per_person": 2, "memory": "2G", "shm": "256M"},
         "homes": {"kind": "bind", "directory": str(layout.state / "homes")},
@@ -92,8 +98,31 @@ def write_settings(
         "controller": {"enabled": True, "port": port + 82},
         "demo_users": users,
     }
+    if not layout.policy.exists():
+        _write_private(layout.policy, _write_policy(next(iter(images))))
     _write_private(layout.settings, yaml.safe_dump(data, sort_keys=False))
     return load_settings(layout.settings)
+
+
+def _write_policy(image: str) -> str:
+    """A policy with a course in it; who edits the file keeps their own from then on."""
+    rules = {
+        "groups": {
+            "default": {"gpus_per_person": 2, "gpus_per_server": 2, "longest_session": "8 h"},
+            "students": None,
+        },
+        "people": {
+            "ada": {"groups": ["students"]},
+            "grace": {"groups": ["students"]},
+            "teacher": {"gpu_hours_per_week": 40},
+        },
+        "courses": {"intro": {"group": "students", "teachers": ["teacher"], "image": image, "seats": 20}},
+    }
+    head = (
+        "# The demo's policy (docs/policy.md). A change holds from the next start of a server on;\n"
+        "# delete this file to get it back as it was.\n"
+    )
+    return head + yaml.safe_dump(rules, sort_keys=False)
 
 
 def ensure_proxy_token(layout: Layout) -> str:

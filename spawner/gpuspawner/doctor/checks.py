@@ -369,6 +369,23 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def check_controller(facts: Facts) -> Iterator[Finding]:
+    """Somebody gives turns, where there are people in line."""
+    ledger = facts.ledger
+    if ledger is None or ledger.error:
+        return
+    if ledger.controller_runs:
+        yield Finding("controller", Level.OK, f"The controller runs; {ledger.in_line} in line")
+    elif ledger.in_line and ledger.controller_runs is False:
+        yield Finding(
+            "controller",
+            Level.ERROR,
+            f"No controller runs, and {ledger.in_line} in line wait for it.",
+            "It gives turns, warns of ends and ends sessions.",
+            "gpuspawner controller --settings PATH",
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     check_engine,
     check_cdi,
@@ -381,5 +398,6 @@ CHECKS: tuple[Check, ...] = (
     check_disks,
     check_files,
     check_ledger,
+    check_controller,
     check_policy,
 )

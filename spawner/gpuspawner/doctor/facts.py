@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.runlock import is_held
 from gpuspawner.core.container import CDI_KIND
 from gpuspawner.core.errors import EngineError, LedgerError, SettingsError
 from gpuspawner.policy.policy import load_policy
@@ -64,6 +65,10 @@ class LedgerFacts:
     """Why it cannot be written; empty when it can."""
     last_report: datetime | None = None
     """When the agent last reported a card; None when it never did, or when that could not be read."""
+    in_line: int = 0
+    """How many wait, or have been offered something."""
+    controller_runs: bool | None = None
+    """None when that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +235,14 @@ def read_ledger(path: Path, host: str) -> LedgerFacts:
     ledger = Ledger(path, migrate=False)
     try:
         with ledger.read() as unit:
-            inventory = unit.inventory(host)
+            inventory, tickets = unit.inventory(host), unit.live_tickets(host)
         last = max((record.seen_at for record in inventory), default=None)
         if not os.access(path, os.W_OK):
             return LedgerFacts(str(path), error=f"The ledger {path} is read-only.", last_report=last)
         with ledger.write():
             pass
-        return LedgerFacts(str(path), last_report=last)
+        runs = is_held(Path(f"{path}.controller.lock"))
+        return LedgerFacts(str(path), last_report=last, in_line=len(tickets), controller_runs=runs)
     except LedgerError as error:
         return LedgerFacts(str(path), error=str(error))
     finally:

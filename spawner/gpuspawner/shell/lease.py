@@ -99,11 +99,15 @@ def extend(
 @click.argument("text")
 @ledger_option
 @host_option
-def message(lease_id: str, text: str, ledger: Path | None, host: str) -> None:
+@json_option
+def message(lease_id: str, text: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """Leave TEXT for the person of LEASE."""
     with open_ledger(ledger, change=True) as book:
         sent = Sessions(book, host).message(lease_id, text, actor=actor())
-    click.echo(f"Left for {sent.owner}.")
+    if as_json:
+        print_json({"schema": 1, "lease": lease_id, "owner": sent.owner, "text": sent.text})
+    else:
+        click.echo(f"Left for {sent.owner}.")
 
 
 @lease.command(short_help="End a session.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters import runlock
-from gpuspawner.adapters.runlock import RunLock, find_dead_runs
+from gpuspawner.adapters.runlock import RunLock, find_dead_runs, is_held
 from gpuspawner.core.errors import RunLockHeld
 
 HOLDER = """
@@ -86,3 +86,13 @@ def test_a_look_at_the_lock_does_not_refuse_a_start(path: Path, monkeypatch: pyt
 def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         RunLock(tmp_path / "no" / "hub.lock", "hub")
+
+
+def test_whether_a_lock_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert is_held(path) is False
+    lock = RunLock(path, "agent")
+    assert is_held(path) is True
+    lock.release()
+    assert is_held(path) is False
+    assert is_held(path / "below") is None

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import IllegalTransition, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
-from gpuspawner.core.model import Event, Home, HomeKind, Lease, SpawnRequest
+from gpuspawner.core.model import Event, Home, HomeKind, Lease, Party, SpawnRequest, Usage
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.policy import allow
 from support.build import HOST, NOW, record
@@ -156,6 +157,7 @@ RACER = """
 import sys, time
 from datetime import timedelta, datetime, UTC
 from pathlib import Path
+from typing import Any
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import Refused
@@ -251,3 +253,30 @@ def test_the_same_refusal_is_told_once_a_minute(allocator: Allocator, ledger: Le
         with pytest.raises(Refused):
             reserve(allocator, gpus=9)
     assert [event.kind for event in events(ledger)].count("lease.refused") == 1
+
+
+def used(ledger: Ledger, hours: float) -> None:
+    """What ada has held today, in an earlier session."""
+    account = Usage("old", "GPU-9", NOW.date(), "ada", "", "base", "A100", Party(), held_seconds=hours * 3600)
+    with ledger.write() as unit:
+        unit.put_usage(HOST, [account])
+
+
+def budgeted(ledger: Ledger, hours: float, **limits: Any) -> Allocator:
+    return Allocator(ledger, HOST, allow(2, 2, gpu_hours_per_week=hours, **limits), STALE, lambda: NOW)
+
+
+def test_a_budget_that_is_used_up_is_a_limit(allocator: Allocator, ledger: Ledger) -> None:
+    used(ledger, 10)
+    with pytest.raises(Refused) as caught:
+        reserve(budgeted(ledger, 10))
+    assert caught.value.kind is RefusalKind.NOT_ALLOWED
+    assert "10 h of 10 GPU-hours in the last seven days" in str(caught.value)
+    assert reserve(budgeted(ledger, 10), 0).devices == ()
+
+
+def test_what_is_left_of_a_budget_is_the_session_s_end(allocator: Allocator, ledger: Ledger) -> None:
+    used(ledger, 4)
+    lease = reserve(budgeted(ledger, 10), 2)
+    assert lease.ends_at == NOW + timedelta(hours=3)
+    assert lease.end_reason.startswith("your 10 GPU-hours in seven days are used up then")

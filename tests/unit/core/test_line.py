@@ -14,12 +14,14 @@ from gpuspawner.core.model import (
     Lease,
     Party,
     Pin,
+    Reservation,
     SpawnRequest,
     Standing,
     Terms,
     Ticket,
 )
 from gpuspawner.core.model import LeaseState as S
+from gpuspawner.core.occurrences import Occurrence
 from gpuspawner.core.order import Claim
 from gpuspawner.core.situation import Situation
 from hypothesis import given
@@ -390,3 +392,82 @@ def earliest(head: Ticket, leases: list[Lease]) -> datetime | None:
         if len(times) >= head.request.gpus:
             starts.append(times[head.request.gpus - 1])
     return min(starts, default=None)
+
+
+# -- reservations -------------------------------------------------------------------------------------------
+
+CLASS = Party((), ("cs231",))
+
+
+def booked(
+    start: datetime, end: datetime, seats: int = 2, cards: frozenset[str] = frozenset(), name: str = "lab"
+) -> Occurrence:
+    reservation = Reservation(
+        id=name,
+        host="gpu1",
+        title="Tuesday lab",
+        holder=Holder("course", "cs231"),
+        devices=seats,
+        start=start,
+        length=end - start,
+        zone="UTC",
+        actor="grace",
+        made_at=ago(999),
+        cards=cards,
+    )
+    return Occurrence(reservation, start, end, seats)
+
+
+SOON = booked(NOW + HOUR, NOW + 3 * HOUR)
+ON = booked(NOW - HOUR / 6, NOW + HOUR)
+
+
+def test_a_session_ends_before_a_reservation_that_needs_its_card() -> None:
+    found = plan([ticket(3)], [held("A100-0")], occurrences=[SOON])
+    assert [(g.ends_at, g.shortened) for g in found.grants] == [(NOW + HOUR, True)]
+    assert "Tuesday lab" in found.grants[0].end_reason
+    short = ticket(SpawnRequest(3, session=HOUR))
+    assert plan([short], [held("A100-0")], occurrences=[SOON]).grants[0].shortened is False
+
+
+def test_a_session_for_which_enough_is_left_is_not_shortened() -> None:
+    found = plan([ticket(1)], [held("A100-0")], occurrences=[SOON])
+    assert found.grants[0].ends_at is None
+
+
+def test_cards_that_nobody_reserved_are_taken_first() -> None:
+    named = booked(NOW + HOUR, NOW + 2 * HOUR, cards=frozenset({"A100-0", "A100-1"}))
+    found = plan([ticket(2)], occurrences=[named])
+    assert found.grants[0].devices == ("A100-2", "A100-3")
+    assert found.grants[0].ends_at is None
+
+
+def test_a_reserved_seat_goes_to_who_may_use_it_before_all_others() -> None:
+    used = {"pupil": Standing(9e9, NOW)}
+    tickets = [ticket(1, id="other", queued_at=ago(99)), ticket(1, id="pupil", party=CLASS)]
+    found = plan(tickets, [held("A100-0", "A100-1")], occurrences=[ON], standings=used)
+    assert list(granted(found)) == ["pupil"]
+    (grant,) = found.grants
+    assert grant.claim is Claim.RESERVATION
+    assert grant.reservation == ("lab", ON.start)
+    assert (grant.ends_at, grant.shortened) == (NOW + HOUR, False)
+    assert grant.end_reason == "the reservation 'Tuesday lab' ends then"
+
+
+def test_seats_are_counted_down_and_the_rest_is_everybodys() -> None:
+    tickets = [ticket(1, id=f"p{n}", party=CLASS) for n in range(3)] + [
+        ticket(1, id="other", queued_at=ago(99))
+    ]
+    found = plan(tickets, occurrences=[ON])
+    assert [(g.ticket.id, g.claim, g.reservation is not None) for g in found.grants] == [
+        ("p0", Claim.RESERVATION, True),
+        ("p1", Claim.RESERVATION, True),
+        ("other", Claim.USE, False),
+        ("p2", Claim.USE, False),
+    ]
+
+
+def test_nobody_else_gets_what_is_reserved_now() -> None:
+    found = plan([ticket(1)], [held("A100-0", "A100-1")], occurrences=[ON])
+    assert found.grants == ()
+    assert "Tuesday lab" in found.waits[0].reason

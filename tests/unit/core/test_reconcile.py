@@ -122,6 +122,16 @@ def test_a_collected_death_keeps_its_reason_when_the_agent_died_before_the_last_
     assert plan_reconcile(world(one, containers=[]), Patience()) == (RequestRelease(one, "memory ran out"),)
 
 
+@pytest.mark.parametrize(("late", "action"), [(0, "-"), (119, "-"), (121, "RequestRelease")])
+def test_what_is_reserved_for_a_turn_waits_for_its_person(late: int, action: str) -> None:
+    """No hub has taken it up, so no hub's death means anything; the controller keeps the time."""
+    offer = lease(S.RESERVED, claimant="line", state_since=ago(9999), claim_by=ago(late))
+    actions = plan_reconcile(world(offer, containers=[], dead_claimants=frozenset({"line"})), Patience())
+    assert [type(one).__name__ for one in actions] == ([] if action == "-" else [action])
+    if actions:
+        assert actions[0].reason == "it was not claimed in time"
+
+
 def test_of_two_containers_with_one_lease_the_running_one_counts() -> None:
     pair = [container(C.RUNNING, id="a"), container(C.EXITED, id="b")]
     for containers in (pair, pair[::-1]):

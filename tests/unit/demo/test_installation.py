@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.policy import resolve_allowance
 from gpuspawner.demo.installation import LOGINS, Layout, ensure_proxy_token, write_settings
+from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import Settings
 
 
@@ -83,3 +86,14 @@ def test_nobody_else_looks_in(tmp_path: Path, mode: int | None) -> None:
         layout.state.chmod(mode)
     layout.make()
     assert layout.state.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_policy_is_right_and_stays_as_it_was_edited(layout: Layout) -> None:
+    settings = write(layout)
+    assert settings.policy == layout.policy
+    policy = load_policy(layout.policy, images=settings.images)
+    assert set(policy.people) < set(LOGINS)
+    assert resolve_allowance(policy, "ada", ()).longest_session.value == timedelta(hours=8)
+    layout.policy.write_text("groups: {}")
+    write(layout)
+    assert layout.policy.read_text() == "groups: {}"

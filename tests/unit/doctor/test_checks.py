@@ -13,6 +13,7 @@ from gpuspawner.doctor import checks
 from gpuspawner.doctor.checks import Finding, check_all, parse_version
 from gpuspawner.doctor.command import render, to_json
 from gpuspawner.doctor.facts import CdiSpec, Disk, Facts, FileMode, LedgerFacts
+from gpuspawner.doctor.findings import Level
 from gpuspawner.ports import EngineInfo, ProbeReport
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -219,3 +220,19 @@ def test_text_and_json_tell_the_same() -> None:
     assert (data["schema"], data["healthy"], len(data["findings"])) == (1, False, len(found))  # type: ignore[arg-type]
     assert set(data["findings"][0]) == {"check", "level", "what", "why", "fix"}  # type: ignore[index]
     assert to_json(check_all(WELL), "host")["healthy"] is True
+
+
+@pytest.mark.parametrize(
+    ("runs", "in_line", "level", "says"),
+    [
+        (True, 3, Level.OK, "The controller runs; 3 in line"),
+        (False, 2, Level.ERROR, "No controller runs, and 2 in line wait for it."),
+        (False, 0, None, ""),
+        (None, 2, None, ""),
+    ],
+)
+def test_controller(runs: bool | None, in_line: int, level: Level | None, says: str) -> None:
+    fresh = NOW - timedelta(seconds=2)
+    facts = replace(WELL, ledger=LedgerFacts("/l", last_report=fresh, in_line=in_line, controller_runs=runs))
+    found = [(one.level, one.what) for one in check_all(facts) if one.check == "controller"]
+    assert found == ([(level, says)] if level else [])

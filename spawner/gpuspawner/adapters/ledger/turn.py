@@ -2,8 +2,8 @@
 
 SQLite alone lets a writer that finds the ledger busy try again after 1, 2, 5, 10, … 100 ms. Whoever has
 waited longest then sleeps longest, and those who come later get in before: with eight busy processes the last
-per cent waited for seconds. So whoever wants to write takes a lock of its own first, on a file beside the ledger;
-SQLite's lock, which still keeps other programs out, is then free at once.
+per cent waited for seconds. So whoever wants to write takes a lock of its own first, on a file beside the
+ledger; SQLite's lock, which still keeps other programs out, is then free at once.
 """
 
 from __future__ import annotations
