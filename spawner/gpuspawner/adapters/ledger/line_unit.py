@@ -17,6 +17,7 @@ from gpuspawner.core.model import (
     SeatReturn,
     Standing,
     Ticket,
+    TicketState,
     Usage,
 )
 
@@ -49,6 +50,12 @@ class LineUnit:
     def live_tickets(self, host: str) -> tuple[Ticket, ...]:
         """Every place in line, and every offer that is not claimed yet, by arrival."""
         return self._tickets(tickets.c.host == host, tickets.c.live)
+
+    def offers(self, host: str) -> tuple[Ticket, ...]:
+        """Every offer that is not claimed yet, by arrival."""
+        return self._tickets(
+            tickets.c.host == host, tickets.c.live, tickets.c.state == TicketState.OFFERED.value
+        )
 
     def ticket(self, ticket_id: str) -> Ticket | None:
         """One ticket, live or not."""
