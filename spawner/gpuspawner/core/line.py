@@ -102,6 +102,7 @@ class _Planner:
         self.on = [one for one in situation.occurrences if one.on(self.now)]
         self.room = {one.key: one.seats - self.calendar.used(one) for one in self.on}
         self.heads = Heads(self.board)
+        self.shortages: dict[object, str] = {}
         self.picked: dict[object, tuple[str, ...]] = {}
         """By how many of which devices: most of those who wait ask for the same."""
 
@@ -337,17 +338,20 @@ class _Planner:
         return lease.reservation
 
     def _describe_wait(self, ticket: Ticket, wants: Mapping[str, Mask], usable: Mask) -> str:
-        everything = union(wants)
-        missing = everything & ~usable
-        held = (missing & self.board.held).bit_count()
-        kept = (missing & self.board.free).bit_count()
-        return describe_shortage(
-            ticket.request,
-            total=everything.bit_count(),
-            held=held,
-            kept=kept,
-            unfit=missing.bit_count() - held - kept,
-        )
+        request, everything = ticket.request, union(wants)
+        kind = (request.gpus, request.model, request.slice_bytes, request.memory_bytes)
+        key = (*kind, request.compute_capability, everything, usable, self.board.free)
+        found = self.shortages.get(key)
+        if found is None:
+            missing = everything & ~usable
+            held = (missing & self.board.held).bit_count()
+            kept = (missing & self.board.free).bit_count()
+            unfit = missing.bit_count() - held - kept
+            found = describe_shortage(
+                request, total=everything.bit_count(), held=held, kept=kept, unfit=unfit
+            )
+            self.shortages[key] = found
+        return found
 
 
 def grant_without_gpu(ticket: Ticket, now: datetime) -> Grant:
