@@ -15,13 +15,24 @@ from typing import NoReturn
 
 from tests.support.installation import CHECKOUT
 
+from .calls import measure_api
+from .contention import measure_ledger
+from .decisions import measure_line
 from .figures import Figure, spread, table
 from .light import light_image
 from .machine import describe
 from .measure import measure_burst, measure_poll, measure_real_burst, measure_restart, measure_single
+from .rules import measure_policy
 from .sides import Pair, both_sides
 from .threads import measure_threads
 
+ALONE: dict[str, Callable[[int], list[Figure]]] = {
+    "line": measure_line,
+    "ledger": measure_ledger,
+    "policy": measure_policy,
+    "api": measure_api,
+}
+"""Measured by themselves: no Docker, no other side."""
 MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {
     "single": measure_single,
     "burst": measure_burst,
@@ -48,14 +59,14 @@ def main() -> int:
         print(f"Something else keeps this machine busy (load {os.getloadavg()[0]:.1f}).", file=sys.stderr)
     begin = time.monotonic()
     figures: list[Figure] = []
-    with light_image() as light, both_sides(light) as pair:
-        for name in arguments.only or MEASUREMENTS:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            for figure in {**MEASUREMENTS, **MORE}[name](pair, arguments.repeats):
-                print(f"  {figure.what}: {spread(figure.ours, figure.unit)}, "
-                      f"stock {spread(figure.stock, figure.unit)}, ratio {spread(figure.ratios)}",
-                      file=sys.stderr, flush=True)  # fmt: skip
-                figures.append(figure)
+    names = arguments.only or [*ALONE, *MEASUREMENTS]
+    for name in [name for name in names if name in ALONE]:
+        figures += _show(name, lambda name=name: ALONE[name](arguments.repeats))  # type: ignore[misc]
+    compared = {**MEASUREMENTS, **MORE}
+    if not set(names) <= set(ALONE):
+        with light_image() as light, both_sides(light) as pair:
+            for name in [name for name in names if name in compared]:
+                figures += _show(name, lambda name=name: compared[name](pair, arguments.repeats))  # type: ignore[misc]
     machine["minutes"] = f"{(time.monotonic() - begin) / 60:.1f}"
     _report(figures, machine, arguments.json, arguments.repeats)
     missed = [figure for figure in figures if figure.met is False]
@@ -64,10 +75,21 @@ def main() -> int:
     return 1 if missed else 0
 
 
+def _show(name: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
+    """Measure, and tell of it at once."""
+    print(f"{name} …", file=sys.stderr, flush=True)
+    figures = measure()
+    for figure in figures:
+        compared = f", stock {spread(figure.stock, figure.unit)}, ratio {spread(figure.ratios)}"
+        print(f"  {figure.what}: {spread(figure.ours, figure.unit)}{compared if figure.stock else ''}",
+              file=sys.stderr, flush=True)  # fmt: skip
+    return figures
+
+
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=[*MEASUREMENTS, *MORE], help="may be given several times"
+        "--only", action="append", choices=[*ALONE, *MEASUREMENTS, *MORE], help="may be given several times"
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"default: {DEFAULT_JSON}")

@@ -24,16 +24,23 @@ def describe() -> dict[str, str]:
     )
     memory = int(next(line for line in _read("/proc/meminfo") if line.startswith("MemTotal")).split()[1])
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    info = docker.APIClient(version="auto").info()
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": f"{os.cpu_count()} x {cpu}",
         "memory": f"{memory / 2**20:.0f} GiB",
         "kernel": platform.release(),
-        "engine": f"Docker {info['ServerVersion']}, {info['Driver']}",
+        "engine": _engine(),
         "python": platform.python_version(),
         "load before": load,
     }
+
+
+def _engine() -> str:
+    try:
+        info = docker.APIClient(version="auto").info()
+    except docker.errors.DockerException:
+        return "no Docker"
+    return f"Docker {info['ServerVersion']}, {info['Driver']}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ class Desk:
 
     def let_go_of_others(self, owner: str, server: str, *, keep_offer: bool) -> None:
         """Let go of what the same server held; an offer may be kept beside a server without a GPU."""
-        for old in self.unit.live_leases(self.host):
-            if (old.owner, old.server) != (owner, server) or old.state.ending:
+        for old in self.unit.live_leases(self.host, owner=owner):
+            if old.server != server or old.state.ending:
                 continue
             if keep_offer and old.claim_by is not None:
                 continue

@@ -53,7 +53,7 @@ def gather(
         inventory=unit.inventory(host),
         leases=leases,
         tickets=tickets,
-        standings=unit.standings(host),
+        standings=unit.standings(host, {ticket.owner for ticket in tickets}),
         drains=unit.drains(host),
         pins=unit.pins(host),
         occurrences=open_occurrences(reservations, returns, now, now + HORIZON),

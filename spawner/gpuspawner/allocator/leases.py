@@ -196,7 +196,7 @@ class Allocator:
 
     def _judge(self, unit: LedgerUnit, request: SpawnRequest, owner: str) -> None:
         """What is refused however long one waits. Raises: Refused."""
-        live, now = unit.live_leases(self._host), self._clock()
+        live, now = unit.live_leases(self._host, owner=owner), self._clock()
         judge_quota(request, owner, live, self._allowance)
         if request.gpus and self._allowance.gpu_hours_per_week.value is not None:
             held = held_in_window(unit, self._host, live, now, owner=owner).get(owner, {})

@@ -18,6 +18,7 @@ from gpuspawner.core.situation import Board
 from .clock import utc_now
 from .desk import Desk, asks_no_more
 from .gather import gather
+from .sharing import Sharing
 
 CLAIM_WINDOW = timedelta(minutes=5)
 MOST_RETURNS = 2
@@ -104,15 +105,23 @@ class Line:
         self._stale_after = stale_after
         self._clock = clock
         self._window = window
+        self._views = Sharing(self._look)
 
     # -- looking --------------------------------------------------------------------------------------------
 
     def view(self) -> LineView:
-        """Every place in line. Raises: LedgerError."""
+        """Every place in line, as it is now or a little later; threads that ask at once share it.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        return self._views.get()
+
+    def _look(self) -> LineView:
         now = self._clock()
         with self.ledger.read() as unit:
             situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
-            offers = [t for t in unit.live_tickets(self.host) if t.state is TicketState.OFFERED]
+            offers = unit.offers(self.host)
             leases = {lease.id: lease for lease in situation.leases}
             past = unit.session_seconds(self.host, now - LOOK_BACK)
         plan = plan_line(situation)
@@ -132,7 +141,7 @@ class Line:
         """Every offer, with what runs for it. Raises: LedgerError."""
         with self.ledger.read() as unit:
             live = unit.live_leases(self.host)
-            offers = [t for t in unit.live_tickets(self.host) if t.state is TicketState.OFFERED]
+            offers = unit.offers(self.host)
             own = {t.id: unit.lease(t.lease_id) if t.lease_id else None for t in offers}
         return tuple(Turn(t, own[t.id], find_other(live, t)) for t in offers)
 

@@ -33,6 +33,10 @@ class Heads:
         self._now = board.situation.now
         self._heads: list[_Head] = []
         self._kept: Mask = 0
+        self._seen: Mask = board.free
+        self._free_at: dict[datetime, Mask] = {}
+        self._due: dict[Mask, datetime | None] = {}
+        self._lasting: dict[datetime, Mask] = {}
 
     def add(self, ticket: Ticket, wants: Mapping[str, Mask]) -> None:
         """A ticket has to wait for devices.
@@ -41,20 +45,44 @@ class Heads:
             ticket: The ticket.
             wants: By model, the devices that it could ever be given.
         """
-        reach = union(wants) & self._board.open_to(ticket)
+        everything = union(wants)
+        if not everything & ~self._kept:
+            return
+        reach = everything & self._board.open_to(ticket)
         if reach & ~self._kept:
             own = {model: mask & reach for model, mask in wants.items() if mask & reach}
             count = ticket.request.gpus
             self._heads.append(_Head(count, own, self._earliest_start(count, own)))
             self._kept |= reach
+            self._due, self._lasting = {}, {}
 
     def due(self, mask: Mask) -> datetime | None:
         """By when these devices must be given back to whoever waits longer; None when nobody needs them.
 
         A time that is not in the future: they cannot be given away at all.
         """
-        times = [head.start or self._now for head in self._heads if self._delays(head, mask)]
-        return min(times, default=None)
+        self._notice_grants()
+        if mask not in self._due:
+            times = [head.start or self._now for head in self._heads if self._delays(head, mask)]
+            self._due[mask] = min(times, default=None)
+        return self._due[mask]
+
+    def lasting(self, until: datetime) -> Mask:
+        """The free devices that nobody who waits longer needs back before then, each taken by itself.
+
+        Of several together, :meth:`due` may say less and never more.
+        """
+        self._notice_grants()
+        found = self._lasting.get(until)
+        if found is None:
+            free = (self._board.bits[device.uuid] for device in self._board.devices(self._board.free))
+            dues = [(bit, self.due(bit)) for bit in free]
+            found = self._lasting[until] = sum(bit for bit, due in dues if due is None or due >= until)
+        return found
+
+    def _notice_grants(self) -> None:
+        if self._seen != self._board.free:
+            self._seen, self._free_at, self._due, self._lasting = self._board.free, {}, {}, {}
 
     def _delays(self, head: _Head, mask: Mask) -> bool:
         """Whether a head would wait longer if these devices were given away for ever."""
@@ -62,17 +90,16 @@ class Heads:
             return False
         if head.start is None:
             return True
-        return all(
-            (self._free_by(head.start, wanted) & ~mask).bit_count() < head.count
-            for wanted in head.wants.values()
-        )
+        free = self._free_by(head.start)
+        return all((wanted & free & ~mask).bit_count() < head.count for wanted in head.wants.values())
 
-    def _free_by(self, moment: datetime, wanted: Mask) -> Mask:
-        """Of these devices, those that are free then at the latest."""
-        found = wanted & self._board.free
-        for uuid, end in self._board.ends.items():
-            if end is not None and end <= moment:
-                found |= wanted & self._board.bits.get(uuid, 0)
+    def _free_by(self, moment: datetime) -> Mask:
+        """The devices that are free then at the latest."""
+        found = self._free_at.get(moment)
+        if found is None:
+            ends = self._board.ends.items()
+            freed = self._board.mask(uuid for uuid, end in ends if end is not None and end <= moment)
+            found = self._free_at[moment] = self._board.free | freed
         return found
 
     def _earliest_start(self, count: int, wants: Mapping[str, Mask]) -> datetime | None:

@@ -27,6 +27,7 @@ from .words import describe_duration
 
 SHORTEST_SESSION = timedelta(minutes=10)
 """Nobody is given less time than this."""
+FOR_A_HEAD = "somebody who has waited longer is to have these GPUs then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,9 @@ class _Planner:
         self.on = [one for one in situation.occurrences if one.on(self.now)]
         self.room = {one.key: one.seats - self.calendar.used(one) for one in self.on}
         self.heads = Heads(self.board)
+        self.shortages: dict[object, str] = {}
+        self.picked: dict[object, tuple[str, ...]] = {}
+        """By how many of which devices: most of those who wait ask for the same."""
 
     def plan(self) -> LinePlan:
         unknown = why_nothing_is_known(
@@ -118,12 +122,10 @@ class _Planner:
 
     def _book_seat(self, ticket: Ticket) -> bool:
         """Whether a reservation that is on has seats left for a ticket, those of earlier ones counted."""
-        if not self.on:
-            return False
-        wants = union(self.board.eligible(ticket))
+        gpus = ticket.request.gpus
         for one in self.on:
-            gpus = ticket.request.gpus
             if self.room[one.key] >= gpus and one.reservation.admits(ticket.owner, ticket.party):
+                wants = union(self.board.eligible(ticket))
                 cards = self.calendar.serving(one, self.board.uuids(wants))
                 if len(cards) >= gpus:
                     self.room[one.key] -= gpus
@@ -187,6 +189,10 @@ class _Planner:
         if seat is not None:
             # What rests on a reservation ends with it.
             wanted = wanted.within(seat.end, f"the reservation {seat.title!r} ends then")
+        lasting = self.heads.lasting(self.now + self._shortest(wanted))
+        if all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values()):
+            self.heads.add(ticket, wants)
+            return f"Waiting, because {FOR_A_HEAD}."
         best: tuple[tuple[str, ...], _Bounds] | None = None
         for stocks in self._alternatives(ticket, serving, wanted, seat):
             devices = self._pick(ticket, stocks)
@@ -239,10 +245,12 @@ class _Planner:
         return [*found, *({model: mask} for model, mask in serving.items())] if len(serving) > 1 else found
 
     def _pick(self, ticket: Ticket, stocks: Mapping[str, Mask]) -> tuple[str, ...]:
-        chosen = pick(
-            ticket.request.gpus, {model: self.board.devices(mask) for model, mask in stocks.items()}
-        )
-        return tuple(device.uuid for device in chosen)
+        gpus = ticket.request.gpus
+        key = (gpus, *stocks.items())
+        if key not in self.picked:
+            chosen = pick(gpus, {model: self.board.devices(mask) for model, mask in stocks.items()})
+            self.picked[key] = tuple(device.uuid for device in chosen)
+        return self.picked[key]
 
     # -- how long -------------------------------------------------------------------------------------------
 
@@ -259,15 +267,18 @@ class _Planner:
             limit = self.calendar.limit(devices, ticket.owner, ticket.party, until=wanted.end)
             bounds = wanted.within(*limit)
         due = self.heads.due(mask)
-        return bounds.within(due, "somebody who has waited longer is to have these GPUs then")
+        return bounds.within(due, FOR_A_HEAD)
+
+    def _shortest(self, wanted: _Bounds) -> timedelta:
+        """The shortest session that is given at all."""
+        return SHORTEST_SESSION if wanted.end is None else min(SHORTEST_SESSION, wanted.end - self.now)
 
     def _why_too_short(self, ticket: Ticket, wanted: _Bounds, bounds: _Bounds) -> str | None:
         """Why the session that could be had now is not given; None when it is."""
         if bounds.end is None or bounds.end == wanted.end:
             return None
         left = bounds.end - self.now
-        least = SHORTEST_SESSION if wanted.end is None else min(SHORTEST_SESSION, wanted.end - self.now)
-        if left < least:
+        if left < self._shortest(wanted):
             return f"Waiting, because {bounds.reason}."
         if ticket.request.session is not None and not ticket.request.shorten:
             return (
@@ -327,17 +338,20 @@ class _Planner:
         return lease.reservation
 
     def _describe_wait(self, ticket: Ticket, wants: Mapping[str, Mask], usable: Mask) -> str:
-        everything = union(wants)
-        missing = everything & ~usable
-        held = (missing & self.board.held).bit_count()
-        kept = (missing & self.board.free).bit_count()
-        return describe_shortage(
-            ticket.request,
-            total=everything.bit_count(),
-            held=held,
-            kept=kept,
-            unfit=missing.bit_count() - held - kept,
-        )
+        request, everything = ticket.request, union(wants)
+        kind = (request.gpus, request.model, request.slice_bytes, request.memory_bytes)
+        key = (*kind, request.compute_capability, everything, usable, self.board.free)
+        found = self.shortages.get(key)
+        if found is None:
+            missing = everything & ~usable
+            held = (missing & self.board.held).bit_count()
+            kept = (missing & self.board.free).bit_count()
+            unfit = missing.bit_count() - held - kept
+            found = describe_shortage(
+                request, total=everything.bit_count(), held=held, kept=kept, unfit=unfit
+            )
+            self.shortages[key] = found
+        return found
 
 
 def grant_without_gpu(ticket: Ticket, now: datetime) -> Grant:

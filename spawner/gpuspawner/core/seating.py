@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,14 +45,30 @@ class _Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class _Role:
+    """What a device that is held comes to at any moment; most devices have the same few."""
+
+    profile: int
+    """The reservations that the device can serve."""
+    admitted: int
+    """Reservations that its person may use; none when that person has let go of it."""
+    seat: Key | None
+    """The occurrence of which the session was granted a seat."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Holding:
     """A lease that may still hold its devices later."""
 
     lease: Lease
-    profiles: tuple[int, ...]
-    """Of its devices."""
-    admitted: int
-    """Reservations that its person may use."""
+    until: datetime | None
+    """From when on it holds them no more; None where nobody can say. Now counts as held, whatever this is."""
+    roles: tuple[_Role, ...]
+    """Of its devices that are in service."""
+
+    def lasts(self, at: datetime) -> bool:
+        """Whether it holds its devices at a time after now."""
+        return self.until is None or self.until > at
 
 
 class Calendar:
@@ -81,6 +98,7 @@ class Calendar:
     ) -> None:
         self._devices, self._leases, self._now = devices, leases, now
         self._occurrences = [one for one in occurrences if one.end > now]
+        self._on = sorted((one for one in self._occurrences if one.on(now)), key=lambda one: one.end)
         self._tight: dict[int, list[_Moment]] = {}
         self._admitted: dict[tuple[str, Party], int] = {}
         self._moments: list[_Moment] = []
@@ -106,7 +124,19 @@ class Calendar:
 
     def taking(self, lease: Lease) -> Calendar:
         """The calendar after one more lease was granted in the same decision."""
-        return Calendar(self._devices, [*self._leases, lease], self._occurrences, self._now)
+        grown = copy(self)
+        grown._leases = [*self._leases, lease]
+        if self._occurrences and lease.devices:
+            new = grown._describe(lease)
+            grown._held = [*self._held, new]
+            grown._used = grown._count_used()
+            grown._tight = {}
+            grown._moments = [
+                grown._with_holding(moment, new) if moment.at == self._now or new.lasts(moment.at) else moment
+                for moment in self._moments
+            ]
+            grown._add_moment(new.until)
+        return grown
 
     def used(self, occurrence: Occurrence) -> int:
         """Seats of an occurrence that is on that are in use now."""
@@ -121,9 +151,8 @@ class Calendar:
             free: UUIDs that could be given out now, and would be right for the request.
             count: How many are wanted.
         """
-        on = [one for one in self._occurrences if one.on(self._now)]
-        usable = list(free) if on else []
-        for one in sorted(on, key=lambda one: one.end):
+        usable = list(free) if self._on else []
+        for one in self._on:
             room = count <= one.seats - self._used[one.key]
             if room and one.reservation.admits(person, party) and len(self.serving(one, usable)) >= count:
                 return one
@@ -148,6 +177,13 @@ class Calendar:
         Returns:
             (None, "") when nothing limits it. A time that is not in the future: it cannot have them now.
         """
+        found = self._find_limit(uuids, person, party, until)
+        return (None, "") if found is None else (found[0].at, self._explain(*found))
+
+    def _find_limit(
+        self, uuids: Sequence[str], person: str, party: Party, until: datetime | None
+    ) -> tuple[_Moment, list[int], int] | None:
+        """The moment, the classes of the devices that would be missed then, and what the person may use."""
         for moment in self._list_tight(len(uuids)):
             if until is not None and moment.at >= until:
                 break
@@ -161,8 +197,8 @@ class Calendar:
                 supply[mask] -= 1
                 supply[mask & admitted] += 1
             if count_filled(supply, moment.demand) < moment.filled:
-                return moment.at, self._explain(moment, lost, admitted)
-        return None, ""
+                return moment, lost, admitted
+        return None
 
     def choose_widest(
         self, free: Sequence[str], count: int, person: str, party: Party, *, until: datetime | None = None
@@ -178,7 +214,8 @@ class Calendar:
         for uuid in free:
             profile = self._profiles.get(uuid, 0)
             if profile not in limits:
-                limits[profile] = self.limit([uuid], person, party, until=until)[0]
+                found = self._find_limit([uuid], person, party, until)
+                limits[profile] = found[0].at if found else None
         ends = [limits[self._profiles.get(uuid, 0)] for uuid in free]
         for bar in [None, *sorted({end for end in ends if end is not None}, reverse=True)]:
             chosen = [
@@ -202,9 +239,11 @@ class Calendar:
             leases = tuple(
                 holding.lease
                 for holding in self._held
-                if self._still_holds(holding.lease, moment.at)
-                and any(profile & bit for profile in holding.profiles)
-                and not self._serves(holding, moment.occurrences) & bit
+                if (moment.at == self._now or holding.lasts(moment.at))
+                and any(
+                    role.profile & bit and not self._serves(role, moment.occurrences) & bit
+                    for role in holding.roles
+                )
             )
             return Shortfall(occurrence, missing, leases) if missing and leases else None
         return None
@@ -212,8 +251,18 @@ class Calendar:
     # -- how it is worked out -------------------------------------------------------------------------------
 
     def _describe(self, lease: Lease) -> _Holding:
-        profiles = tuple(self._profiles.get(uuid, 0) for uuid in lease.devices)
-        return _Holding(lease, profiles, self._admit(lease.owner, lease.party))
+        admitted = 0 if lease.state.ending else self._admit(lease.owner, lease.party)
+        seat = None if lease.state.ending else lease.reservation
+        until = self._now if lease.state.ending else lease.ends_at
+        return _Holding(
+            lease,
+            None if lease.state is LeaseState.QUARANTINED else until,
+            tuple(
+                _Role(self._profiles[uuid], admitted, seat)
+                for uuid in lease.devices
+                if uuid in self._profiles
+            ),
+        )
 
     def _admit(self, person: str, party: Party) -> int:
         known = self._admitted.get((person, party))
@@ -224,56 +273,72 @@ class Calendar:
 
     def _count_used(self) -> Counter[Key]:
         """Seats in use now. A session without a seat of its own counts for the first that has room for it."""
-        on = {one.key: one for one in self._occurrences if one.on(self._now)}
-        return count_used(on.values(), self._leases, self._bits, self._profiles)
+        return count_used(self._on, self._leases, self._bits, self._profiles)
 
     def _list_moments(self) -> Iterator[_Moment]:
         coming = deque(sorted(self._occurrences, key=lambda one: one.held_from))
         begins = {max(one.held_from, self._now) for one in coming}
         ends = {one.end for one in coming}
         freed = {one.ends_at for one in self._leases if one.ends_at is not None and one.ends_at > self._now}
+        held = Counter(role for holding in self._held for role in holding.roles)
+        leaving = deque(sorted((h for h in self._held if h.until), key=lambda h: h.until or self._now))
         here: list[Occurrence] = []
         for at in sorted(begins | ends | freed):
             here = [one for one in here if one.end > at]
             while coming and coming[0].held_from <= at:
                 here.append(coming.popleft())
+            while leaving and at > self._now and not leaving[0].lasts(at):
+                held.subtract(leaving.popleft().roles)
             # One reservation alone does not lack anything because a device more becomes free.
             if len(here) > (at not in begins and at not in ends):
-                yield self._make_moment(at, {self._bits[one.reservation_id]: one for one in here})
+                yield self._make_moment(at, here, held)
 
-    def _make_moment(self, at: datetime, here: Mapping[int, Occurrence]) -> _Moment:
-        bits = sum(here)
-        demand = {bit: one.seats for bit, one in here.items()}
+    def _add_moment(self, at: datetime | None) -> None:
+        """Look at a time at which something is freed too, where several reservations then take place."""
+        if at is None or at <= self._now or any(moment.at == at for moment in self._moments):
+            return
+        here = [one for one in self._occurrences if one.held_from <= at < one.end]
+        if len(here) > 1:
+            here.sort(key=lambda one: one.held_from)
+            held = Counter(role for holding in self._held if holding.lasts(at) for role in holding.roles)
+            self._moments = sorted([*self._moments, self._make_moment(at, here, held)], key=lambda m: m.at)
+
+    def _make_moment(self, at: datetime, here: Sequence[Occurrence], held: Mapping[_Role, int]) -> _Moment:
+        occurrences = {self._bits[one.reservation_id]: one for one in here}
+        bits = sum(occurrences)
         supply: Counter[int] = Counter()
         for profile, count in self._classes.items():
             supply[profile & bits] += count
-        for holding in self._held:
-            if not self._still_holds(holding.lease, at):
-                continue
-            serves = self._serves(holding, here)
-            for uuid, profile in zip(holding.lease.devices, holding.profiles, strict=True):
-                if uuid in self._profiles:
-                    supply[profile & bits] -= 1
-                    supply[profile & serves] += 1
-        del supply[0]
-        filled = count_filled(supply, demand)
-        return _Moment(at, here, bits, demand, supply, filled, count_spare(supply, demand))
+        return self._fill(at, occurrences, supply, held)
 
-    def _still_holds(self, lease: Lease, at: datetime) -> bool:
-        if at == self._now or lease.state is LeaseState.QUARANTINED:
-            return True
-        return not lease.state.ending and (lease.ends_at is None or lease.ends_at > at)
+    def _with_holding(self, moment: _Moment, new: _Holding) -> _Moment:
+        return self._fill(moment.at, moment.occurrences, Counter(moment.supply), Counter(new.roles))
+
+    def _fill(
+        self,
+        at: datetime,
+        occurrences: Mapping[int, Occurrence],
+        supply: Counter[int],
+        taken: Mapping[_Role, int],
+    ) -> _Moment:
+        """A moment at which so many devices of these roles are held beside those that ``supply`` counts."""
+        bits = sum(occurrences)
+        for role, count in taken.items():
+            supply[role.profile & bits] -= count
+            supply[role.profile & self._serves(role, occurrences)] += count
+        del supply[0]
+        demand = {bit: one.seats for bit, one in occurrences.items()}
+        filled = count_filled(supply, demand)
+        return _Moment(at, occurrences, bits, demand, supply, filled, count_spare(supply, demand))
 
     @staticmethod
-    def _serves(holding: _Holding, occurrences: Mapping[int, Occurrence]) -> int:
-        """The reservations of which the session fills a seat, or could fill one."""
-        if holding.lease.state.ending:
-            return 0
-        seat = holding.lease.reservation
-        for bit, one in occurrences.items():
-            if one.key == seat:
-                return bit
-        return holding.admitted & sum(occurrences)
+    def _serves(role: _Role, occurrences: Mapping[int, Occurrence]) -> int:
+        """The reservations of which a device that is held fills a seat, or could fill one."""
+        if role.seat is not None:
+            for bit, one in occurrences.items():
+                if one.key == role.seat:
+                    return bit
+        return role.admitted & sum(occurrences)
 
     def _list_tight(self, count: int) -> list[_Moment]:
         if count not in self._tight:

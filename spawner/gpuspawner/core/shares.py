@@ -19,6 +19,7 @@ from .model import Standing
 
 HALF_LIFE = timedelta(days=7)
 """After this, use counts half."""
+_NO_TIME = timedelta(0)
 
 
 def decay(standing: Standing, now: datetime) -> Standing:
@@ -61,9 +62,9 @@ def weigh(standing: Standing | None, weight: float, now: datetime) -> float:
         weight: Above 0. Twice the weight may have used twice as much for the same place.
         now: The present.
     """
-    return 0.0 if standing is None else decay(standing, now).gpu_seconds / weight
+    return 0.0 if standing is None else standing.gpu_seconds * _fade(now - standing.at) / weight
 
 
 def _fade(age: timedelta) -> float:
     """The part that is left after so long; all of it for an age below zero."""
-    return math.exp2(-max(age, timedelta(0)) / HALF_LIFE)
+    return math.exp2(-age / HALF_LIFE) if age > _NO_TIME else 1.0

@@ -11,7 +11,19 @@ from typing import Any
 from .budget import Held
 from .drains import find_drain, find_pin
 from .fitting import may_use, suits
-from .model import Device, DeviceRecord, Drain, Health, Holder, Lease, LeaseState, Pin, Standing, Ticket
+from .model import (
+    Device,
+    DeviceRecord,
+    Drain,
+    Health,
+    Holder,
+    Lease,
+    LeaseState,
+    Pin,
+    SpawnRequest,
+    Standing,
+    Ticket,
+)
 from .occurrences import Occurrence
 from .placement import STALE_AFTER, why_not_grantable
 
@@ -64,12 +76,15 @@ class Board:
                 self.serving.append(record)
             if not why_not_grantable(record, busy, now=situation.now, stale_after=situation.stale_after):
                 self.free |= self.bits[device.uuid]
-        self._suiting: dict[object, dict[str, Mask]] = {}
+        self._kinds: dict[object, dict[str, Mask]] = {}
+        self._allowed: dict[object, Mask] = {}
+        self._suiting: dict[object, Mapping[str, Mask]] = {}
         self._kept: dict[Holder, Mask] = {}
         for record in self.records if situation.pins else ():
             pin = find_pin(record.device, situation.pins)
             if pin is not None:
                 self._kept[pin.holder] = self._kept.get(pin.holder, 0) | self.bits[record.device.uuid]
+        self._kept_for_nobody: Mask = ~union(self._kept)
         self.ends = self._find_ends()
 
     def _find_ends(self) -> dict[str, datetime | None]:
@@ -89,27 +104,38 @@ class Board:
     def eligible(self, ticket: Ticket) -> Mapping[str, Mask]:
         """By model, the devices that this ticket could ever be given, free or not."""
         request, terms = ticket.request, ticket.terms
-        need = (
-            request.model,
-            request.slice_bytes,
-            request.memory_bytes,
-            request.compute_capability,
-            terms.cards,
-            terms.slices,
-        )
+        kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
+        need = (kind, terms.cards, terms.slices)
         found = self._suiting.get(need)
         if found is None:
-            found = {}
+            # Many tickets have other terms and the same wish, or the other way round.
+            allowed = self._list_allowed(terms.cards, terms.slices)
+            suiting = self._list_suiting(kind, request)
+            found = {model: mask & allowed for model, mask in suiting.items() if mask & allowed}
+            self._suiting[need] = found
+        return found
+
+    def _list_suiting(self, kind: object, request: SpawnRequest) -> dict[str, Mask]:
+        found = self._kinds.get(kind)
+        if found is None:
+            found = self._kinds[kind] = {}
             for record in self.records:
                 device = record.device
-                if suits(device, request) and may_use(device, terms.cards, terms.slices):
+                if suits(device, request):
                     found[device.model] = found.get(device.model, 0) | self.bits[device.uuid]
-            self._suiting[need] = found
+        return found
+
+    def _list_allowed(self, cards: frozenset[str] | None, slices: frozenset[str] | None) -> Mask:
+        found = self._allowed.get((cards, slices))
+        if found is None:
+            devices = (record.device for record in self.records)
+            found = self.mask(device.uuid for device in devices if may_use(device, cards, slices))
+            self._allowed[cards, slices] = found
         return found
 
     def open_to(self, ticket: Ticket) -> Mask:
         """All devices but those that are kept for somebody else."""
-        return ~union(self._kept) | self.kept_for(ticket)
+        return self._kept_for_nobody | self.kept_for(ticket)
 
     def kept_for(self, ticket: Ticket) -> Mask:
         """The devices that are kept for this ticket's person."""
@@ -121,7 +147,12 @@ class Board:
 
     def devices(self, mask: Mask) -> list[Device]:
         """The devices of a set, in the order of the inventory."""
-        return [record.device for n, record in enumerate(self.records) if mask >> n & 1]
+        found = []
+        while mask:
+            lowest = mask & -mask
+            found.append(self.records[lowest.bit_length() - 1].device)
+            mask ^= lowest
+        return found
 
     def uuids(self, mask: Mask) -> list[str]:
         """The names of a set, in the order of the inventory."""

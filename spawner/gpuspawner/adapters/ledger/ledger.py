@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gpuspawner.core.errors import LedgerError
 
+from .turn import Busy, write_turn
 from .unit import LedgerUnit
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -55,7 +56,9 @@ class Ledger:
         Raises:
             LedgerError: The ledger cannot be written; nothing was changed.
         """
-        with self._transaction("BEGIN IMMEDIATE") as unit:
+        self._open()  # a migration comes before the turn, and may take longer than one
+        turn = write_turn(self.path, BUSY_TIMEOUT_SECONDS)
+        with _explained(self.path), turn, self._transaction("BEGIN IMMEDIATE") as unit:
             yield unit
 
     @contextmanager
@@ -173,6 +176,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise LedgerError(f"The ledger {path} {_explain(str(error.orig))}") from error
     except SQLAlchemyError as error:
         raise LedgerError(f"The ledger {path} cannot be used: {error}") from error
+    except Busy as error:
+        raise LedgerError(f"The ledger {path} {_EXPLANATIONS['locked']}") from error
     except OSError as error:
         sign = _SIGN_OF_ERRNO.get(error.errno or 0, error.strerror or str(error))
         raise LedgerError(f"The ledger {path} {_explain(sign)}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -109,27 +110,57 @@ def ticket_to_row(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def row_to_ticket(row: Row) -> Ticket:
-    """A row of ``tickets`` as a value."""
-    return Ticket(
-        id=row["id"],
-        host=row["host"],
-        owner=row["owner"],
-        server=row["server"],
-        request=json_to_request(row["request"]),
-        image=row["image"],
-        asked_at=row["asked_at"],
-        queued_at=row["queued_at"],
-        state=TicketState(row["state"]),
-        state_since=row["state_since"],
-        reason=row["reason"],
-        terms=json_to_terms(row["terms"]),
-        party=json_to_party(row["party"]),
-        lease_id=row["lease_id"],
-        claim_by=row["claim_by"],
-        returns=row["returns"],
-        switch_at=row["switch_at"],
-    )
+def rows_to_tickets(rows: Iterable[Sequence[Any]]) -> Iterator[Ticket]:
+    """Rows of :data:`~gpuspawner.adapters.ledger.schema.TICKET_COLUMNS` as values.
+
+    Requests, terms and parties come as JSON text. Most of a long line are the same as some others, so each
+    text is read once, and its value, which never changes, is shared.
+    """
+    requests = _Once(json_to_request)
+    terms_of = _Once(json_to_terms)
+    parties = _Once(json_to_party)
+    for (
+        id_, host, owner, server, request, image, asked_at, queued_at, state, since, reason, terms, party,
+        lease_id, claim_by, returns, switch_at,
+    ) in rows:  # fmt: skip
+        yield Ticket(
+            id=id_,
+            host=host,
+            owner=owner,
+            server=server,
+            request=requests[request],
+            image=image,
+            asked_at=asked_at,
+            queued_at=queued_at,
+            state=_TICKET_STATES[state],
+            state_since=since,
+            reason=reason,
+            terms=terms_of[terms],
+            party=parties[party],
+            lease_id=lease_id,
+            claim_by=claim_by,
+            returns=returns,
+            switch_at=switch_at,
+        )
+
+
+_TICKET_STATES = {state.value: state for state in TicketState}
+
+
+class _Once(dict[str, Any]):
+    """What is read from JSON texts, each text once.
+
+    Args:
+        read: Makes the value of what the text says.
+    """
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, text: str) -> Any:
+        found = self[text] = self._read(json.loads(text))
+        return found
 
 
 def row_to_drain(row: Row) -> Drain:

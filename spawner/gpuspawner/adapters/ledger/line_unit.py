@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -17,11 +17,13 @@ from gpuspawner.core.model import (
     SeatReturn,
     Standing,
     Ticket,
+    TicketState,
     Usage,
 )
 
 from . import line_rows
 from .schema import (
+    TICKET_COLUMNS,
     drains,
     leases,
     messages,
@@ -32,6 +34,9 @@ from .schema import (
     tickets,
     usage,
 )
+
+_FEW = 50
+"""So many people are looked up one by one; for more, all are read."""
 
 
 class LineUnit:
@@ -45,6 +50,12 @@ class LineUnit:
     def live_tickets(self, host: str) -> tuple[Ticket, ...]:
         """Every place in line, and every offer that is not claimed yet, by arrival."""
         return self._tickets(tickets.c.host == host, tickets.c.live)
+
+    def offers(self, host: str) -> tuple[Ticket, ...]:
+        """Every offer that is not claimed yet, by arrival."""
+        return self._tickets(
+            tickets.c.host == host, tickets.c.live, tickets.c.state == TicketState.OFFERED.value
+        )
 
     def ticket(self, ticket_id: str) -> Ticket | None:
         """One ticket, live or not."""
@@ -65,19 +76,18 @@ class LineUnit:
     def last_ticket(self, host: str, owner: str, server: str) -> Ticket | None:
         """The newest ticket of a server, live or not."""
         found = self._db.execute(
-            sa.select(tickets)
+            sa.select(*TICKET_COLUMNS)
             .where(tickets.c.host == host, tickets.c.owner == owner, tickets.c.server == server)
             .order_by(tickets.c.asked_at.desc(), tickets.c.id)
             .limit(1)
         )
-        row = found.mappings().first()
-        return line_rows.row_to_ticket(row) if row else None
+        return next(line_rows.rows_to_tickets(found), None)
 
     def _tickets(self, *conditions: sa.ColumnElement[bool]) -> tuple[Ticket, ...]:
         found = self._db.execute(
-            sa.select(tickets).where(*conditions).order_by(tickets.c.queued_at, tickets.c.id)
+            sa.select(*TICKET_COLUMNS).where(*conditions).order_by(tickets.c.queued_at, tickets.c.id)
         )
-        return tuple(line_rows.row_to_ticket(row) for row in found.mappings())
+        return tuple(line_rows.rows_to_tickets(found.all()))
 
     def add_ticket(self, ticket: Ticket) -> None:
         """Store a new ticket. The unique index refuses a second live one of the same server."""
@@ -181,10 +191,14 @@ class LineUnit:
 
     # -- usage ----------------------------------------------------------------------------------------------
 
-    def standings(self, host: str) -> dict[str, Standing]:
-        """What everybody has used lately, by person."""
-        found = self._db.execute(sa.select(standings).where(standings.c.host == host))
-        return {row.owner: Standing(row.gpu_seconds, row.at) for row in found}
+    def standings(self, host: str, owners: Collection[str] | None = None) -> dict[str, Standing]:
+        """What everybody, or each of some people, has used lately, by person."""
+        wanted = sa.select(standings.c.owner, standings.c.gpu_seconds, standings.c.at)
+        wanted = wanted.where(standings.c.host == host)
+        if owners is not None and len(owners) <= _FEW:
+            wanted = wanted.where(standings.c.owner.in_(owners))
+        found = self._db.execute(wanted)
+        return {owner: Standing(gpu_seconds, at) for owner, gpu_seconds, at in found.all()}
 
     def put_standings(self, host: str, changed: Mapping[str, Standing]) -> None:
         """Store what people have used lately."""
@@ -228,12 +242,11 @@ class LineUnit:
         wanted += [usage.c.owner == owner] if owner is not None else []
         total = sa.func.sum(usage.c.held_seconds)
         found: dict[str, dict[date, float]] = {}
-        for row in self._db.execute(
-            sa.select(usage.c.owner, usage.c.day, total.label("seconds"))
-            .where(*wanted)
-            .group_by(usage.c.owner, usage.c.day)
-        ):
-            found.setdefault(row.owner, {})[row.day] = float(row.seconds)
+        days = (
+            sa.select(usage.c.owner, usage.c.day, total).where(*wanted).group_by(usage.c.owner, usage.c.day)
+        )
+        for person, day, seconds in self._db.execute(days).all():
+            found.setdefault(person, {})[day] = float(seconds)
         return found
 
     def add_usage(self, host: str, more: Iterable[Usage]) -> None:

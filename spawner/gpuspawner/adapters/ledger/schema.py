@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +27,14 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         """Give the time zone back."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """Read the text that SQLite keeps in one step: a plan reads thousands of times."""
+        return _read_time
+
+
+def _read_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(f"{text}+00:00")
 
 
 metadata = sa.MetaData()
@@ -160,6 +169,12 @@ tickets = sa.Table(
     sa.Column("switch_at", UtcDateTime),
     sa.Column("live", sa.Boolean, nullable=False),
 )
+TICKET_COLUMNS = tuple(
+    sa.type_coerce(column, sa.Text).label(column.name) if isinstance(column.type, sa.JSON) else column
+    for column in tickets.c
+    if column is not tickets.c.live
+)
+"""Of a ticket, in order; JSON as the text that is stored."""
 sa.Index(
     "one_ticket_per_server",
     tickets.c.host,

@@ -17,6 +17,11 @@ from .schema import devices, events, homes, lease_devices, leases, meta, sample_
 class LedgerUnit(LineUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
 
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        self._inventories: dict[str, tuple[DeviceRecord, ...]] = {}
+        """What was read in this transaction, by host: a decision asks for it more than once."""
+
     # -- identity -------------------------------------------------------------------------------------------
 
     def ledger_id(self) -> str:
@@ -27,7 +32,9 @@ class LedgerUnit(LineUnit):
 
     def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there at the last inventory, in the driver's order."""
-        return self._devices(devices.c.host == host, devices.c.present)
+        if host not in self._inventories:
+            self._inventories[host] = self._devices(devices.c.host == host, devices.c.present)
+        return self._inventories[host]
 
     def absent_devices(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there once."""
@@ -41,11 +48,13 @@ class LedgerUnit(LineUnit):
 
     def put_device(self, record: DeviceRecord) -> None:
         """Store what was learned of a device; it counts as present from now on."""
+        self._inventories.clear()
         row = rows.device_to_row(record)
         self._put(devices, row, key=("host", "uuid"))
 
     def drop_devices(self, host: str, present: Collection[str]) -> None:
         """Mark every other device of the host as no longer there; its history stays."""
+        self._inventories.clear()
         self._db.execute(
             sa.update(devices)
             .where(devices.c.host == host, devices.c.uuid.not_in(list(present)))
@@ -54,6 +63,7 @@ class LedgerUnit(LineUnit):
 
     def clear_fault(self, host: str, uuid: str) -> None:
         """Forget a device's standing fault; its health is judged anew at the agent's next look."""
+        self._inventories.clear()
         self._db.execute(
             sa.update(devices)
             .where(devices.c.host == host, devices.c.uuid == uuid)
@@ -130,9 +140,11 @@ class LedgerUnit(LineUnit):
 
     # -- leases ---------------------------------------------------------------------------------------------
 
-    def live_leases(self, host: str) -> tuple[Lease, ...]:
-        """Every lease of the host that still holds its devices, oldest first."""
-        return self._leases(sa.and_(leases.c.host == host, leases.c.state != LeaseState.RELEASED.value))
+    def live_leases(self, host: str, *, owner: str | None = None) -> tuple[Lease, ...]:
+        """Every lease of the host, or of one person there, that still holds its devices, oldest first."""
+        wanted = [leases.c.host == host, leases.c.state != LeaseState.RELEASED.value]
+        wanted += [leases.c.owner == owner] if owner is not None else []
+        return self._leases(sa.and_(*wanted))
 
     def lease(self, lease_id: str) -> Lease | None:
         """One lease, live or not."""

@@ -1,0 +1,188 @@
+"""The controller's REST API at full size, over HTTP, with a fake Hub that says who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import requests
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import Sessions
+from gpuspawner.allocator.line import Line
+from gpuspawner.allocator.usage import UsageReports
+from gpuspawner.controller.app import make_app, settle_memory
+from gpuspawner.controller.base import House
+from gpuspawner.controller.identity import MANAGE, READ, make_auth
+from gpuspawner.controller.loop import Tick, Ticking
+from gpuspawner.controller.metrics import Metrics
+from gpuspawner.controller.people import PolicyReader
+from gpuspawner.controller.services import Services, UsageRow
+from gpuspawner.policy.settings import Settings
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from .crowd import FULL, HOST, NOW, STALE_AFTER, make_crowd, name_people
+from .figures import Figure, Goal, percentile
+from .places import make_folder
+
+PATHS = ("/me", "/cards", "/leases", "/queue", "/usage?by=user")
+CALLS = 60
+"""Of each path in a repeat, by as many people."""
+AT_ONCE = 8
+ADMIN = "admin"
+GOAL = Goal("p99 < 250 ms", lambda value: value < 250, of="ours")
+
+
+def measure_api(repeats: int) -> list[Figure]:
+    """What people's pages and programs ask, one call after the other, and several at once."""
+    figures = []
+    with _controller() as url, requests.Session() as session:
+        session.trust_env = False
+        people = name_people(CALLS)
+        for path in PATHS:
+            found = [_ask(session, url, path, people) for _ in range(repeats)]
+            figures.append(_figure(path, f"GET {path}, 500 people", found))
+        for path in ("/queue", "/cards", "/leases", "/usage?by=user"):
+            found = [_ask(session, url, path, [ADMIN] * (CALLS // 3)) for _ in range(repeats)]
+            figures.append(_figure(f"admin-{path}", f"GET {path}, an administrator", found))
+        found = [_ask_at_once(url, "/queue", people) for _ in range(repeats)]
+        figures.append(_figure("at-once-/queue", f"GET /queue, {AT_ONCE} at once", found, goal=None))
+    return figures
+
+
+def _figure(name: str, what: str, found: list[list[float]], goal: Goal | None = GOAL) -> Figure:
+    p99 = [1000 * percentile(one, 0.99) for one in found]
+    notes = {"p50 ms": [1000 * percentile(one, 0.5) for one in found]}
+    return Figure(f"api-{name}", f"{what}, p99", "ms", p99, goal=goal, notes=notes)
+
+
+def _ask(session: requests.Session, url: str, path: str, people: list[str]) -> list[float]:
+    seconds = []
+    for name in people:
+        begin = time.perf_counter()
+        answer = session.get(f"{url}{path}", headers={"Authorization": f"token {name}"}, timeout=30)
+        seconds.append(time.perf_counter() - begin)
+        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
+    return seconds
+
+
+def _ask_at_once(url: str, path: str, people: list[str]) -> list[float]:
+    def ask(number: int) -> list[float]:
+        with requests.Session() as session:
+            session.trust_env = False
+            return _ask(session, url, path, people[number::AT_ONCE])
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return [seconds for part in pool.map(ask, range(AT_ONCE)) for seconds in part]
+
+
+# -- the processes --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _controller() -> Iterator[str]:
+    """A controller in a process of its own on a full ledger; the URL of its API."""
+    with make_folder() as folder, ExitStack() as stack:
+        make_crowd(FULL, folder / "policy.yml").store(folder / "ledger.db").close()
+        hub = stack.enter_context(_process(_serve_hub, None))
+        url = stack.enter_context(_process(_serve_controller, _Wiring(folder, hub)))
+        yield f"{url}/services/gpu/api"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wiring:
+    folder: Path
+    hub: str
+
+
+@contextmanager
+def _process(serve: Callable[[Any, Any], None], argument: object) -> Iterator[str]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, argument), daemon=True)
+    process.start()
+    try:
+        assert ours.poll(60), "it does not come up"
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        process.terminate()
+        process.join(10)
+
+
+def _serve(pipe: Any, app: Application) -> None:
+    async def main() -> None:
+        sockets = bind_sockets(0, "127.0.0.1")
+        HTTPServer(app).add_sockets(sockets)
+        pipe.send(sockets[0].getsockname()[1])
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+class _WhoIs(RequestHandler):
+    """The Hub's word on the owner of a token, which here is a person's name."""
+
+    def get(self) -> None:
+        name = self.request.headers["Authorization"].removeprefix("token ")
+        scopes = ["access:services!service=gpu", READ, *([MANAGE] if name == ADMIN else [])]
+        model = {"name": name, "kind": "user", "groups": ["group01"], "scopes": scopes}
+        self.finish(json.dumps(model))
+
+
+def _serve_hub(pipe: Any, _: object) -> None:
+    _serve(pipe, Application([("/hub/api/user", _WhoIs)], log_function=lambda handler: None))
+
+
+def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
+    folder, token = wiring.folder, "s" * 64
+    settings = Settings.model_validate(
+        {
+            "state_dir": str(folder),
+            "images": {f"image{n}": f"registry.example.org/image{n}:1" for n in range(4)},
+            "policy": str(folder / "policy.yml"),
+            "controller": {"enabled": True},
+        }
+    )
+    ledger = Ledger(folder / "ledger.db")
+    services = Services(
+        ledger=ledger,
+        host=HOST,
+        sessions=Sessions(ledger, HOST, lambda: NOW),
+        hub=None,  # type: ignore[arg-type]  # nothing that is measured asks it
+        policies=PolicyReader(settings),
+        clock=lambda: NOW,
+        stale_after=STALE_AFTER,
+        line=Line(ledger, HOST, STALE_AFTER, clock=lambda: NOW),  # type: ignore[arg-type]
+        usage=_Reports(ledger),
+    )
+    auth = make_auth(settings, token)
+    auth.api_url = f"{wiring.hub}/hub/api"
+    metrics = Metrics(ledger, HOST, lambda: NOW, STALE_AFTER, [])
+    settle_memory()
+    house = House(auth, services, metrics, Ticking(Tick([]), 1, metrics.observe_tick))
+    _serve(pipe, make_app(house, token))
+
+
+class _Reports:
+    """The reports as the API takes them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._reports = UsageReports(ledger, HOST, lambda: NOW)
+
+    def report(self, by: str, *, since: date, until: date, owner: str | None) -> list[UsageRow]:
+        rows = self._reports.report(by, since, until, owner).rows
+        return [
+            UsageRow(row.key, 3600 * row.held_hours, 3600 * row.sampled_hours, 3600 * (row.active_hours or 0),
+                     row.peak_memory_bytes, None)
+            for row in rows
+        ]  # fmt: skip
