@@ -3,143 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import replace
 from typing import Any
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.controller.services import ReservationWish, UsageRow
+from gpuspawner.controller.services import ReservationWish
 from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.model import (
-    Drain,
     Holder,
-    Party,
-    Pin,
     Reservation,
-    SpawnRequest,
-    Terms,
-    Ticket,
-    TicketState,
 )
 
 from .build import HOST, NOW
-
-
-@dataclass(frozen=True)
-class Estimate:
-    earliest: datetime
-    latest: datetime | None
-    basis: str
-
-
-@dataclass(frozen=True)
-class Place:
-    ticket: Ticket
-    position: int
-    ahead: int | None
-    reason: str
-    estimate: Estimate | None
-    ends_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class View:
-    places: Sequence[Place]
-
-
-class FakeLine:
-    """First come, first served; nobody's turn ever comes by itself."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.asked = 0
-
-    def view(self) -> View:
-        with self.ledger.read() as unit:
-            tickets = unit.live_tickets(HOST)
-        offered = [t for t in tickets if t.state is TicketState.OFFERED]
-        waiting = [t for t in tickets if t.state is TicketState.WAITING]
-        places = [Place(t, 0, None, t.reason, None, NOW) for t in offered]
-        places += [
-            Place(t, n + 1, n, "it waits for a GPU", Estimate(NOW, None, "nothing") if n else None)
-            for n, t in enumerate(waiting)
-        ]
-        return View(places)
-
-    def ask(
-        self, request: SpawnRequest, *, owner: str, server: str, party: Party, terms: Terms, image: str
-    ) -> Ticket:
-        self.asked += 1
-        ticket = Ticket(
-            f"ticket{self.asked}", HOST, owner, server, request, image, NOW, NOW, TicketState.WAITING, NOW,
-            "asked", terms, party,
-        )  # fmt: skip
-        with self.ledger.write() as unit:
-            if unit.ticket_of(HOST, owner, server):
-                raise Conflict("This server has a place in line already. Change or leave it.")
-            unit.add_ticket(ticket)
-        return ticket
-
-    def offer(self, ticket: Ticket) -> Ticket:
-        return self._store(replace(ticket, state=TicketState.OFFERED, claim_by=NOW))
-
-    def change(self, ticket_id: str, request: SpawnRequest, *, actor: str) -> Ticket:
-        return self._store(replace(self._find(ticket_id), request=request))
-
-    def leave(self, ticket_id: str, *, actor: str, reason: str) -> Ticket:
-        return self._store(replace(self._find(ticket_id), state=TicketState.ENDED, reason=reason))
-
-    def claim(self, ticket_id: str, *, actor: str) -> Ticket:
-        ticket = self._find(ticket_id)
-        if ticket.state is not TicketState.OFFERED:
-            raise InvalidRequest("Your turn has not come yet.")
-        return self._store(replace(ticket, state=TicketState.CLAIMED))
-
-    def _find(self, ticket_id: str) -> Ticket:
-        with self.ledger.read() as unit:
-            ticket = unit.ticket(ticket_id)
-        assert ticket
-        if not ticket.state.live:
-            raise Conflict("This place has come to its end.")
-        return ticket
-
-    def _store(self, ticket: Ticket) -> Ticket:
-        with self.ledger.write() as unit:
-            unit.update_ticket(ticket)
-        return ticket
-
-
-class FakeCards:
-    """Does what it is told."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.done: list[tuple[str, ...]] = []
-
-    def drain(self, device: str, *, reason: str, actor: str, until: datetime | None, now: bool) -> Drain:
-        drain = Drain(device, reason, actor, NOW, until, now)
-        with self.ledger.write() as unit:
-            unit.put_drain(HOST, drain)
-        return drain
-
-    def undrain(self, device: str, *, reason: str, actor: str) -> None:
-        with self.ledger.write() as unit:
-            if not any(drain.device == device for drain in unit.drains(HOST)):
-                raise Conflict("This GPU is not drained.")
-            unit.remove_drain(HOST, device)
-
-    def pin(self, device: str, holder: Holder, *, reason: str, actor: str) -> Pin:
-        pin = Pin(device, holder, reason, actor, NOW)
-        with self.ledger.write() as unit:
-            unit.put_pin(HOST, pin)
-        return pin
-
-    def unpin(self, device: str, *, reason: str, actor: str) -> None:
-        with self.ledger.write() as unit:
-            unit.remove_pin(HOST, device)
-
-    def clear_fault(self, device: str, *, reason: str, actor: str) -> None:
-        self.done.append(("clear", device, reason, actor))
 
 
 class FakeReservations:
@@ -202,14 +77,3 @@ class FakeReservations:
         with self.ledger.write() as unit:
             unit.put_reservation(reservation)
         return reservation
-
-
-class FakeUsage:
-    """Remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, date, date, str | None]] = []
-
-    def report(self, by: str, *, since: date, until: date, owner: str | None) -> Sequence[UsageRow]:
-        self.asked.append((by, since, until, owner))
-        return [UsageRow(owner or "everybody", 10.0, 8.0, 4.5, None, None)]

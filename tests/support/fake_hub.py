@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from gpuspawner.core.errors import HubError
-from gpuspawner.ports import HubServer
+from gpuspawner.ports import HubServer, SessionActivity
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -79,11 +79,11 @@ class FakeHub:
         with self._asked("users"):
             return dict(self.people)
 
-    def session_activity(self, address: str, token: str) -> datetime | None:
+    def session_activity(self, address: str, token: str) -> SessionActivity | None:
         with self._asked("session_activity", address):
             if (address, token) not in self.activity:
                 raise HubError("The server answers HTTP 403.")
-            return self.activity[address, token]
+            return SessionActivity(None, self.activity[address, token])
 
     # -- what happens by itself -----------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ Every method may block on the ledger; hub and controller call them in threads.
 from .cards import Cards, Cleared, Drained, Listing, Pinned
 from .clock import utc_now
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
+from .line import Line
 from .sessions import Sessions
+from .usage import UsageReports
 
 __all__ = [
     "SAME_REFUSAL_AGAIN",
@@ -14,10 +16,12 @@ __all__ = [
     "Cards",
     "Cleared",
     "Drained",
+    "Line",
     "Listing",
     "Pinned",
     "Sessions",
     "Status",
     "Stock",
+    "UsageReports",
     "utc_now",
 ]

@@ -12,6 +12,7 @@ from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.placement import STALE_AFTER, require_possible
+from gpuspawner.core.seating import Calendar
 
 from .clock import utc_now
 from .desk import Desk, asks_no_more
@@ -133,6 +134,19 @@ class Line:
             offers = [t for t in unit.live_tickets(self.host) if t.state is TicketState.OFFERED]
             own = {t.id: unit.lease(t.lease_id) if t.lease_id else None for t in offers}
         return tuple(Turn(t, own[t.id], find_other(live, t)) for t in offers)
+
+    def latest_end(self, lease: Lease) -> tuple[datetime | None, str]:
+        """Until when a session could go on, and what stands there, as a sentence; None for no limit.
+
+        Only what others have reserved stands in the way. Raises: LedgerError.
+        """
+        now = self._clock()
+        with self.ledger.read() as unit:
+            situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
+        others = [one for one in situation.leases if one.id != lease.id]
+        calendar = Calendar(situation.inventory, others, situation.occurrences, now)
+        limit, reason = calendar.limit(lease.devices, lease.owner, lease.party)
+        return limit, f"{reason}." if reason else ""
 
     # -- what people do -------------------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ from html import escape
 
 from tornado.web import HTTPError
 
+from gpuspawner.allocator.line import Place
 from gpuspawner.core.errors import GpuSpawnerError
 
 from .base import OurHandler
 from .identity import READ, Caller
-from .services import PlaceView, Services
+from .services import Services
 
 LOOK_AGAIN_SECONDS = 10
 _PAGE = """<!DOCTYPE html>
@@ -75,14 +76,12 @@ class QueueHandler(PageHandler):
 
 def describe_places(services: Services, caller: Caller) -> str:
     """The caller's places as HTML. Raises: LedgerError."""
-    if services.line is None:
-        return "<p>Nobody queues here: start a server, and it gets a GPU if one is free.</p>"
     places = services.line.view().places
     mine = [_describe(place) for place in places if place.ticket.owner == caller.person]
     return "".join(mine) or f"<p>You are not in line. It has {len(places)} places now.</p>"
 
 
-def _describe(place: PlaceView) -> str:
+def _describe(place: Place) -> str:
     ticket = place.ticket
     server = f"server {ticket.server}" if ticket.server else "your default server"
     gpus = f"{ticket.request.gpus} GPU{'' if ticket.request.gpus == 1 else 's'}"

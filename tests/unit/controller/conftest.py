@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import requests
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Sessions
+from gpuspawner.allocator import Cards, Line, Sessions, UsageReports
 from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
@@ -27,7 +27,7 @@ from gpuspawner.core.model import Event, Lease, LeaseState
 from gpuspawner.policy.settings import Settings
 from jupyterhub.services.auth import HubOAuth
 from support.build import HOST, NOW, lease, record
-from support.fake_cases import FakeCards, FakeLine, FakeReservations, FakeUsage
+from support.fake_cases import FakeReservations
 from support.fake_hub import FakeHub, serving
 from tornado.web import HTTPError
 
@@ -84,9 +84,9 @@ class Office:
 
     services: Services
     hub: FakeHub
-    line: FakeLine
-    cards: FakeCards
-    usage: FakeUsage
+    line: Line
+    cards: Cards
+    usage: UsageReports
     metrics: Metrics
     auth: TestAuth
     url: str = ""
@@ -194,7 +194,8 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     ledger = Ledger(tmp_path / "ledger.db")
     now = [NOW]
     clock = lambda: now[0]  # noqa: E731
-    hub, line, cards, usage = FakeHub(), FakeLine(ledger), FakeCards(ledger), FakeUsage()
+    hub, line = FakeHub(), Line(ledger, HOST, STALE, clock)
+    cards, usage = Cards(ledger, HOST, clock), UsageReports(ledger, HOST, clock)
     services = Services(
         ledger=ledger,
         host=HOST,

@@ -6,9 +6,10 @@ from datetime import date, timedelta
 
 from gpuspawner.controller.identity import MANAGE, READ, RESERVE
 from gpuspawner.core.errors import InvalidRequest, SettingsError
+from gpuspawner.core.reports import ReportRow
 
 from . import models as m
-from .access import require, require_person
+from .access import require_person
 from .routes import Call
 
 LONGEST_REPORT = timedelta(days=3660)
@@ -39,22 +40,27 @@ def show_usage(call: Call) -> m.Usage:
     if not timedelta(0) <= until - since <= LONGEST_REPORT:
         raise InvalidRequest("since must be a day before until, and not more than ten years before it.")
     owner = None if call.caller.manages else require_person(call)
-    rows = require(call.services.usage, "accounts").report(query.by, since=since, until=until, owner=owner)
+    report = call.services.usage.report(query.by, since, until, owner=owner)
     return m.Usage(
         by=query.by,
         since=since,
         until=until,
-        rows=[
-            m.UsageLine(
-                key=row.key,
-                held_seconds=row.held_seconds,
-                sampled_seconds=row.sampled_seconds,
-                active_seconds=row.active_seconds,
-                peak_memory_bytes=row.peak_memory_bytes,
-                energy_joules=row.energy_joules,
-            )
-            for row in rows
-        ],
+        rows=[_line(row) for row in report.rows],
+        total=_line(report.total),
+    )
+
+
+def _line(row: ReportRow) -> m.UsageLine:
+    return m.UsageLine(
+        key=row.key,
+        about=row.about,
+        sessions=row.sessions,
+        held_hours=row.held_hours,
+        sampled_hours=row.sampled_hours,
+        active_hours=row.active_hours,
+        wasted_hours=row.wasted_hours,
+        peak_memory_bytes=row.peak_memory_bytes,
+        energy_kwh=row.energy_kwh,
     )
 
 

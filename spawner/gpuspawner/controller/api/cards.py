@@ -7,7 +7,7 @@ from gpuspawner.core.errors import NotFound
 from gpuspawner.core.model import DeviceRecord, Drain, Holder, Lease, Pin
 
 from . import models as m
-from .access import require, sees_lease
+from .access import sees_lease
 from .routes import Call
 
 
@@ -29,7 +29,7 @@ def list_cards(call: Call) -> m.Cards:
 def drain(call: Call) -> m.Done:
     """Take a card out of use."""
     body: m.DrainBody = call.body
-    require(call.services.cards, "cards").drain(
+    call.services.cards.drain(
         _known(call), reason=body.reason, actor=call.caller.actor, until=body.until, now=body.now
     )
     return m.Done()
@@ -37,16 +37,14 @@ def drain(call: Call) -> m.Done:
 
 def undrain(call: Call) -> m.Done:
     """Give a card back."""
-    require(call.services.cards, "cards").undrain(
-        _known(call), reason=call.body.reason, actor=call.caller.actor
-    )
+    call.services.cards.undrain(_known(call), reason=call.body.reason, actor=call.caller.actor)
     return m.Done()
 
 
 def assign(call: Call) -> m.Done:
     """Keep a card for somebody, or for nobody."""
     body: m.AssignBody = call.body
-    cards, device = require(call.services.cards, "cards"), _known(call)
+    cards, device = call.services.cards, _known(call)
     if body.holder is None:
         cards.unpin(device, reason=body.reason, actor=call.caller.actor)
     else:
@@ -57,9 +55,7 @@ def assign(call: Call) -> m.Done:
 
 def clear(call: Call) -> m.Done:
     """Say that a card's fault is mended."""
-    require(call.services.cards, "cards").clear_fault(
-        _known(call), reason=call.body.reason, actor=call.caller.actor
-    )
+    call.services.cards.clear_fault(_known(call), reason=call.body.reason, actor=call.caller.actor)
     return m.Done()
 
 

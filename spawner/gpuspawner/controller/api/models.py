@@ -366,14 +366,17 @@ class UsageQuery(Body):
 
 
 class UsageLine(Answer):
-    """What was used."""
+    """What was used; hours are GPU-hours, and an hour of a MIG instance is one too."""
 
-    key: str
-    held_seconds: float
-    sampled_seconds: Annotated[float, Field(description="Of the held time, what samples cover.")]
-    active_seconds: float
+    key: Annotated[str, Field(description="Person, group, …; empty for what belongs to none.")]
+    about: Annotated[str, Field(description="Whose server a lease was, which model a device is; else empty.")]
+    sessions: int
+    held_hours: float
+    sampled_hours: Annotated[float, Field(description="Of the held ones, those that samples cover.")]
+    active_hours: Annotated[float | None, Field(description="Of the sampled ones; null when none were.")]
+    wasted_hours: float | None
     peak_memory_bytes: int | None
-    energy_joules: float | None
+    energy_kwh: float | None
 
 
 class Usage(Answer):
@@ -383,6 +386,7 @@ class Usage(Answer):
     since: date
     until: date
     rows: list[UsageLine]
+    total: Annotated[UsageLine, Field(description="Everything once, also what counts for several groups.")]
 
 
 class EventsQuery(Body):
