@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.controller.services import ReservationWish, UsageRow
+from gpuspawner.controller.services import ReservationWish
 from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.model import (
     Drain,
@@ -204,12 +204,29 @@ class FakeReservations:
         return reservation
 
 
+@dataclass(frozen=True)
+class Row:
+    key: str
+    about: str = ""
+    held_hours: float = 10.0
+    sampled_hours: float = 8.0
+    active_hours: float | None = 4.5
+    peak_memory_bytes: int | None = None
+    energy_kwh: float | None = None
+    sessions: int = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    rows: Sequence[Row]
+
+
 class FakeUsage:
     """Remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, date, date, str | None]] = []
 
-    def report(self, by: str, *, since: date, until: date, owner: str | None) -> Sequence[UsageRow]:
+    def report(self, by: str, since: date, until: date, owner: str | None = None) -> Report:
         self.asked.append((by, since, until, owner))
-        return [UsageRow(owner or "everybody", 10.0, 8.0, 4.5, None, None)]
+        return Report([Row(owner or "everybody")])

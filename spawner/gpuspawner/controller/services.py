@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Sessions
-from gpuspawner.core.model import Drain, Holder, Lease, Party, Pin, Reservation, SpawnRequest, Terms, Ticket
+from gpuspawner.core.model import Holder, Lease, Party, Reservation, SpawnRequest, Terms, Ticket
 from gpuspawner.ports import HubApi
 
 
@@ -89,19 +89,19 @@ class LineCases(Protocol):
 class CardCases(Protocol):
     """What an administrator does to cards: see :class:`gpuspawner.allocator.cards.Cards`."""
 
-    def drain(self, device: str, *, reason: str, actor: str, until: datetime | None, now: bool) -> Drain:
+    def drain(self, device: str, *, reason: str, actor: str, until: datetime | None, now: bool) -> object:
         """Take a device out of use."""
 
-    def undrain(self, device: str, *, reason: str, actor: str) -> None:
+    def undrain(self, device: str, *, reason: str, actor: str) -> object:
         """Give it back."""
 
-    def pin(self, device: str, holder: Holder, *, reason: str, actor: str) -> Pin:
+    def pin(self, device: str, holder: Holder, *, reason: str, actor: str) -> object:
         """Keep a device for somebody."""
 
-    def unpin(self, device: str, *, reason: str, actor: str) -> None:
+    def unpin(self, device: str, *, reason: str, actor: str) -> object:
         """Keep it for nobody."""
 
-    def clear_fault(self, device: str, *, reason: str, actor: str) -> None:
+    def clear_fault(self, device: str, *, reason: str, actor: str) -> object:
         """Say that a standing fault is mended."""
 
 
@@ -145,23 +145,54 @@ class ReservationCases(Protocol):
         """Make the reservations of an iCalendar document: all or none. Raises: InvalidRequest, Conflict."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """One line of a report."""
+class UsageRow(Protocol):
+    """One line of a report: see :class:`gpuspawner.core.reports.ReportRow`."""
 
-    key: str
-    """The person, group, image, model, device or day."""
-    held_seconds: float
-    sampled_seconds: float
-    active_seconds: float
-    peak_memory_bytes: int | None
-    energy_joules: float | None
+    @property
+    def key(self) -> str:
+        """The person, group, course, image, model, device, day or lease; empty for what belongs to none."""
+
+    @property
+    def about(self) -> str:
+        """Whose a lease was, which model a device is; else empty."""
+
+    @property
+    def held_hours(self) -> float:
+        """GPU-hours that sessions held."""
+
+    @property
+    def sampled_hours(self) -> float:
+        """Of these, those that samples cover."""
+
+    @property
+    def active_hours(self) -> float | None:
+        """Of the sampled ones, those in which some kernel ran; None when none were sampled."""
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Most memory in use on one device; None when it is not known."""
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """None when no card says what it draws."""
+
+    @property
+    def sessions(self) -> int:
+        """How many leases."""
+
+
+class UsageReport(Protocol):
+    """A report."""
+
+    @property
+    def rows(self) -> Sequence[UsageRow]:
+        """Its lines."""
 
 
 class UsageCases(Protocol):
     """Reports on use: see :class:`gpuspawner.allocator.usage.UsageReports`."""
 
-    def report(self, by: str, *, since: date, until: date, owner: str | None) -> Sequence[UsageRow]:
+    def report(self, by: str, since: date, until: date, owner: str | None = None) -> UsageReport:
         """What was used on these days, both included; of one person if one is named."""
 
 

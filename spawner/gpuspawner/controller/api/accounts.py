@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from gpuspawner.controller.identity import MANAGE, READ, RESERVE
+from gpuspawner.controller.services import UsageRow
 from gpuspawner.core.errors import InvalidRequest, SettingsError
 
 from . import models as m
@@ -39,22 +40,21 @@ def show_usage(call: Call) -> m.Usage:
     if not timedelta(0) <= until - since <= LONGEST_REPORT:
         raise InvalidRequest("since must be a day before until, and not more than ten years before it.")
     owner = None if call.caller.manages else require_person(call)
-    rows = require(call.services.usage, "accounts").report(query.by, since=since, until=until, owner=owner)
-    return m.Usage(
-        by=query.by,
-        since=since,
-        until=until,
-        rows=[
-            m.UsageLine(
-                key=row.key,
-                held_seconds=row.held_seconds,
-                sampled_seconds=row.sampled_seconds,
-                active_seconds=row.active_seconds,
-                peak_memory_bytes=row.peak_memory_bytes,
-                energy_joules=row.energy_joules,
-            )
-            for row in rows
-        ],
+    usage = require(call.services.usage, "accounts")
+    report = usage.report(query.by, since, until, owner)
+    return m.Usage(by=query.by, since=since, until=until, rows=[_usage_line(row) for row in report.rows])
+
+
+def _usage_line(row: UsageRow) -> m.UsageLine:
+    return m.UsageLine(
+        key=row.key,
+        about=row.about,
+        held_hours=row.held_hours,
+        sampled_hours=row.sampled_hours,
+        active_hours=row.active_hours,
+        peak_memory_bytes=row.peak_memory_bytes,
+        energy_kwh=row.energy_kwh,
+        sessions=row.sessions,
     )
 
 

@@ -359,7 +359,8 @@ class UsageQuery(Body):
     """Which accounts."""
 
     by: Annotated[
-        Literal["user", "group", "image", "model", "device", "day"], Field(description="One row for each.")
+        Literal["user", "group", "course", "image", "model", "device", "day", "lease"],
+        Field(description="One row for each."),
     ] = "user"
     since: Annotated[date | None, Field(description="First day; a week ago unless given.")] = None
     until: Annotated[date | None, Field(description="Last day; today unless given.")] = None
@@ -368,12 +369,14 @@ class UsageQuery(Body):
 class UsageLine(Answer):
     """What was used."""
 
-    key: str
-    held_seconds: float
-    sampled_seconds: Annotated[float, Field(description="Of the held time, what samples cover.")]
-    active_seconds: float
+    key: Annotated[str, Field(description="What `by` says; empty for what belongs to none.")]
+    about: Annotated[str, Field(description="Whose a lease was, which model a device is.")]
+    held_hours: float
+    sampled_hours: Annotated[float, Field(description="Of the held hours, what samples cover.")]
+    active_hours: Annotated[float | None, Field(description="Of the sampled ones, with a kernel running.")]
     peak_memory_bytes: int | None
-    energy_joules: float | None
+    energy_kwh: float | None
+    sessions: int
 
 
 class Usage(Answer):
