@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
+    "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise, zip_longest
 from zoneinfo import ZoneInfo
 
 from .errors import InvalidRequest
 from .model import Device, Reservation, SeatReturn
-from .recurrence import HORIZON, MOST_OCCURRENCES, list_starts, read_rule, write_rule
+from .recurrence import HORIZON, MOST_OCCURRENCES, list_starts, read_rule, to_utc, write_rule
 from .words import describe_duration
 
 SHORTEST = timedelta(minutes=5)
@@ -258,7 +258,7 @@ def to_local(moment: datetime, zone: ZoneInfo) -> datetime:
     Raises:
         InvalidRequest: The clocks leave that time out; the first of two equal times is taken.
     """
-    found = moment.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    found = to_utc(moment.replace(fold=0), zone)
     if found.astimezone(zone).replace(tzinfo=None) != moment.replace(fold=0):
         raise InvalidRequest(
             f"{moment:%H:%M} does not exist on {moment.day} {moment:%b %Y} in {zone.key}, where the clocks "

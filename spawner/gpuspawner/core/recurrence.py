@@ -151,7 +151,7 @@ def write_rule(rule: Rule, zone: ZoneInfo) -> str:
     parts = [f"FREQ={rule.freq}"]
     parts += [f"INTERVAL={rule.interval}"] if rule.interval != 1 else []
     parts += [f"COUNT={rule.count}"] if rule.count else []
-    parts += [f"UNTIL={_to_utc(rule.until, zone):%Y%m%dT%H%M%SZ}"] if rule.until else []
+    parts += [f"UNTIL={to_utc(rule.until, zone):%Y%m%dT%H%M%SZ}"] if rule.until else []
     lists = (("BYMONTH", rule.by_month), ("BYMONTHDAY", rule.by_month_day), ("BYSETPOS", rule.by_set_pos))
     parts += [f"{key}={','.join(map(str, numbers))}" for key, numbers in lists if numbers]
     days = ",".join(f"{nth or ''}{_DAYS[day]}" for nth, day in rule.by_day)
@@ -160,7 +160,8 @@ def write_rule(rule: Rule, zone: ZoneInfo) -> str:
     return ";".join(parts)
 
 
-def _to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
+def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
+    """A time in UTC; one without a time zone is what the clock on the wall of ``zone`` shows."""
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
@@ -182,7 +183,7 @@ def list_starts(
     """
     local = first.astimezone(zone).replace(tzinfo=None, fold=0)
     end = min(before, first + HORIZON)
-    last = _to_utc(rule.until, zone) if rule.until else end
+    last = to_utc(rule.until, zone) if rule.until else end
     # What the clock on the wall shows differs from UTC by at most a day.
     days = _list_days(
         _complete(rule, local.date()),
@@ -194,7 +195,7 @@ def list_starts(
         if rule.count is not None and count >= rule.count:
             return
         shown = datetime.combine(day, local.time())
-        start = first if shown == local else _to_utc(shown, zone)
+        start = first if shown == local else to_utc(shown, zone)
         if start >= end or start > last:
             return
         yield start, shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from .model import DeviceRecord, Lease, Reservation, SeatReturn
 from .occurrences import (
+    LONGEST,
     Key,
     Occurrence,
     all_starts,
@@ -21,6 +22,7 @@ from .occurrences import (
     may_serve,
     open_occurrences,
 )
+from .recurrence import HORIZON
 from .seating import Calendar, Shortfall, count_used
 from .seats import count_filled
 
@@ -76,21 +78,41 @@ def find_conflicts(
         now: The present; what has ended does not matter any more.
         returns: Seats that were given back.
     """
+    kept = [one for one in standing if one.id != new.id]
+    ahead = expand(new, now, new.start + HORIZON + LONGEST)
+    if not ahead:
+        return ()
+    taken = open_occurrences(kept, returns, ahead[0].held_from, max(one.end for one in ahead))
+    return find_collisions(new, taken, inventory, now)
+
+
+def find_collisions(
+    new: Reservation, taken: Iterable[Occurrence], inventory: Sequence[DeviceRecord], now: datetime
+) -> tuple[Conflict, ...]:
+    """What :func:`find_conflicts` finds, for somebody who knows what takes place in the time of ``new``.
+
+    Args:
+        new: Checked.
+        taken: What takes place, without what is being replaced, in any order.
+        inventory: Every device of the host.
+        now: The present.
+    """
     cards = [record.device for record in inventory]
     total = sum(1 for device in cards if may_serve(device, new.cards))
-    wanted = expand(new, now, new.start + timedelta(days=36500))
+    wanted = expand(new, now, new.start + HORIZON + LONGEST)
     if total < new.devices:
         return tuple(Conflict(one, one.start, total) for one in wanted[:1])
-    if not wanted:
-        return ()
-    kept = [one for one in standing if one.id != new.id]
-    taken = open_occurrences(kept, returns, wanted[0].held_from, max(one.end for one in wanted))
-    sets = dict.fromkeys([new.cards, *(one.cards for one in kept)])
+    coming = deque(sorted(taken, key=lambda one: one.held_from))
+    sets = dict.fromkeys([new.cards, *(one.reservation.cards for one in coming)])
     bits = {one: 1 << n for n, one in enumerate(sets)}
     supply = Counter(sum(bit for one, bit in bits.items() if may_serve(device, one)) for device in cards)
     conflicts: list[Conflict] = []
+    near: list[Occurrence] = []
     for one in wanted:
-        found = _find_conflict(one, taken, supply, bits, now)
+        near = [other for other in near if other.end > one.held_from]
+        while coming and coming[0].held_from < one.end:
+            near.append(coming.popleft())
+        found = _find_conflict(one, near, supply, bits, now)
         conflicts += [found] if found else []
         if len(conflicts) == MOST_CONFLICTS:
             break
@@ -99,12 +121,11 @@ def find_conflicts(
 
 def _find_conflict(
     new: Occurrence,
-    taken: Sequence[Occurrence],
+    near: Sequence[Occurrence],
     supply: Counter[int],
     bits: dict[frozenset[str], int],
     now: datetime,
 ) -> Conflict | None:
-    near = [one for one in taken if one.overlaps(new.held_from, new.end)]
     begins = {max(new.held_from, now), *(one.held_from for one in near if one.held_from > new.held_from)}
     for at in sorted(begins):
         others = tuple(one for one in near if one.on(at))
@@ -186,6 +207,7 @@ __all__ = [
     "describe_holding",
     "describe_when",
     "expand",
+    "find_collisions",
     "find_conflicts",
     "find_zone",
     "may_serve",

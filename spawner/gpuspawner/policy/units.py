@@ -127,7 +127,7 @@ def describe(name: str, value: Any) -> str:
     if value is None:
         return ALL if name in ("cards", "slices", "images") else UNLIMITED
     if isinstance(value, timedelta):
-        return _describe_time(value)
+        return describe_time(value)
     if name in ("memory", "shm"):
         unit = next(u for u, size in reversed(_BYTES.items()) if value >= size or u == "K")
         return f"{value / _BYTES[unit]:g}{unit}"
@@ -136,7 +136,8 @@ def describe(name: str, value: Any) -> str:
     return f"{value:g} h" if name == "gpu_hours_per_week" else f"{value:g}"
 
 
-def _describe_time(value: timedelta) -> str:
+def describe_time(value: timedelta) -> str:
+    """A time as it would be written, exactly; empty for none."""
     left, parts = value.total_seconds(), []
     for unit in ("d", "h", "min", "s"):
         count = left if unit == "s" else left // _SECONDS[unit]

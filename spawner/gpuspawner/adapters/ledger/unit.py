@@ -160,6 +160,18 @@ class LedgerUnit(LineUnit):
         )
         return frozenset(found.scalars())
 
+    def seats_left_since(self, host: str, since: datetime) -> tuple[Lease, ...]:
+        """Leases that had a seat of a reservation, and are over, whose people let go of them since then."""
+        left = sa.func.coalesce(leases.c.ended_at, leases.c.state_since)
+        return self._leases(
+            sa.and_(
+                leases.c.host == host,
+                leases.c.state == LeaseState.RELEASED.value,
+                leases.c.reservation_id.is_not(None),
+                left >= since,
+            )
+        )
+
     def add_lease(self, lease: Lease) -> None:
         """Store a new lease. The unique index refuses a device that a live lease holds."""
         self._db.execute(sa.insert(leases).values(rows.lease_to_row(lease)))

@@ -1,0 +1,366 @@
+"""The use cases around reservations: gather, let core decide, apply, in one transaction each.
+
+Who may do what is decided by the caller. Every method may block on the ledger.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.errors import InvalidRequest, ReservationConflict
+from gpuspawner.core.model import DeviceRecord, Event, Reservation, SeatReturn
+from gpuspawner.core.occurrences import LONGEST
+from gpuspawner.core.recurrence import HORIZON
+from gpuspawner.core.reservations import (
+    PATIENCE,
+    Calendar,
+    Conflict,
+    Occurrence,
+    describe_when,
+    expand,
+    find_collisions,
+    open_occurrences,
+    plan_returns,
+)
+from gpuspawner.policy.ical import from_ical
+from gpuspawner.policy.reservations import PolicyNames, ReservationBody, make_reservation, to_json
+
+from .clock import utc_now
+
+MOST_STANDING = 1000
+"""Reservations of a host that are not over."""
+_MOST_TOLD = 3
+"""Conflicts in one message; the error carries more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A reservation that was made or changed."""
+
+    reservation: Reservation
+    warnings: tuple[str, ...] = ()
+    """What may stand in its way, in words: it was made nevertheless."""
+    replaced: bool = False
+    """Whether there was one of this id before."""
+
+
+class Reservations:
+    """Makes, changes and ends reservations.
+
+    Args:
+        ledger: Where everything is kept.
+        host: The host whose devices are reserved.
+        clock: Says the present.
+    """
+
+    def __init__(self, ledger: Ledger, host: str, clock: Callable[[], datetime] = utc_now) -> None:
+        self.ledger = ledger
+        self._host = host
+        self._clock = clock
+
+    def standing(self) -> tuple[Reservation, ...]:
+        """Every reservation that was neither cancelled nor closed, by start. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return unit.reservations(self._host)
+
+    def find(self, reservation_id: str) -> Reservation | None:
+        """One reservation of this host, cancelled or not. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            found = unit.reservation(reservation_id)
+        return found if found and found.host == self._host else None
+
+    def list(self, since: datetime, until: datetime) -> tuple[Occurrence, ...]:
+        """What takes place in that time, with the seats that are left of each. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            known = unit.reservations(self._host, ended=since < self._clock())
+            returns = unit.seat_returns(self._host, since - LONGEST)
+        return open_occurrences(known, returns, since, until)
+
+    def make(
+        self, body: ReservationBody, *, actor: str, names: PolicyNames | None = None, zone: str = "UTC"
+    ) -> Made:
+        """Make a reservation.
+
+        Args:
+            body: What was sent.
+            actor: Who reserves.
+            names: What the policy has names for.
+            zone: The time zone where none was sent.
+
+        Raises:
+            InvalidRequest: What was sent makes no sense.
+            ReservationConflict: It collides with others, or wants more than there is; nothing was changed.
+            LedgerError: The ledger cannot be used; nothing was changed.
+        """
+        return self._put_all([(secrets.token_hex(8), body)], actor=actor, names=names, zone=zone)[0]
+
+    def change(
+        self,
+        reservation_id: str,
+        body: ReservationBody,
+        *,
+        actor: str,
+        names: PolicyNames | None = None,
+        zone: str = "UTC",
+    ) -> Made:
+        """Put another reservation in the place of one that stands; otherwise like :meth:`make`.
+
+        Sessions that have a seat of an occurrence keep it as long as the occurrence begins at the same time.
+        """
+        wanted = [(reservation_id, body)]
+        return self._put_all(wanted, actor=actor, names=names, zone=zone, standing_only=True)[0]
+
+    def import_ical(
+        self,
+        data: bytes,
+        defaults: Mapping[str, object],
+        *,
+        actor: str,
+        names: PolicyNames | None = None,
+    ) -> tuple[Made, ...]:
+        """Make or change a reservation for each event of a calendar: all of them, or none.
+
+        An event that was imported before, or exported from here, changes its reservation.
+
+        Args:
+            data: The calendar.
+            defaults: Fields for events that do not say them; see :func:`gpuspawner.policy.ical.from_ical`.
+            actor: Who reserves.
+            names: What the policy has names for.
+
+        Raises:
+            InvalidRequest: An event makes no sense; it is named.
+            ReservationConflict: An event collides with others.
+            LedgerError: The ledger cannot be used.
+        """
+        events = [(one.reservation_id, one.body) for one in from_ical(data, defaults)]
+        return self._put_all(events, actor=actor, names=names, zone="UTC")
+
+    def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
+        """End a reservation. What is on ends now; sessions that have a seat go on as they are.
+
+        Raises:
+            InvalidRequest: There is none of that id, or it was cancelled before.
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        with self.ledger.write() as unit:
+            ended = replace(self._require(unit, reservation_id), ended_at=now)
+            unit.put_reservation(ended)
+            unit.add_event(_event(now, "reservation.cancelled", reason, actor=actor, about=ended))
+        return ended
+
+    def leave_out(self, reservation_id: str, start: datetime, *, actor: str, reason: str) -> Reservation:
+        """Let one occurrence not take place.
+
+        Raises:
+            InvalidRequest: There is no such reservation, or nothing of it starts then, or it is over.
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        with self.ledger.write() as unit:
+            old = self._require(unit, reservation_id)
+            if start not in {one.start for one in expand(old, now, old.start + HORIZON)}:
+                ahead = expand(old, now, old.start + HORIZON)
+                zone = ZoneInfo(old.zone)
+                following = f"the next is {describe_when(ahead[0], zone)}" if ahead else "all are over"
+                raise InvalidRequest(
+                    f"Nothing of reservation {old.id} starts at {start.astimezone(zone).isoformat()} "
+                    f"and is still ahead; {following}."
+                )
+            changed = replace(old, left_out=tuple(sorted({*old.left_out, start})))
+            unit.put_reservation(changed)
+            data: dict[str, object] = {"left_out": start.isoformat()}
+            unit.add_event(_event(now, "reservation.changed", reason, actor=actor, about=changed, data=data))
+        return changed
+
+    def return_unused(self, patience: timedelta = PATIENCE) -> tuple[SeatReturn, ...]:
+        """Give back to all what nobody uses of the reservations that are on. Raises: LedgerError."""
+        now = self._clock()
+        with self.ledger.read() as unit:
+            if not self._plan_returns(unit, now, patience):
+                return ()
+        # Looked at again: the plan is carried out in the transaction in which it is made.
+        with self.ledger.write() as unit:
+            planned = self._plan_returns(unit, now, patience)
+            for one, before in planned:
+                unit.put_seat_return(one)
+                unit.add_event(_return_event(one, before))
+        return tuple(one for one, _ in planned)
+
+    def close_past(self) -> tuple[Reservation, ...]:
+        """Close the reservations of which nothing is ahead, so that no decision reads them any more.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        with self.ledger.read() as unit:
+            if not any(_is_over(one, now) for one in unit.reservations(self._host)):
+                return ()
+        with self.ledger.write() as unit:
+            over = [one for one in unit.reservations(self._host) if _is_over(one, now)]
+            closed = tuple(replace(one, ended_at=now) for one in over)
+            for one in closed:
+                unit.put_reservation(one)
+                unit.add_event(
+                    _event(now, "reservation.closed", "nothing of it is ahead", actor="controller", about=one)
+                )
+        return closed
+
+    def _plan_returns(
+        self, unit: LedgerUnit, now: datetime, patience: timedelta
+    ) -> tuple[tuple[SeatReturn, Occurrence], ...]:
+        standing = unit.reservations(self._host)
+        returns = unit.seat_returns(self._host, now - LONGEST)
+        on = {one.key: one for one in open_occurrences(standing, returns, now, now + timedelta.resolution)}
+        if not on:
+            return ()
+        leases = (*unit.live_leases(self._host), *unit.seats_left_since(self._host, now - patience))
+        planned = plan_returns(on.values(), leases, unit.inventory(self._host), now, patience)
+        return tuple((one, on[one.reservation_id, one.start]) for one in planned)
+
+    def _put_all(
+        self,
+        wanted: Iterable[tuple[str, ReservationBody]],
+        *,
+        actor: str,
+        names: PolicyNames | None,
+        zone: str,
+        standing_only: bool = False,
+    ) -> tuple[Made, ...]:
+        now = self._clock()
+        new = [
+            make_reservation(
+                body, reservation_id=name, host=self._host, actor=actor, now=now, names=names, zone=zone
+            )
+            for name, body in wanted
+        ]
+        with self.ledger.write() as unit:
+            if standing_only:
+                for one in new:
+                    self._require(unit, one.id)
+            inventory = unit.inventory(self._host)
+            returns = unit.seat_returns(self._host, now - LONGEST)
+            replaced = {one.id for one in new}
+            standing = [one for one in unit.reservations(self._host) if one.id not in replaced]
+            if len(standing) + len(new) > MOST_STANDING:
+                raise InvalidRequest(f"{MOST_STANDING} reservations are the most at once; cancel some first.")
+            end = now + 2 * HORIZON + LONGEST
+            taken = list(open_occurrences(standing, returns, now, end))
+            for one in new:
+                conflicts = find_collisions(one, taken, inventory, now)
+                if conflicts:
+                    raise ReservationConflict(_describe_conflicts(one, conflicts), conflicts)
+                taken += expand(one, now, end)
+            return tuple(self._put(unit, one, taken, inventory, now) for one in new)
+
+    def _put(
+        self,
+        unit: LedgerUnit,
+        new: Reservation,
+        taken: Sequence[Occurrence],
+        inventory: tuple[DeviceRecord, ...],
+        now: datetime,
+    ) -> Made:
+        old = unit.reservation(new.id)
+        if old is not None and old.host != self._host:
+            raise InvalidRequest(f"Reservation {new.id} is one of host {old.host}; import it there.")
+        if old is not None and old.ended_at is None:
+            new = replace(new, made_at=old.made_at)
+        unit.put_reservation(new)
+        kind = "reservation.made" if old is None else "reservation.changed"
+        (first, *_) = expand(new, now, new.start + HORIZON)
+        reason = f"{new.devices} GPUs for {new.holder}, first {describe_when(first, ZoneInfo(new.zone))}"
+        unit.add_event(_event(now, kind, reason, actor=new.actor, about=new, data=to_json(new)))
+        warnings = _find_unknown_cards(new, inventory) if not new.pool else ()
+        warnings += self._find_sessions(unit, first, taken, inventory, now)
+        return Made(new, warnings, replaced=old is not None)
+
+    def _find_sessions(
+        self,
+        unit: LedgerUnit,
+        first: Occurrence,
+        taken: Sequence[Occurrence],
+        inventory: tuple[DeviceRecord, ...],
+        now: datetime,
+    ) -> tuple[str, ...]:
+        """Sessions under way that may still run when it first takes place: they are never cut for it."""
+        occurrences = [one for one in taken if one.overlaps(now, first.end)]
+        calendar = Calendar(inventory, unit.live_leases(self._host), occurrences, now)
+        lack = calendar.find_shortfall(first.key)
+        if lack is None:
+            return ()
+        zone = ZoneInfo(first.reservation.zone)
+        listed = ", ".join(
+            f"{lease.owner} ({_describe_end(lease.ends_at, zone)})" for lease in lack.leases[:_MOST_TOLD]
+        )
+        more = len(lack.leases) - _MOST_TOLD
+        return (
+            f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
+            f"sessions under way are not cut for it, those of {listed}{_and_more(more)}.",
+        )
+
+    def _require(self, unit: LedgerUnit, reservation_id: str) -> Reservation:
+        found = unit.reservation(reservation_id)
+        if found is None or found.host != self._host:
+            raise InvalidRequest(f"There is no reservation {reservation_id[:40]!r} on {self._host}.")
+        if found.ended_at is not None:
+            raise InvalidRequest(f"Reservation {found.id} was cancelled already; nothing was changed.")
+        return found
+
+
+def _is_over(one: Reservation, now: datetime) -> bool:
+    return one.start + one.length <= now and not expand(one, now, one.start + HORIZON + LONGEST)
+
+
+def _describe_end(end: datetime | None, zone: ZoneInfo) -> str:
+    return f"until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "without an end"
+
+
+def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...]) -> str:
+    told = "; ".join(one.describe() for one in conflicts[:_MOST_TOLD])
+    more = len(conflicts) - _MOST_TOLD
+    gpus = f"{new.devices} GPU{'' if new.devices == 1 else 's'}"
+    of_pool = f" of pool {new.pool}" if new.pool else ""
+    return f"{new.title!r} cannot have {gpus}{of_pool}. {told}{_and_more(more)}."
+
+
+def _and_more(more: int) -> str:
+    return f", and {more} more" if more > 0 else ""
+
+
+def _find_unknown_cards(new: Reservation, inventory: tuple[DeviceRecord, ...]) -> tuple[str, ...]:
+    devices = [record.device for record in inventory]
+    known = {name for device in devices for name in (device.model, device.uuid, device.parent)}
+    return tuple(f"There is no GPU {name!r} here now." for name in sorted(new.cards - known))
+
+
+def _event(
+    now: datetime,
+    kind: str,
+    reason: str,
+    *,
+    actor: str,
+    about: Reservation,
+    data: dict[str, object] | None = None,
+) -> Event:
+    return Event(now, kind, reason, actor, data={"reservation": about.id, **(data or {})})
+
+
+def _return_event(given_back: SeatReturn, before: Occurrence) -> Event:
+    seats = given_back.seats - (before.reservation.devices - before.seats)
+    gpus = "1 GPU" if seats == 1 else f"{seats} GPUs"
+    reason = (
+        f"{gpus} of {before.reservation.devices} that are reserved for {before.reservation.holder} "
+        f"({before.title}) were not used, and are everybody's again"
+    )
+    data: dict[str, object] = {"start": given_back.start.isoformat(), "seats": given_back.seats}
+    return _event(
+        given_back.at, "reservation.returned", reason, actor="controller", about=before.reservation, data=data
+    )
