@@ -65,10 +65,7 @@ class KeepTurns:
             why = lease.reason if lease else "what was reserved is gone"
             self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
         elif turn.started:
-            if late:
-                self._give_on(turn)
-            elif lease.state is LeaseState.ACTIVE:
-                self._looks.begin(f"look-{ticket.id}", partial(self._look, turn))
+            self._look_after_started(turn, lease, late)
         elif late:
             self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
         elif turn.other is None:
@@ -76,24 +73,39 @@ class KeepTurns:
         elif ticket.switch_at is not None:
             self._stop_other(turn)
 
+    def _look_after_started(self, turn: Turn, lease: Lease, late: bool) -> None:
+        ticket = turn.ticket
+        if ticket.switch_at is not None:
+            # Whoever claimed it before it ran is there.
+            self._line.opened(ticket.id)
+        elif lease.state is not LeaseState.ACTIVE:
+            if late:
+                # A start that takes long is not its person's delay; the agent ends one that takes too long.
+                self._line.hold(ticket.id)
+        elif late:
+            self._give_on(turn)
+        else:
+            self._looks.begin(f"look-{ticket.id}", partial(self._look, turn))
+
     def _look(self, turn: Turn) -> None:
         if turn.lease is not None and self._was_opened(turn.lease):
             self._line.opened(turn.ticket.id)
 
     def _start(self, turn: Turn) -> None:
         ticket = turn.ticket
-        options = write_options(ticket.request)
-        self._calls.begin(
-            f"start-{ticket.id}",
-            lambda: self._hub.start_server(ticket.owner, ticket.server, options),
-            partial(self._after_start, turn),
-        )
+        if self._calls.under_way(f"switch-{ticket.id}"):
+            return  # the Hub still stops what ran before
+
+        def start() -> None:
+            there = self._hub.server(ticket.owner, ticket.server)
+            if there is not None and there.pending == "stop":
+                raise HubError(f"The server of {ticket.owner} that ran before is still being stopped.")
+            self._hub.start_server(ticket.owner, ticket.server, write_options(ticket.request))
+
+        self._calls.begin(f"start-{ticket.id}", start, partial(self._after_start, turn))
 
     def _after_start(self, turn: Turn, error: GpuSpawnerError | None) -> None:
         if error is None:
-            if turn.ticket.switch_at is not None:
-                # Whoever pressed *Switch now* is there.
-                self._line.opened(turn.ticket.id)
             return
         status = error.status if isinstance(error, HubError) else None
         if status is not None and 400 <= status < 500 and status != 429:
@@ -108,7 +120,7 @@ class KeepTurns:
         ticket, other = turn.ticket, turn.other
         if other is not None:
             self._calls.begin(
-                f"switch-{other.id}",
+                f"switch-{ticket.id}",
                 lambda: self._hub.stop_server(ticket.owner, ticket.server),
                 lambda error: self._line.hold(ticket.id) if error else None,
             )

@@ -351,7 +351,8 @@ class Ticket:
     returns: int = 0
     """How often it was offered and not claimed."""
     switch_at: datetime | None = None
-    """While it is offered: when its person asked to have the server that runs restarted with the GPU."""
+    """While it is offered: when its person claimed it before its server ran; one that runs without the GPU
+    is restarted then."""
 
 
 @dataclass(frozen=True, slots=True)
