@@ -332,6 +332,11 @@ class Line:
             if lease is not None and lease.claim_by is not None:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
+    def is_empty(self) -> bool:
+        """Whether nobody waits. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return not any(t.state is TicketState.WAITING for t in unit.live_tickets(self.host))
+
     def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
         """Apply a changed policy to the line.
 

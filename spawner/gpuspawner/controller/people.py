@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gpuspawner.core.model import Party, SpawnRequest, Terms
-from gpuspawner.core.policy import Limit, Policy, find_party, find_terms, resolve_allowance
+from gpuspawner.core.policy import Allowance, Limit, Policy, find_party, find_terms, resolve_allowance
 from gpuspawner.core.quota import choose_image, judge_server
 from gpuspawner.policy.options import UserOptions, read_options
 from gpuspawner.policy.policyfile import PolicyFile
+from gpuspawner.policy.reservations import PolicyNames, find_names
 from gpuspawner.policy.settings import Settings
 
 _MOST_GPUS = 1000
@@ -61,6 +62,14 @@ class PolicyReader:
         party = find_party(policy, person, groups, image)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
 
+    def allowance(self, person: str, groups: Collection[str]) -> Allowance:
+        """What somebody may use. Raises: SettingsError."""
+        return resolve_allowance(self.current(), person, groups)
+
+    def names(self) -> PolicyNames:
+        """What can be reserved for and from. Raises: SettingsError."""
+        return find_names(self.current())
+
     def gpu_hours(self, person: str, groups: Collection[str]) -> Limit[float]:
         """How many GPU-hours somebody may hold in seven days. Raises: SettingsError."""
-        return resolve_allowance(self.current(), person, groups).gpu_hours_per_week
+        return self.allowance(person, groups).gpu_hours_per_week

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Cards, Line, Sessions
+from gpuspawner.allocator import Cards, Line, Reservations, Sessions
 from gpuspawner.allocator.usage import count_running, held_in_window
 from gpuspawner.core.budget import describe_budget_end, find_budget_end
 from gpuspawner.core.errors import Conflict, Refused
@@ -38,10 +38,12 @@ class KeepPolicy:
     def __call__(self) -> Iterable[str]:
         """Take the step. Raises: HubError, LedgerError, SettingsError: it is taken at a later tick."""
         policy = self._policies.current()
-        if policy != self._applied:
+        if policy == self._applied:
+            return ()
+        if not self._line.is_empty():
             groups = self._hub.users()
             self._line.refresh(lambda ticket: self._judge(ticket, groups))
-            self._applied = policy
+        self._applied = policy
         return ()
 
     def _judge(self, ticket: Ticket, groups: Mapping[str, frozenset[str]]) -> tuple[Party, Terms] | str:
@@ -104,6 +106,19 @@ class KeepBudgets:
                     self._sessions.shorten(lease.id, end, actor="policy", reason=describe_budget_end(limit))
                 except Conflict:
                     continue  # it has ended meanwhile
+        return ()
+
+
+class ReturnSeats:
+    """Gives back to all what nobody uses of the reservations that are on, and closes those that are over."""
+
+    def __init__(self, reservations: Reservations) -> None:
+        self._reservations = reservations
+
+    def __call__(self) -> Iterable[str]:
+        """Take the step. Raises: LedgerError."""
+        self._reservations.return_unused()
+        self._reservations.close_past()
         return ()
 
 

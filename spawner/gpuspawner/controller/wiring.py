@@ -7,7 +7,7 @@ import socket
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Cards, Line, Sessions, UsageReports, utc_now
+from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.policy.settings import Settings
 
@@ -17,7 +17,7 @@ from .loop import Tick
 from .people import PolicyReader
 from .services import Services
 from .turns import KeepTurns
-from .upkeep import ExpireDrains, KeepBudgets, KeepPolicy, SessionLook
+from .upkeep import ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often a server whose person may have come is asked."""
@@ -38,6 +38,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         line=line,
         cards=Cards(ledger, host),
         usage=UsageReports(ledger, host),
+        reservations=Reservations(ledger, host),
     )
 
 
@@ -62,6 +63,7 @@ def make_tick(services: Services) -> Tick:
 
     return Tick(
         [
+            ("returns", ReturnSeats(services.reservations)),
             ("drains", ExpireDrains(services.cards)),
             ("policy", KeepPolicy(services.line, services.hub, services.policies)),
             ("turns", turns),

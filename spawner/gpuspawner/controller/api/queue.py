@@ -5,10 +5,10 @@ from __future__ import annotations
 from gpuspawner.allocator.line import Place
 from gpuspawner.controller.people import Wish
 from gpuspawner.core.errors import HubError
-from gpuspawner.core.model import Ticket
+from gpuspawner.core.model import Ticket, TicketState
 from gpuspawner.policy.options import UserOptions
 
-from . import models as m
+from . import linemodels as m
 from .access import find_ticket, require_person
 from .routes import Call, Forbidden
 
@@ -85,18 +85,25 @@ def _with_place(call: Call, ticket: Ticket) -> m.Place:
 
 
 def _place(ticket: Ticket, place: Place | None) -> m.Place:
-    estimate = place.estimate if place else None
+    request, estimate = ticket.request, place.estimate if place else None
+    capability, offered = request.compute_capability, ticket.state is TicketState.OFFERED
     return m.Place(
         id=ticket.id,
         owner=ticket.owner,
         server=ticket.server,
         state=ticket.state.value,
         reason=place.reason if place else ticket.reason,
-        gpus=ticket.request.gpus,
-        model=ticket.request.model,
-        image=ticket.request.image,
+        gpus=request.gpus,
+        model=request.model,
+        image=request.image,
+        slice_bytes=request.slice_bytes,
+        memory_bytes=request.memory_bytes,
+        compute_capability=f"{capability[0]}.{capability[1]}" if capability else None,
+        session_seconds=request.session.total_seconds() if request.session else None,
+        shorten=request.shorten,
         asked_at=ticket.asked_at,
         queued_at=ticket.queued_at,
+        returns=ticket.returns,
         claim_by=ticket.claim_by,
         position=place.position if place else None,
         ahead=place.ahead if place else None,
@@ -104,4 +111,7 @@ def _place(ticket: Ticket, place: Place | None) -> m.Place:
         if estimate
         else None,
         ends_at=place.ends_at if place else None,
+        starting=place is not None and place.starting,
+        switch_possible=place is not None and offered and place.other is not None,
+        claimed_at=ticket.switch_at,
     )
