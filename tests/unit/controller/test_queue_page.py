@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from gpuspawner.controller.app import make_app
+from gpuspawner.controller.base import House
 from gpuspawner.core.model import Lease, LeaseState
 from support.build import NOW
 from support.client import text_of
@@ -214,8 +216,5 @@ def test_a_form_of_another_site_does_nothing(office: Office, full: Lease) -> Non
 
 
 def cookie_secret(office: Office) -> str:
-    from gpuspawner.controller.app import make_app
-    from gpuspawner.controller.base import House
-
     house = House(office.auth, office.services, office.metrics, None)  # type: ignore[arg-type]
     return str(make_app(house, "s" * 64).settings["cookie_secret"])
