@@ -6,25 +6,23 @@ Who may do what is decided by the caller. Every method may block on the ledger.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.errors import InvalidRequest, ReservationConflict
+from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import DeviceRecord, Event, Reservation, SeatReturn
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import (
     PATIENCE,
     Calendar,
-    Conflict,
     Occurrence,
     Shortfall,
     describe_when,
     expand,
-    find_collisions,
     open_occurrences,
     plan_returns,
 )
@@ -32,11 +30,7 @@ from gpuspawner.policy.ical import from_ical
 from gpuspawner.policy.reservations import PolicyNames, ReservationBody, make_reservation, to_json
 
 from .clock import utc_now
-
-MOST_STANDING = 1000
-"""Reservations of a host that are not over."""
-_MOST_TOLD = 3
-"""Conflicts in one message; the error carries more."""
+from .room import MOST_TOLD, Known, and_more, require_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,26 +251,30 @@ class Reservations:
             )
             for name, body in wanted
         ]
+        replaced = {one.id for one in new}
+        with self.ledger.read() as unit:
+            known = self._gather(unit, replaced, now)
+        # Many occurrences take seconds to compare: nobody else shall wait for that.
+        taken = require_room(new, known, now, people=people)
         with self.ledger.write() as unit:
             if standing_only:
                 for one in new:
                     self._require(unit, one.id)
-            inventory = unit.inventory(self._host)
-            returns = unit.seat_returns(self._host, now - LONGEST)
-            replaced = {one.id for one in new}
-            standing = [one for one in unit.reservations(self._host) if one.id not in replaced]
-            if len(standing) + len(new) > MOST_STANDING:
-                raise InvalidRequest(f"{MOST_STANDING} reservations are the most at once; cancel some first.")
-            end = now + 2 * HORIZON + LONGEST
-            taken = list(open_occurrences(standing, returns, now, end))
-            for one in new:
-                conflicts = find_collisions(one, taken, inventory, now)
-                if conflicts:
-                    raise ReservationConflict(_describe_conflicts(one, conflicts, people), conflicts)
-                taken += expand(one, now, end)
+            found = self._gather(unit, replaced, now)
+            if found != known:
+                taken = require_room(new, found, now, people=people)
             return tuple(
-                self._put(unit, one, taken, inventory, now, actor=actor, people=people) for one in new
+                self._put(unit, one, taken, found.inventory, now, actor=actor, people=people) for one in new
             )
+
+    def _gather(self, unit: LedgerUnit, without: Collection[str], now: datetime) -> Known:
+        inventory = unit.inventory(self._host)
+        return Known(
+            tuple(one for one in unit.reservations(self._host) if one.id not in without),
+            unit.seat_returns(self._host, now - LONGEST),
+            tuple(record.device for record in inventory),
+            inventory,
+        )
 
     def _put(
         self,
@@ -338,25 +336,13 @@ def _describe_shortfall(first: Occurrence, lack: Shortfall, people: bool) -> str
     zone = ZoneInfo(first.reservation.zone)
     listed = ", ".join(
         f"{lease.owner if people else 'one'} ({_describe_end(lease.ends_at, zone)})"
-        for lease in lack.leases[:_MOST_TOLD]
+        for lease in lack.leases[:MOST_TOLD]
     )
-    more = len(lack.leases) - _MOST_TOLD
+    more = len(lack.leases) - MOST_TOLD
     return (
         f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
-        f"sessions under way are not cut for it, {'those of ' if people else ''}{listed}{_and_more(more)}."
+        f"sessions under way are not cut for it, {'those of ' if people else ''}{listed}{and_more(more)}."
     )
-
-
-def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...], people: bool) -> str:
-    told = "; ".join(one.describe(people=people) for one in conflicts[:_MOST_TOLD])
-    more = len(conflicts) - _MOST_TOLD
-    gpus = f"{new.devices} GPU{'' if new.devices == 1 else 's'}"
-    of_pool = f" of pool {new.pool}" if new.pool else ""
-    return f"{new.title!r} cannot have {gpus}{of_pool}. {told}{_and_more(more)}."
-
-
-def _and_more(more: int) -> str:
-    return f", and {more} more" if more > 0 else ""
 
 
 def _find_unknown_cards(new: Reservation, inventory: tuple[DeviceRecord, ...]) -> tuple[str, ...]:

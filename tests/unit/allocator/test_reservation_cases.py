@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import reservations, room
 from gpuspawner.allocator.reservations import Made, Reservations
 from gpuspawner.core.errors import InvalidRequest, ReservationConflict
 from gpuspawner.core.model import Event, Lease, LeaseState, SeatReturn
@@ -118,6 +119,23 @@ def test_a_change_by_somebody_else_leaves_it_with_who_made_it(book: Reservations
     changed = book.change(made.id, body(devices=3), actor="admin").reservation
     assert (changed.actor, changed.devices) == ("grace", 3)
     assert [event.actor for event in events(ledger)] == ["grace", "admin"]
+
+
+def test_one_that_is_made_while_another_is_compared_is_seen(
+    book: Reservations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def compare(*args: Any, **more: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            make(book, devices=3, title="The other")
+        return room.require_room(*args, **more)
+
+    monkeypatch.setattr(reservations, "require_room", compare)
+    with pytest.raises(ReservationConflict, match="'The other' for course `cs231` has 3"):
+        make(book)
+    assert [one.title for one in book.standing()] == ["The other"]
 
 
 def test_more_than_there_are(book: Reservations) -> None:
