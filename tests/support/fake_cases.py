@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.controller.services import ReservationWish
 from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.model import (
     Drain,
@@ -142,55 +141,62 @@ class FakeCards:
         self.done.append(("clear", device, reason, actor))
 
 
+@dataclass(frozen=True)
+class Made:
+    reservation: Reservation
+    warnings: Sequence[str] = ()
+
+
 class FakeReservations:
-    """Two reservations of the same title are a conflict."""
+    """Two reservations of the same title are a conflict; everything lasts an hour."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.made = 0
+        self.told: list[tuple[str, Mapping[str, Any]]] = []
+        self.people: bool | None = None
 
-    def list(self) -> Sequence[Reservation]:
+    def standing(self) -> Sequence[Reservation]:
         with self.ledger.read() as unit:
             return unit.reservations(HOST)
 
-    def make(self, wish: ReservationWish, *, actor: str) -> Reservation:
-        if any(one.title == wish.title for one in self.list()):
+    def make(self, fields: Mapping[str, Any], *, actor: str) -> Made:
+        self.told.append((actor, fields))
+        if any(one.title == fields["title"] for one in self.standing()):
             raise Conflict("It collides with the reservation of the same title.")
-        self.made += 1
+        (holder,) = [Holder(k, fields[k]) for k in ("person", "group", "course") if fields.get(k)]
         return self._store(
             Reservation(
-                id=f"reservation{self.made}",
+                id=f"reservation{len(self.told)}",
                 host=HOST,
-                title=wish.title,
-                holder=wish.holder,
-                devices=wish.devices,
-                start=wish.start,
-                length=wish.length,
-                zone=wish.zone,
+                title=fields["title"],
+                holder=holder,
+                devices=fields["devices"],
+                start=datetime.fromisoformat(fields["start"]),
+                length=timedelta(hours=1),
+                zone=fields.get("zone") or "UTC",
                 actor=actor,
                 made_at=NOW,
-                users=wish.users,
-                cards=wish.cards,
-                pool=wish.pool,
-                rule=wish.rule,
-                left_out=wish.left_out,
-                lead=wish.lead,
+                users=tuple(fields.get("users") or ()),
             )
         )
 
-    def change(self, reservation_id: str, changes: Mapping[str, Any], *, actor: str) -> Reservation:
+    def change(self, reservation_id: str, fields: Mapping[str, Any], *, actor: str) -> Made:
+        self.told.append((actor, fields))
+        changes = {name: fields[name] for name in ("title", "devices") if name in fields}
         return self._store(replace(self._find(reservation_id), **changes))
 
     def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
-        return self._store(replace(self._find(reservation_id), ended_at=NOW))
+        return self._store(replace(self._find(reservation_id), ended_at=NOW)).reservation
 
-    def export_ical(self) -> str:
+    def export_ical(self, *, people: bool) -> str:
+        self.people = people
         return "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"
 
-    def import_ical(self, text: str, *, holder: Holder, devices: int, actor: str) -> Sequence[Reservation]:
-        if not text.startswith("BEGIN:VCALENDAR"):
+    def import_ical(self, data: str, defaults: Mapping[str, Any], *, actor: str) -> Sequence[Made]:
+        if not data.startswith("BEGIN:VCALENDAR"):
             raise InvalidRequest("This is no iCalendar document.")
-        return self.list()
+        self.told.append((actor, defaults))
+        return [Made(one) for one in self.standing()]
 
     def _find(self, reservation_id: str) -> Reservation:
         with self.ledger.read() as unit:
@@ -198,10 +204,10 @@ class FakeReservations:
         assert found
         return found
 
-    def _store(self, reservation: Reservation) -> Reservation:
+    def _store(self, reservation: Reservation) -> Made:
         with self.ledger.write() as unit:
             unit.put_reservation(reservation)
-        return reservation
+        return Made(reservation, ("a session may still run then",))
 
 
 @dataclass(frozen=True)

@@ -105,44 +105,41 @@ class CardCases(Protocol):
         """Say that a standing fault is mended."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationWish:
-    """What somebody wants to reserve, its form checked."""
+class MadeView(Protocol):
+    """A reservation that was made or changed."""
 
-    title: str
-    holder: Holder
-    devices: int
-    start: datetime
-    length: timedelta
-    zone: str
-    users: tuple[str, ...] = ()
-    pool: str = ""
-    cards: frozenset[str] = frozenset()
-    rule: str = ""
-    left_out: tuple[datetime, ...] = ()
-    lead: timedelta = timedelta(0)
+    @property
+    def reservation(self) -> Reservation:
+        """The reservation."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What may stand in its way, in words."""
 
 
 class ReservationCases(Protocol):
-    """Reservations: see :class:`gpuspawner.allocator.reservations.Reservations`."""
+    """Reservations, for :class:`gpuspawner.allocator.reservations.Reservations`.
 
-    def list(self) -> Sequence[Reservation]:
+    ``fields`` are what was sent; what they mean, and whether it makes sense, is judged there and not here.
+    """
+
+    def standing(self) -> Sequence[Reservation]:
         """Those that stand."""
 
-    def make(self, wish: ReservationWish, *, actor: str) -> Reservation:
-        """Reserve. Raises: Conflict: with what it collides with."""
+    def make(self, fields: Mapping[str, Any], *, actor: str) -> MadeView:
+        """Reserve. Raises: InvalidRequest, Conflict: with what it collides with."""
 
-    def change(self, reservation_id: str, changes: Mapping[str, Any], *, actor: str) -> Reservation:
-        """Change fields of :class:`ReservationWish` by name. Raises: NotFound, Conflict."""
+    def change(self, reservation_id: str, fields: Mapping[str, Any], *, actor: str) -> MadeView:
+        """Change these fields; None takes one away. Raises: InvalidRequest, Conflict."""
 
     def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
-        """Cancel. Raises: NotFound."""
+        """Cancel. Raises: InvalidRequest."""
 
-    def export_ical(self) -> str:
-        """All as an iCalendar document."""
+    def export_ical(self, *, people: bool) -> str:
+        """All as an iCalendar document, with names of people or without."""
 
-    def import_ical(self, text: str, *, holder: Holder, devices: int, actor: str) -> Sequence[Reservation]:
-        """Make the reservations of an iCalendar document: all or none. Raises: InvalidRequest, Conflict."""
+    def import_ical(self, data: str, defaults: Mapping[str, Any], *, actor: str) -> Sequence[MadeView]:
+        """Make or change the reservations of an iCalendar document: all or none."""
 
 
 class UsageRow(Protocol):

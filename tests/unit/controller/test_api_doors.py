@@ -73,10 +73,10 @@ def test_a_denial_is_written_down_again_after_a_while(office: Office) -> None:
 def test_scopes_of_the_table() -> None:
     scopes = {route.operation: route.scope for route in ROUTES}
     assert {o for o, scope in scopes.items() if scope == RESERVE} == {
-        *("reserve", "importReservations", "changeReservation", "cancelReservation"),
+        *("reserve", "changeReservation", "cancelReservation"),
     }
     assert {o for o, scope in scopes.items() if scope == MANAGE} == {
-        *("drainCard", "undrainCard", "assignCard", "clearCard", "listEvents", "exportReservations"),
+        *("drainCard", "undrainCard", "assignCard", "clearCard", "listEvents", "importReservations"),
     }
 
 

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from tornado.web import HTTPError
 
 from gpuspawner.allocator import SAME_REFUSAL_AGAIN as SAME_AGAIN
@@ -216,7 +217,7 @@ def check(model: type[BaseModel], sent: object, word: str) -> BaseModel:
     if not where:
         raise InvalidRequest(f"The body must be a JSON object with the keys {', '.join(model.model_fields)}.")
     if first["type"] == "extra_forbidden":
-        known = list(_fields_at(model, first["loc"][:-1]))
+        known = [about.alias or name for name, about in _fields_at(model, first["loc"][:-1]).items()]
         near = get_close_matches(str(first["loc"][-1])[:40], known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
         raise InvalidRequest(f"There is no {word} {shorten(where)}. {hint}")
@@ -226,9 +227,9 @@ def check(model: type[BaseModel], sent: object, word: str) -> BaseModel:
     raise InvalidRequest(f"{where[:80]}: {message}; you sent {shorten(first['input'])}.")
 
 
-def _fields_at(model: type[BaseModel], way: tuple[int | str, ...]) -> Mapping[str, object]:
-    fields: Any = model.model_fields
+def _fields_at(model: type[BaseModel], way: tuple[int | str, ...]) -> Mapping[str, FieldInfo]:
+    fields: Mapping[str, FieldInfo] = model.model_fields
     for key in way:
-        kind = fields[key].annotation if key in fields else None
-        fields = getattr(kind, "model_fields", {})
-    return fields  # type: ignore[no-any-return]
+        found = fields.get(str(key))
+        fields = getattr(found.annotation, "model_fields", {}) if found else {}
+    return fields

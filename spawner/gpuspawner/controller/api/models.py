@@ -9,10 +9,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from gpuspawner.policy.options import UserOptions
-from gpuspawner.policy.units import read_duration
 
 SERVER_NAME = r"^[^/\x00-\x1f\x7f]{0,255}$"
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
@@ -24,15 +23,7 @@ def _as_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def _check_duration(value: object) -> object:
-    read_duration(value)
-    return value
-
-
 Time = Annotated[AwareDatetime, AfterValidator(_as_utc)]
-Duration = Annotated[
-    str, BeforeValidator(_check_duration), Field(max_length=40, description="Such as `8 h` or `1 h 30 min`.")
-]
 Reason = Annotated[str, Field(min_length=1, max_length=500, description="Why; people read it.")]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -292,12 +283,19 @@ class ReservationInfo(Answer):
     length_seconds: float
     zone: str
     rule: str
-    left_out: list[Time]
+    left_out: Annotated[list[Time], Field(description="Starts that do not take place.")]
     lead_seconds: float
     users: list[str]
     pool: str
     cards: list[str]
     actor: str
+
+
+class ReservationMade(Answer):
+    """A reservation that was made or changed."""
+
+    reservation: ReservationInfo
+    warnings: Annotated[list[str], Field(description="What may stand in its way.")]
 
 
 class Reservations(Answer):
@@ -307,49 +305,63 @@ class Reservations(Answer):
     reservations: list[ReservationInfo]
 
 
-class ReservationBody(Body):
+class ReservationsMade(Answer):
+    """Reservations that were made or changed."""
+
+    made: list[ReservationMade]
+
+
+Moment = Annotated[str, Field(max_length=40, description="ISO 8601, in the time zone or with an offset.")]
+Length = Annotated[str, Field(max_length=40, description="Such as `8 h` or `1 h 30 min`.")]
+
+
+class ReservationFields(Body):
+    """Fields of a reservation; what they mean is judged where reservations are made."""
+
+    title: Annotated[str | None, Field(max_length=200, description="What it is for; all can read it.")] = None
+    person: Annotated[Name | None, Field(description="Who it is for; or group, or course.")] = None
+    group: Annotated[Name | None, Field(description="Who it is for: a group of the policy.")] = None
+    course: Annotated[Name | None, Field(description="Who it is for: a course of the policy.")] = None
+    users: Annotated[
+        list[Name] | None, Field(max_length=1000, description="Those of them who may use it; none is all.")
+    ] = None
+    devices: Annotated[int | None, Field(strict=True, ge=1, le=1000, description="How many.")] = None
+    models: Annotated[list[Name] | None, Field(max_length=1000, description="Models to choose from.")] = None
+    pool: Annotated[str | None, Field(max_length=200, description="Pool to choose from.")] = None
+    cards: Annotated[list[Name] | None, Field(max_length=1000, description="UUIDs to choose from.")] = None
+    start: Annotated[Moment | None, Field(description="First start.")] = None
+    end: Annotated[Moment | None, Field(description="Its end; or give the length.")] = None
+    length: Length | None = None
+    zone: Annotated[str | None, Field(max_length=64, description="IANA zone in which it recurs.")] = None
+    rule: Annotated[
+        str | None, Field(max_length=500, description="RFC 5545, such as `FREQ=WEEKLY;COUNT=10`.")
+    ] = None
+    left_out: Annotated[
+        list[Moment] | None,
+        Field(alias="except", max_length=1000, description="Days or starts that do not take place."),
+    ] = None
+    lead: Annotated[Length | None, Field(description="So long before, the devices are kept free.")] = None
+
+    def fields(self) -> dict[str, Any]:
+        """What was sent, by the names that it was sent under."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+class ReservationBody(ReservationFields):
     """Reserve devices."""
 
-    title: Annotated[str, Field(min_length=1, max_length=200)]
-    holder: HolderBody
-    devices: Annotated[int, Field(strict=True, ge=1, le=1000)]
-    start: Time
-    length: Duration
-    zone: Annotated[
-        str, Field(max_length=64, description="IANA name of the time zone of the recurrence.")
-    ] = "UTC"
-    rule: Annotated[str, Field(max_length=500, description="RFC 5545, such as `FREQ=WEEKLY;COUNT=10`.")] = ""
-    left_out: Annotated[list[Time], Field(max_length=500)] = []
-    lead: Annotated[Duration | None, Field(description="So long before, the devices are kept free.")] = None
-    users: Annotated[
-        list[Name], Field(max_length=1000, description="Of the holder, who may use it; [] is all.")
-    ] = []
-    pool: Annotated[str, Field(max_length=255)] = ""
-    cards: Annotated[list[Name], Field(max_length=1000, description="Models and UUIDs; [] is any.")] = []
-
-
-class ReservationChange(Body):
-    """What is to be different; the rest stays."""
-
-    title: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    devices: Annotated[int | None, Field(strict=True, ge=1, le=1000)] = None
-    start: Time | None = None
-    length: Duration | None = None
-    zone: Annotated[str | None, Field(max_length=64)] = None
-    rule: Annotated[str | None, Field(max_length=500)] = None
-    left_out: Annotated[list[Time] | None, Field(max_length=500)] = None
-    lead: Duration | None = None
-    users: Annotated[list[Name] | None, Field(max_length=1000)] = None
-    pool: Annotated[str | None, Field(max_length=255)] = None
-    cards: Annotated[list[Name] | None, Field(max_length=1000)] = None
+    title: Annotated[str, Field(min_length=1, max_length=200, description="What it is for; all can read it.")]
+    devices: Annotated[int, Field(strict=True, ge=1, le=1000, description="How many.")]
+    start: Annotated[Moment, Field(description="First start.")]
 
 
 class ImportBody(Body):
     """An iCalendar document."""
 
     calendar: Annotated[str, Field(min_length=1, max_length=200_000)]
-    holder: HolderBody
-    devices: Annotated[int, Field(strict=True, ge=1, le=1000, description="For each of its events.")]
+    defaults: Annotated[
+        ReservationFields, Field(description="For events that do not say them themselves.")
+    ] = ReservationFields()
 
 
 # -- accounts -----------------------------------------------------------------------------------------------

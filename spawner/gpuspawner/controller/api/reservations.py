@@ -2,116 +2,98 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
 from typing import Any
 
-from gpuspawner.controller.services import ReservationWish
-from gpuspawner.core.errors import NotFound
-from gpuspawner.core.model import Holder, Reservation
-from gpuspawner.policy.units import read_duration
+from gpuspawner.controller.services import MadeView, ReservationCases
+from gpuspawner.core.errors import InvalidRequest, NotFound
+from gpuspawner.core.model import Reservation
 
 from . import models as m
 from .access import require
 from .routes import Call, Forbidden
 
+_HOLDERS = ("person", "group", "course")
+
 
 def list_reservations(call: Call) -> m.Reservations:
     """All that stand: everybody needs to know when devices are kept. Of others' no names of people."""
-    found = require(call.services.reservations, "reservations").list()
+    found = _cases(call).standing()
     return m.Reservations(at=call.services.clock(), reservations=[_info(call, one) for one in found])
 
 
-def make(call: Call) -> m.ReservationInfo:
-    """Reserve devices. For others than oneself only who manages can."""
-    body: m.ReservationBody = call.body
-    _require_right(call, body.holder)
-    wish = ReservationWish(
-        title=body.title,
-        holder=Holder(body.holder.kind, body.holder.name),
-        devices=body.devices,
-        start=body.start,
-        length=read_duration(body.length),
-        zone=body.zone,
-        users=tuple(body.users),
-        pool=body.pool,
-        cards=frozenset(body.cards),
-        rule=body.rule,
-        left_out=tuple(body.left_out),
-        lead=read_duration(body.lead) if body.lead else timedelta(0),
-    )
-    return _info(
-        call, require(call.services.reservations, "reservations").make(wish, actor=call.caller.actor)
-    )
+def make(call: Call) -> m.ReservationMade:
+    """Reserve devices. For others than oneself and one's courses only who manages can."""
+    fields = call.body.fields()
+    _require_right(call, fields, whole=True)
+    return _made(call, _cases(call).make(fields, actor=call.caller.actor))
 
 
-def change(call: Call) -> m.ReservationInfo:
+def change(call: Call) -> m.ReservationMade:
     """Change a reservation of one's own, or any."""
-    reservation = _find_own(call)
-    changes: dict[str, Any] = call.body.model_dump(exclude_unset=True)
-    for key, value in changes.items():
-        if value is None:
-            changes[key] = timedelta(0) if key == "lead" else _EMPTY.get(key)
-        elif key in ("length", "lead"):
-            changes[key] = read_duration(value)
-        elif key in ("users", "left_out"):
-            changes[key] = tuple(value)
-        elif key == "cards":
-            changes[key] = frozenset(value)
-    wanted = {key: value for key, value in changes.items() if value is not None}
-    return _info(
-        call,
-        require(call.services.reservations, "reservations").change(
-            reservation.id, wanted, actor=call.caller.actor
-        ),
-    )
+    reservation, fields = _find_own(call), call.body.fields()
+    _require_right(call, fields, whole=False)
+    return _made(call, _cases(call).change(reservation.id, fields, actor=call.caller.actor))
 
 
 def cancel(call: Call) -> m.ReservationInfo:
     """Cancel a reservation of one's own, or any."""
-    reservation = _find_own(call)
-    return _info(
-        call,
-        require(call.services.reservations, "reservations").cancel(
-            reservation.id, actor=call.caller.actor, reason=call.body.reason
-        ),
-    )
+    reservation, actor = _find_own(call), call.caller.actor
+    return _info(call, _cases(call).cancel(reservation.id, actor=actor, reason=call.body.reason))
 
 
 def export(call: Call) -> str:
-    """All reservations as an iCalendar document."""
-    return require(call.services.reservations, "reservations").export_ical()
+    """All reservations as an iCalendar document; names of people are for who manages."""
+    return _cases(call).export_ical(people=call.caller.manages)
 
 
-def take_in(call: Call) -> m.Reservations:
-    """Make the reservations of an iCalendar document: all, or none."""
+def take_in(call: Call) -> m.ReservationsMade:
+    """Make the reservations of an iCalendar document: all, or none.
+
+    Only for who manages: an event may say itself whom it is for, and change any reservation by its id.
+    """
     body: m.ImportBody = call.body
-    _require_right(call, body.holder)
-    made = require(call.services.reservations, "reservations").import_ical(
-        body.calendar,
-        holder=Holder(body.holder.kind, body.holder.name),
-        devices=body.devices,
-        actor=call.caller.actor,
-    )
-    return m.Reservations(at=call.services.clock(), reservations=[_info(call, one) for one in made])
+    made = _cases(call).import_ical(body.calendar, body.defaults.fields(), actor=call.caller.actor)
+    return m.ReservationsMade(made=[_made(call, one) for one in made])
 
 
-_EMPTY: dict[str, Any] = {"rule": "", "pool": "", "users": (), "left_out": (), "cards": frozenset()}
-"""What null takes away; the rest cannot be taken away, and null leaves it as it is."""
+def _cases(call: Call) -> ReservationCases:
+    return require(call.services.reservations, "reservations")
 
 
-def _require_right(call: Call, holder: m.HolderBody) -> None:
-    own = holder.kind == "person" and call.caller.person is not None and holder.name == call.caller.person
-    taught = (
-        holder.kind == "course"
-        and call.caller.person is not None
-        and holder.name in call.services.policies.courses_taught(call.caller.person)
-    )
-    if not (call.caller.manages or own or taught):
+def _require_right(call: Call, fields: Mapping[str, Any], *, whole: bool) -> None:
+    """Judge whom a reservation is to be for.
+
+    Args:
+        call: The request.
+        fields: What was sent.
+        whole: Whether this is all of it, or only what is to be different.
+
+    Raises:
+        InvalidRequest: It is for several, or for nobody.
+        Forbidden: Others decide on that.
+    """
+    given = [(kind, fields[kind]) for kind in _HOLDERS if fields.get(kind) is not None]
+    if len(given) > 1 or (whole and not given):
+        raise InvalidRequest("Give exactly one of person, group and course: who the reservation is for.")
+    person = call.caller.person
+    if call.caller.manages or not given:
+        return
+    (kind, name) = given[0]
+    own = person is not None and kind == "person" and name == person
+    if not own and person is not None and kind == "course":
+        own = name in call.services.policies.courses_taught(person)
+    if not own:
         raise Forbidden("You can reserve for yourself and for courses that you teach.")
 
 
 def _find_own(call: Call) -> Reservation:
-    """The reservation of the path, if the caller made it or manages. Everybody may see them all."""
+    """The reservation of the path, if the caller made it or manages. Everybody may see that it is there.
+
+    Raises:
+        NotFound: It is not, or not any more.
+        Forbidden: Somebody else made it.
+    """
     with call.services.ledger.read() as unit:
         reservation = unit.reservation(call.path["reservation_id"])
     if reservation is None or reservation.host != call.services.host or reservation.ended_at is not None:
@@ -121,9 +103,14 @@ def _find_own(call: Call) -> Reservation:
     return reservation
 
 
+def _made(call: Call, one: MadeView) -> m.ReservationMade:
+    return m.ReservationMade(reservation=_info(call, one.reservation), warnings=list(one.warnings))
+
+
 def _info(call: Call, one: Reservation) -> m.ReservationInfo:
-    known = call.caller.manages or one.actor == call.caller.actor
-    known = known or (call.caller.person is not None and one.holder.name == call.caller.person)
+    person = call.caller.person
+    mine = person is not None and (one.holder.kind, one.holder.name) == ("person", person)
+    known = call.caller.manages or mine or one.actor == call.caller.actor
     secret = not known and one.holder.kind == "person"
     return m.ReservationInfo(
         id=one.id,

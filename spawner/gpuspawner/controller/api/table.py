@@ -81,16 +81,17 @@ ROUTES: tuple[Route, ...] = (
         reservations.list_reservations, m.Reservations, conflicts=True,
     ),
     Route(
-        "POST", "/reservations", "reserve", "Reserve GPUs.", reservations.make, m.ReservationInfo, RESERVE,
+        "POST", "/reservations", "reserve", "Reserve GPUs.", reservations.make, m.ReservationMade, RESERVE,
         m.ReservationBody, status=201, conflicts=True,
     ),
     Route(
         "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar.",
-        reservations.take_in, m.Reservations, RESERVE, m.ImportBody, status=201, conflicts=True,
+        reservations.take_in, m.ReservationsMade, MANAGE, m.ImportBody, status=201, conflicts=True,
     ),
     Route(
-        "PATCH", "/reservations/{reservation_id}", "changeReservation", "Change a reservation.",
-        reservations.change, m.ReservationInfo, RESERVE, m.ReservationChange, conflicts=True,
+        "PATCH", "/reservations/{reservation_id}", "changeReservation",
+        "Change what is sent; null takes it away.", reservations.change, m.ReservationMade, RESERVE,
+        m.ReservationFields, conflicts=True,
     ),
     Route(
         "DELETE", "/reservations/{reservation_id}", "cancelReservation", "Cancel a reservation.",
@@ -98,7 +99,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/reservations.ics", "exportReservations", "All reservations as a calendar.",
-        reservations.export, None, MANAGE, media=ICAL, conflicts=True,
+        reservations.export, None, media=ICAL, conflicts=True,
     ),
     Route(
         "GET", "/usage", "showUsage", "What was used: by you, and with custom:gpu:manage by everybody.",
