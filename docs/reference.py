@@ -158,7 +158,7 @@ def _fields(model: type[BaseModel]) -> list[str]:
             about = f"an object: {', '.join(f'`{key}`' for key in kind.model_fields)}"
         else:
             about = field.description or ""
-        lines.append(f"| `{name}` | {'yes' if field.is_required() else 'no'} | {about} |")
+        lines.append(f"| `{field.alias or name}` | {'yes' if field.is_required() else 'no'} | {about} |")
     return lines
 
 

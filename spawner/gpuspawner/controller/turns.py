@@ -85,7 +85,7 @@ class KeepTurns:
         elif late:
             self._give_on(turn)
         else:
-            self._looks.begin(f"look-{ticket.id}", partial(self._look, turn))
+            self._looks.begin(f"look-{lease.id}", partial(self._look, turn))
 
     def _look(self, turn: Turn) -> None:
         if turn.lease is not None and self._was_opened(turn.lease):
@@ -93,7 +93,7 @@ class KeepTurns:
 
     def _start(self, turn: Turn) -> None:
         ticket = turn.ticket
-        if self._calls.under_way(f"switch-{ticket.id}"):
+        if self._calls.under_way(f"switch-{ticket.lease_id}"):
             return  # the Hub still stops what ran before
 
         def start() -> None:
@@ -102,7 +102,7 @@ class KeepTurns:
                 raise HubError(f"The server of {ticket.owner} that ran before is still being stopped.")
             self._hub.start_server(ticket.owner, ticket.server, write_options(ticket.request))
 
-        self._calls.begin(f"start-{ticket.id}", start, partial(self._after_start, turn))
+        self._calls.begin(f"start-{ticket.lease_id}", start, partial(self._after_start, turn))
 
     def _after_start(self, turn: Turn, error: GpuSpawnerError | None) -> None:
         if error is None:
@@ -120,7 +120,7 @@ class KeepTurns:
         ticket, other = turn.ticket, turn.other
         if other is not None:
             self._calls.begin(
-                f"switch-{ticket.id}",
+                f"switch-{ticket.lease_id}",
                 lambda: self._hub.stop_server(ticket.owner, ticket.server),
                 lambda error: self._line.hold(ticket.id) if error else None,
             )
@@ -139,7 +139,7 @@ class KeepTurns:
             if error is None:
                 self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
 
-        self._calls.begin(f"give-on-{ticket.id}", stop, after)
+        self._calls.begin(f"give-on-{ticket.lease_id}", stop, after)
 
     def _opened_now(self, lease: Lease) -> bool:
         try:
