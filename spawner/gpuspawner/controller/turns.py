@@ -14,6 +14,7 @@ from gpuspawner.ports import HubApi
 
 from .hubcalls import HubCalls
 
+NOT_STARTED = "its server could not be started in time"
 NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
 
 
@@ -43,6 +44,7 @@ class KeepTurns:
     ) -> None:
         self._line, self._hub, self._was_opened, self._clock = line, hub, was_opened, clock
         self._calls, self._looks = calls, looks
+        self._began = False
 
     def __call__(self) -> Iterable[str]:
         """Take the step; problems in words. Raises: LedgerError."""
@@ -51,25 +53,36 @@ class KeepTurns:
         self._looks.collect()
         self._line.grant_turns()
         for turn in self._line.turns():
-            self._look_after(turn)
+            if not self._began and self._is_late(turn):
+                # It became so without a controller, when nobody could claim anything.
+                self._line.hold(turn.ticket.id)
+            else:
+                self._look_after(turn)
+        self._began = True
         return problems
 
     def finish(self, wait_seconds: float) -> None:
         """Wait for the calls that are under way."""
         self._calls.finish(wait_seconds)
 
+    def _is_late(self, turn: Turn) -> bool:
+        claim_by = turn.ticket.claim_by
+        return claim_by is not None and self._clock() > claim_by
+
     def _look_after(self, turn: Turn) -> None:
-        ticket, lease = turn.ticket, turn.lease
-        late = ticket.claim_by is not None and self._clock() > ticket.claim_by
+        ticket, lease, late = turn.ticket, turn.lease, self._is_late(turn)
         if lease is None or turn.over:
             why = lease.reason if lease else "what was reserved is gone"
             self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
         elif turn.started:
             self._look_after_started(turn, lease, late)
+        elif turn.other is None:
+            if late:
+                self._line.lapse(ticket.id, reason=NOT_STARTED, at_the_end=False)
+            else:
+                self._start(turn)
         elif late:
             self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-        elif turn.other is None:
-            self._start(turn)
         elif ticket.switch_at is not None:
             self._stop_other(turn)
 
@@ -78,7 +91,7 @@ class KeepTurns:
         if ticket.switch_at is not None:
             # Whoever claimed it before it ran is there.
             self._line.opened(ticket.id)
-        elif lease.state is not LeaseState.ACTIVE:
+        elif lease.state is not LeaseState.ACTIVE or self._calls.under_way(f"start-{lease.id}"):
             if late:
                 # A start that takes long is not its person's delay; the agent ends one that takes too long.
                 self._line.hold(ticket.id)

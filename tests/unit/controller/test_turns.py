@@ -239,6 +239,31 @@ def test_a_press_that_nobody_makes_gives_the_turn_on(hall: Hall) -> None:
     assert hall.stops == [], "what runs is left alone"
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_controller_that_was_away_over_the_window_costs_no_turn(hall: Hall, beside: bool) -> None:
+    asked = hall.ask()
+    if beside:
+        hall.run_without_gpu()
+    hall.line.grant_turns()
+    hall.now += timedelta(hours=1)
+    hall.new_controller()
+    hall.tick()
+    offered = hall.ticket(asked)
+    assert (offered.state, offered.returns) == (TicketState.OFFERED, 0)
+    assert offered.claim_by == hall.now + WINDOW
+    assert hall.starts == ([] if beside else ["ada"])
+
+
+def test_what_the_hub_never_takes_up_goes_back_to_its_place(hall: Hall) -> None:
+    asked = hall.ask()
+    hall.tick()
+    hall.tick(minutes=6)
+    assert hall.ticket(asked).queued_at == NOW
+    with hall.ledger.read() as unit:
+        (told,) = unit.recent_events(9, prefix="ticket.returned")
+    assert told.reason == "its server could not be started in time"
+
+
 def test_a_hub_that_is_away_costs_no_turn(hall: Hall) -> None:
     asked = hall.ask()
     hall.hub.fail("start_server")
