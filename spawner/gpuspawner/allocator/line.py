@@ -227,17 +227,20 @@ class Line:
             return changed
 
     def leave(self, ticket_id: str, *, actor: str, reason: str = "its person left the line") -> Ticket:
-        """Give up a place; what was reserved for it is let go of.
+        """Give up a place; what was reserved for it is let go of, and a server that was started for it ends.
 
         Raises:
             NotFound: There is no such ticket in line.
             LedgerError: The ledger cannot be used.
         """
+        now = self._clock()
         with self.ledger.write() as unit:
             ticket = _require_live(unit, ticket_id)
-            return self._desk(unit, self._clock()).end_ticket(
-                ticket, claimed=False, reason=reason, actor=actor
-            )
+            lease = unit.lease(ticket.lease_id or "")
+            if lease is not None and lease.claim_by is None and not lease.state.ending:
+                # The controller stops what has come to its end, and asks the Hub again until it is done.
+                unit.update_lease(replace(lease, ends_at=now, end_reason=reason, warned=0))
+            return self._desk(unit, now).end_ticket(ticket, claimed=False, reason=reason, actor=actor)
 
     def claim(self, ticket_id: str, *, actor: str) -> Ticket:
         """A person takes what they are offered.

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator, Line
+from gpuspawner.allocator import Allocator, Line, Sessions
 from gpuspawner.controller.hubcalls import AGAIN_SECONDS, HubCalls
 from gpuspawner.controller.turns import NOT_CLAIMED, KeepTurns
 from gpuspawner.core.errors import Conflict
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.policy import allow
+from gpuspawner.core.sessions import Stop
 from gpuspawner.ports import HubServer
 from support.build import HOST, NOW, record
 from support.fake_hub import FakeHub
@@ -305,3 +306,17 @@ def test_leaving_lets_go_of_what_was_reserved(hall: Hall) -> None:
         found = unit.lease(reserved.id)
     assert found
     assert found.state is LeaseState.RELEASING
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_leaving_ends_a_server_that_was_started_for_the_turn(hall: Hall, runs: bool) -> None:
+    asked = hall.ask()
+    hall.tick()
+    taken = hall.hub_takes_up(asked, runs=runs)
+    hall.line.leave(asked.id, actor="ada")
+    if not runs:
+        allocator = Allocator(hall.ledger, HOST, allow(), STALE, lambda: hall.now)
+        allocator.activate(taken.id, container_id="c1", claimant="run1")
+    (end,) = Sessions(hall.ledger, HOST, lambda: hall.now).plan_ends()
+    assert isinstance(end, Stop)
+    assert (end.lease.id, end.first) == (taken.id, False)
