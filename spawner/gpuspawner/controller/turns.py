@@ -53,7 +53,7 @@ class KeepTurns:
         self._looks.collect()
         self._line.grant_turns()
         for turn in self._line.turns():
-            if not self._began and self._is_late(turn):
+            if not self._began and self._is_late(turn) and not turn.over:
                 # It became so without a controller, when nobody could claim anything.
                 self._line.hold(turn.ticket.id)
             else:
@@ -71,7 +71,10 @@ class KeepTurns:
 
     def _look_after(self, turn: Turn) -> None:
         ticket, lease, late = turn.ticket, turn.lease, self._is_late(turn)
-        if lease is None or turn.over:
+        if turn.over and late:
+            # It was given on; the Hub's answer to the stop comes later, or was lost.
+            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+        elif lease is None or turn.over:
             why = lease.reason if lease else "what was reserved is gone"
             self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
         elif turn.started:

@@ -11,7 +11,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator, Line, Sessions
 from gpuspawner.controller.hubcalls import AGAIN_SECONDS, HubCalls
 from gpuspawner.controller.turns import NOT_CLAIMED, KeepTurns
-from gpuspawner.core.errors import Conflict
+from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.policy import allow
@@ -148,6 +148,31 @@ def test_who_does_not_come_goes_to_the_end_once_and_is_out_the_second_time(hall:
     hall.end(second)
     hall.tick(minutes=1)
     assert hall.starts == ["ada", "ada"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_does_not_come_goes_to_the_end_also_if_the_stop_is_seen_before_it_is_answered(
+    hall: Hall, killed: bool
+) -> None:
+    asked = hall.ask()
+    hall.tick()
+    taken = hall.hub_takes_up(asked)
+
+    def stop_slowly(user: str, server: str) -> None:
+        hall.end(taken)
+        raise HubError("no answer")
+
+    hall.hub.stop_server = stop_slowly  # type: ignore[method-assign]
+    hall.now += timedelta(minutes=6)
+    hall.step()
+    hall.step.finish(10)
+    if killed:
+        hall.new_controller()
+    hall.tick()
+    with hall.ledger.read() as unit:
+        told = [event.reason for event in unit.recent_events(20, prefix="ticket.returned")]
+    assert told == [NOT_CLAIMED]
+    assert hall.ticket(asked).queued_at == hall.now
 
 
 def test_who_comes_at_the_last_moment_keeps_it(hall: Hall) -> None:
