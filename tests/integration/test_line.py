@@ -10,7 +10,7 @@ import pytest
 import requests
 from gpuspawner.allocator import Cards
 from gpuspawner.controller.turns import NOT_CLAIMED
-from gpuspawner.core.model import Party, Ticket, TicketState, Usage
+from gpuspawner.core.model import LeaseState, Party, Ticket, TicketState, Usage
 from support.client import text_of
 from support.installation import CHEAP_SERVER, HOST, Installation, free_port, wait_for
 
@@ -86,6 +86,7 @@ def visit_until_claimed(site: Installation, user: str) -> None:
         site.client(user).page(f"/user/{user}/")
         return ticket_of(site, user).state is TicketState.CLAIMED
 
+    wait_for(lambda: site.lease_of(user).state is LeaseState.ACTIVE, f"the start for {user}")
     assert site.client(user).wait_ready().ready
     wait_for(visit, f"the visit of {user}")
 
