@@ -157,7 +157,14 @@ class Imported(Answer):
 class ImportBody(Body):
     """An iCalendar document, and what holds for events that do not say it."""
 
-    calendar: Annotated[str, Field(min_length=1, max_length=200_000)]
+    calendar: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=200_000,
+            description="RFC 5545. The rest is for events that do not say it.",
+        ),
+    ]
     person: Annotated[Name | None, Field(description="Who it is for: a user name; or group, or course.")] = (
         None
     )

@@ -81,11 +81,13 @@ ROUTES: tuple[Route, ...] = (
         reservations.list_reservations, lm.Reservations, query=lm.ReservationsQuery,
     ),
     Route(
-        "POST", "/reservations", "reserve", "Reserve GPUs for yourself, or for a course that you teach.",
+        "POST", "/reservations", "reserve",
+        "Reserve GPUs: for a course that you teach; with custom:gpu:reserve for yourself; with "
+        "custom:gpu:manage for everybody.",
         reservations.make, lm.ReservationInfo, body=ReservationBody, status=201, conflicts=True,
     ),
     Route(
-        "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar.",
+        "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar, or none.",
         reservations.take_in, lm.Imported, body=lm.ImportBody, status=201, conflicts=True,
     ),
     Route(
