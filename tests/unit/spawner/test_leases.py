@@ -163,11 +163,11 @@ class Hold:
         name = point.removeprefix("after ")
         original = getattr(LedgerUnit, name)
 
-        def held(unit: LedgerUnit, *args: Any) -> Any:
-            result = original(unit, *args) if point != name else None
+        def held(unit: LedgerUnit, *args: Any, **kwargs: Any) -> Any:
+            result = original(unit, *args, **kwargs) if point != name else None
             self.reached.set()
             assert self.opened.wait(5)
-            return result if point != name else original(unit, *args)
+            return result if point != name else original(unit, *args, **kwargs)
 
         monkeypatch.setattr(LedgerUnit, name, held)
 
