@@ -94,11 +94,18 @@ class Allocator:
         with self.ledger.read() as unit:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
 
-    def stock(self, owner: str = "", party: Party | None = None, terms: Terms | None = None) -> Stock:
+    def stock(
+        self,
+        owner: str = "",
+        server: str = "",
+        party: Party | None = None,
+        terms: Terms | None = None,
+    ) -> Stock:
         """What there is, and what a start now would get; what the person may not use has its reason.
 
         Args:
             owner: The person.
+            server: The server that would be started; a place that it has in line stays its own.
             party: Their groups.
             terms: What the line needs to know of their allowance; that of the allowance alone if none.
 
@@ -109,17 +116,19 @@ class Allocator:
         party = party or Party()
         terms = terms or find_terms(Policy(), party, self._allowance)
         with self.ledger.read() as unit:
-            situation = gather(unit, self._host, now=now, stale_after=self._stale_after)
+            own = unit.ticket_of(self._host, owner, server)
+            without = frozenset({own.id} if own else ())
+            situation = gather(unit, self._host, now=now, stale_after=self._stale_after, without=without)
         problem = why_nothing_is_known(situation.inventory, now=now, stale_after=self._stale_after)
         probe = new_ticket(
             SpawnRequest(1),
             host=self._host,
             owner=owner,
-            server="",
+            server=server,
             image="",
             party=party,
             terms=terms,
-            now=now,
+            now=own.queued_at if own else now,
         )
         offers = survey(
             situation.inventory,

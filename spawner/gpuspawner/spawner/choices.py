@@ -34,7 +34,9 @@ class ChoosingSpawner(ContainerSpawner):
         access = await self.find_access()
         allowance, party = access.allowance, access.party()
         try:
-            stock = await self._off_loop(self.allocator.stock, self.user.name, party, access.terms(party))
+            stock = await self._off_loop(
+                self.allocator.stock, self.user.name, self.name, party, access.terms(party)
+            )
         except GpuSpawnerError as error:
             stock = Stock((), None, str(error))
         options, images = self.orm_spawner.user_options, list(self.catalogue)
