@@ -14,7 +14,7 @@ from gpuspawner.ports import HubApi
 
 from .hubcalls import HubCalls
 
-NOT_STARTED = "its server could not be started in time"
+TOO_SLOW = "its server could not be started in time"
 NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
 
 
@@ -71,21 +71,20 @@ class KeepTurns:
 
     def _look_after(self, turn: Turn) -> None:
         ticket, lease, late = turn.ticket, turn.lease, self._is_late(turn)
-        if turn.over and late:
-            # It was given on; the Hub's answer to the stop comes later, or was lost.
-            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-        elif lease is None or turn.over:
+        missed = late and ticket.switch_at is None
+        if lease is None or turn.over:
             why = lease.reason if lease else "what was reserved is gone"
-            self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
+            reason = NOT_CLAIMED if missed else f"its server did not come up: {why}"
+            self._line.lapse(ticket.id, reason=reason, at_the_end=missed)
         elif turn.started:
             self._look_after_started(turn, lease, late)
         elif turn.other is None:
             if late:
-                self._line.lapse(ticket.id, reason=NOT_STARTED, at_the_end=False)
+                self._line.lapse(ticket.id, reason=TOO_SLOW, at_the_end=False)
             else:
                 self._start(turn)
         elif late:
-            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+            self._line.lapse(ticket.id, reason=NOT_CLAIMED if missed else TOO_SLOW, at_the_end=missed)
         elif ticket.switch_at is not None:
             self._stop_other(turn)
 
@@ -142,7 +141,10 @@ class KeepTurns:
             )
 
     def _give_on(self, turn: Turn) -> None:
-        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now."""
+        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now.
+
+        The turn is over when the lease has been let go of, and not before: the Hub may be killed in between.
+        """
         ticket, lease = turn.ticket, turn.lease
 
         def stop() -> None:
@@ -151,11 +153,7 @@ class KeepTurns:
                 return
             self._hub.stop_server(ticket.owner, ticket.server)
 
-        def after(error: GpuSpawnerError | None) -> None:
-            if error is None:
-                self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-
-        self._calls.begin(f"give-on-{ticket.lease_id}", stop, after)
+        self._calls.begin(f"give-on-{ticket.lease_id}", stop)
 
     def _opened_now(self, lease: Lease) -> bool:
         try:

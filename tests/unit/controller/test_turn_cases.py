@@ -85,14 +85,16 @@ class Hall:
         )
         return allocator.activate(taken.id, container_id="c1", claimant="run1") if runs else taken
 
-    def end(self, lease: Lease, reason: str = "stopped") -> None:
-        """Its server is gone, and the card is proved free."""
+    def end(self, lease: Lease, reason: str = "stopped", *, free: bool = True) -> None:
+        """Its server is gone, and the card is proved free, or not yet."""
         with self.ledger.write() as unit:
             found = unit.lease(lease.id)
             assert found
             if not found.state.ending:
                 found = step(found, LeaseState.RELEASING, now=self.now, reason=reason)
-            unit.update_lease(step(found, LeaseState.RELEASED, now=self.now, reason=reason))
+            if free:
+                found = step(found, LeaseState.RELEASED, now=self.now, reason=reason)
+            unit.update_lease(found)
 
     def run_without_gpu(self, owner: str = "ada") -> Lease:
         allocator = Allocator(self.ledger, HOST, allow(), STALE, lambda: self.now)
@@ -136,6 +138,9 @@ def test_who_does_not_come_goes_to_the_end_once_and_is_out_the_second_time(hall:
     first = hall.hub_takes_up(asked)
     hall.tick(minutes=5, seconds=1)
     assert hall.stops == ["ada"]
+    assert hall.ticket(asked).state is TicketState.OFFERED, "nothing was let go of yet"
+    hall.end(first, free=False)
+    hall.tick()
     back = hall.ticket(asked)
     assert (back.state, back.reason, back.returns) == (TicketState.WAITING, NOT_CLAIMED, 1)
     assert (back.asked_at, back.queued_at) == (NOW, hall.now)
@@ -143,6 +148,8 @@ def test_who_does_not_come_goes_to_the_end_once_and_is_out_the_second_time(hall:
     hall.tick(seconds=AGAIN_SECONDS)
     second = hall.hub_takes_up(asked)
     hall.tick(minutes=6)
+    hall.end(second, free=False)
+    hall.tick()
     out = hall.ticket(asked)
     assert (out.state, out.reason.partition(",")[0]) == (TicketState.ENDED, "it was your turn")
     hall.end(second)
