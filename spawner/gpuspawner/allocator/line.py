@@ -272,7 +272,6 @@ class Line:
             lease = unit.lease(ticket.lease_id or "")
             if lease is None or lease.state.ending:
                 raise Conflict("Your server did not come up. You keep your place; look again in a moment.")
-            other = find_other(unit.live_leases(self.host), ticket)
             if lease.claim_by is None:
                 return self._desk(unit, now).end_ticket(
                     ticket, claimed=True, reason="its person opened it", actor=actor
@@ -282,8 +281,8 @@ class Line:
                 claim_by = max(ticket.claim_by or now, now + self._window)
                 ticket = replace(ticket, switch_at=now, claim_by=claim_by)
                 unit.update_ticket(ticket)
-                if lease.claim_by is not None:
-                    unit.update_lease(replace(lease, claim_by=claim_by))
+                unit.update_lease(replace(lease, claim_by=claim_by))
+                other = find_other(unit.live_leases(self.host), ticket)
                 why = "Switch now was pressed" if other else "its person waits for the server"
                 unit.add_event(Event(now, "ticket.switch", why, actor, data={"ticket": ticket.id}))
             return ticket

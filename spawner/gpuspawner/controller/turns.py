@@ -14,7 +14,7 @@ from gpuspawner.ports import HubApi
 
 from .hubcalls import HubCalls
 
-NOT_STARTED = "its server could not be started in time"
+TOO_SLOW = "its server could not be started in time"
 NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
 
 
@@ -71,21 +71,20 @@ class KeepTurns:
 
     def _look_after(self, turn: Turn) -> None:
         ticket, lease, late = turn.ticket, turn.lease, self._is_late(turn)
-        if turn.over and late and ticket.switch_at is None:
-            # Nobody came, and it was given on.
-            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-        elif lease is None or turn.over:
+        missed = late and ticket.switch_at is None
+        if lease is None or turn.over:
             why = lease.reason if lease else "what was reserved is gone"
-            self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
+            reason = NOT_CLAIMED if missed else f"its server did not come up: {why}"
+            self._line.lapse(ticket.id, reason=reason, at_the_end=missed)
         elif turn.started:
             self._look_after_started(turn, lease, late)
         elif turn.other is None:
             if late:
-                self._line.lapse(ticket.id, reason=NOT_STARTED, at_the_end=False)
+                self._line.lapse(ticket.id, reason=TOO_SLOW, at_the_end=False)
             else:
                 self._start(turn)
         elif late:
-            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+            self._line.lapse(ticket.id, reason=NOT_CLAIMED if missed else TOO_SLOW, at_the_end=missed)
         elif ticket.switch_at is not None:
             self._stop_other(turn)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -248,3 +249,11 @@ def test_a_reservation_keeps_cards_from_others(office: Office) -> None:
     waiting = office.get(f"/queue/{place['id']}", "bob")
     assert waiting["state"] == "waiting"
     assert "Thesis" in waiting["reason"] or "reserved" in waiting["reason"]
+
+
+def test_reservations_are_seen_also_when_the_policy_cannot_be_read(office: Office, tmp_path: Path) -> None:
+    reserve(office, "admin", RESERVATION)
+    (tmp_path / "policy.yml").unlink()
+    office.services.policies._file._policy = None  # as after a restart
+    assert [one["title"] for one in listed(office, "grace")] == ["Lecture"]
+    assert office.refusal("POST", "/reservations", "admin", RESERVATION)[:2] == (503, "policy_broken")

@@ -8,15 +8,18 @@ from gpuspawner.core.model import Lease, Ticket
 from .routes import Call, Forbidden
 
 
-def teaches(call: Call, lease: Lease) -> bool:
-    """Whether the caller teaches a course that the session is one of; not where the policy is broken."""
+def taught_courses(call: Call) -> frozenset[str]:
+    """Courses that the caller teaches; none where the policy is broken."""
     person = call.caller.person
-    if person is None or not lease.party.courses:
-        return False
     try:
-        return not call.services.policies.courses_taught(person).isdisjoint(lease.party.courses)
+        return call.services.policies.courses_taught(person) if person is not None else frozenset()
     except SettingsError:
-        return False
+        return frozenset()
+
+
+def teaches(call: Call, lease: Lease) -> bool:
+    """Whether the caller teaches a course that the session is one of."""
+    return bool(lease.party.courses) and not taught_courses(call).isdisjoint(lease.party.courses)
 
 
 def sees_lease(call: Call, lease: Lease) -> bool:

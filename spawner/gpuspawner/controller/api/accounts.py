@@ -12,7 +12,7 @@ from gpuspawner.core.policy import LIMITS, Allowance, Limit
 from gpuspawner.core.reports import ReportRow
 
 from . import models as m
-from .access import require_person
+from .access import require_person, taught_courses
 from .routes import Call
 
 LONGEST_REPORT = timedelta(days=3660)
@@ -21,11 +21,9 @@ LONGEST_REPORT = timedelta(days=3660)
 def show_me(call: Call) -> m.Me:
     """Who the caller is, what they may do and use here, and what they have."""
     caller, services = call.caller, call.services
-    taught: frozenset[str] = frozenset()
     allowance = None
     if caller.person is not None:
         with contextlib.suppress(SettingsError):
-            taught = services.policies.courses_taught(caller.person)
             allowance = services.policies.allowance(caller.person, caller.groups)
     with services.ledger.read() as unit:
         tickets, leases = unit.live_tickets(services.host), unit.live_leases(services.host)
@@ -34,7 +32,7 @@ def show_me(call: Call) -> m.Me:
         kind="person" if caller.person is not None else "service",
         groups=sorted(caller.groups),
         scopes=[scope for scope in (READ, MANAGE, RESERVE) if caller.may(scope)],
-        teaches=sorted(taught),
+        teaches=sorted(taught_courses(call)),
         allowance=_limits(allowance) if allowance else None,
         budget=_budget(call, allowance) if allowance else None,
         places=[one.id for one in tickets if one.owner == caller.person],
