@@ -61,9 +61,14 @@ administrators have all ([controller.md](controller.md)). What is others' does n
 it: the answer is 404 whether it is there or not.
 
 Times are ISO 8601 with an offset, amounts of memory bytes; `null` is unknown, or that there is none. What is
-not done is answered with `{"error": {"kind": …, "message": …}}`: 400 malformed (the message names the key),
-401 no login, 403 a scope is missing or others decide on this, 404 not there, 409 not as things are now,
-502 the hub gave no answer and whether it was done is not known, 503 ledger, policy or hub are away.
+not done is answered with `{"error": {"kind": …, "message": …, "conflicts": […]}}`: 400 malformed (the message
+names the key) or never possible on this server, 401 no login, 403 a scope is missing, the policy forbids it,
+or others decide on this, 404 not there, 409 not as things are now (`conflicts`: what a reservation collides
+with), 502 the hub gave no answer and whether it was done is not known, 503 the state of the cards is not
+known, or ledger, policy or hub are away.
+
+A reservation is answered with the keys that are sent, and a few more. To change one, leave those out (`id`,
+`actor`, `made_at`, `mine`, `warnings`), change what is to be different, and send it with PUT.
 
 """
 
@@ -158,7 +163,7 @@ def _fields(model: type[BaseModel]) -> list[str]:
             about = f"an object: {', '.join(f'`{key}`' for key in kind.model_fields)}"
         else:
             about = field.description or ""
-        lines.append(f"| `{name}` | {'yes' if field.is_required() else 'no'} | {about} |")
+        lines.append(f"| `{field.alias or name}` | {'yes' if field.is_required() else 'no'} | {about} |")
     return lines
 
 

@@ -103,6 +103,15 @@ class HubServer:
     """What it was started with, unchecked."""
 
 
+@dataclass(frozen=True, slots=True)
+class SessionActivity:
+    """What a server says of itself; its person may have changed it."""
+
+    started: datetime | None
+    last_activity: datetime
+    """The same as ``started`` until somebody comes."""
+
+
 class HubApi(Protocol):
     """The Hub.
 
@@ -128,7 +137,7 @@ class HubApi(Protocol):
     def users(self) -> Mapping[str, frozenset[str]]:
         """Everybody, with their groups."""
 
-    def session_activity(self, address: str, token: str) -> datetime | None:
+    def session_activity(self, address: str, token: str) -> SessionActivity | None:
         """Ask a server itself when it was last active, without that counting as activity.
 
         Args:

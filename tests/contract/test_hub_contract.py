@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from gpuspawner.adapters.hub_api import PAGE, HttpHubApi
 from gpuspawner.core.errors import HubError
-from gpuspawner.ports import HubApi
+from gpuspawner.ports import HubApi, SessionActivity
 from support.build import NOW
 from support.fake_hub import TOKEN, FakeHub, hub_routes, serving
 from tornado.web import Application
@@ -83,6 +83,6 @@ def test_people_and_groups(hub: HubApi, state: FakeHub) -> None:
 
 def test_activity_in_the_fake_needs_the_server_s_own_token() -> None:
     hub = FakeHub(activity={("http://a/", "own"): NOW - timedelta(hours=1)})
-    assert hub.session_activity("http://a/", "own") == NOW - timedelta(hours=1)
+    assert hub.session_activity("http://a/", "own") == SessionActivity(None, NOW - timedelta(hours=1))
     with pytest.raises(HubError):
         hub.session_activity("http://a/", "other")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import requests
+from gpuspawner.adapters.hub_api import HttpHubApi
+from gpuspawner.core.errors import HubError
 from support.installation import ADMIN, CHEAP_SERVER, Installation, wait_for
 
 pytestmark = pytest.mark.docker
@@ -23,6 +25,8 @@ c.JupyterHub.load_roles.append({{
     "scopes": ["access:services!service=gpu", "custom:gpu:read"],
     "services": ["prometheus"],
 }})
+c.JupyterHub.load_roles.append({{"name": "planner", "scopes": ["custom:gpu:reserve"], "users": ["grace"]}})
+c.JupyterHub.load_groups = {{"vision": {{"users": ["ada"]}}}}
 """
 
 
@@ -112,6 +116,66 @@ def test_prometheus_reads_with_a_token_of_its_own(site: Installation) -> None:
     assert 'gpuspawner_devices{state="free"} 4.0' in found.text
     assert "gpuspawner_tick_seconds_count" in found.text
     assert ask(site, "p" * 40, "api/messages").status_code == 403
+
+
+def test_a_role_of_the_site_gives_a_scope_to_logins_and_tokens(site: Installation) -> None:
+    grace = site.client("grace")
+    grace.log_in_to_controller()
+    wanted = ["custom:gpu:read", "custom:gpu:reserve"]
+    assert grace.gpu("GET", "/me").json()["scopes"] == wanted
+    assert ask(site, token_of(site, "grace"), "api/me").json()["scopes"] == wanted
+    site.admin.log_in_to_controller()
+    assert site.admin.gpu("GET", "/me").json()["scopes"][1:] == ["custom:gpu:manage", "custom:gpu:reserve"]
+    assert site.admin.gpu("GET", "/events").status_code == 200
+
+
+def controllers_hub(site: Installation) -> tuple[HttpHubApi, str]:
+    """The Hub, as the controller sees it, and its token."""
+    token = (site.state_dir / "controller_token").read_text().strip()
+    return HttpHubApi(f"{site.hub_url}/hub/api", token), token
+
+
+def test_what_the_controller_can_do_at_the_hub(site: Installation) -> None:
+    hub, _ = controllers_hub(site)
+    assert hub.users() == {name: hub.groups_of(name) for name in (*site.users, ADMIN)}
+    assert hub.groups_of("ada") == {"vision"}
+    assert hub.groups_of("nobody-we-know") is None
+    assert hub.server("ada", "big") is None
+    hub.start_server("ada", "big", {"gpus": 1})
+    server = wait_for(lambda: (s := hub.server("ada", "big")) and s.ready and s, "the start")
+    assert server.pending is None
+    assert server.user_options == {"gpus": 1}
+    assert site.cards_seen("ada", "big") == [site.lease_of("ada", "big").devices[0]]
+    with pytest.raises(HubError) as caught:
+        hub.start_server("ada", "big", {"gpus": 1})
+    assert caught.value.status == 400
+    with pytest.raises(HubError, match="you sent 9"):
+        hub.start_server("ada", "", {"gpus": 9})
+    hub.stop_server("ada", "big")
+    wait_for(lambda: not site.leases(), "the release")
+    stopped = hub.server("ada", "big")
+    assert stopped is None or not stopped.ready
+    hub.stop_server("ada", "big")
+    hub.stop_server("nobody-we-know", "")
+
+
+def test_what_the_controller_cannot_do_at_the_hub(site: Installation) -> None:
+    _, token = controllers_hub(site)
+    headers = {"Authorization": f"token {token}"}
+    for method, path in (
+        ("POST", "/users/ada/tokens"),
+        ("GET", "/users/ada/tokens"),
+        ("DELETE", "/users/ada"),
+        ("PATCH", "/users/ada"),
+        ("POST", "/shutdown"),
+        ("GET", "/proxy"),
+        ("POST", "/groups/vision/users"),
+    ):
+        answer = requests.request(
+            method, f"{site.hub_url}/hub/api{path}", headers=headers, json={}, timeout=30
+        )
+        assert answer.status_code in (403, 404), f"{method} {path}: {answer.status_code}"
+    assert site.alive("hub")
 
 
 def test_a_session_is_stopped_with_a_reason_that_its_person_reads(site: Installation) -> None:

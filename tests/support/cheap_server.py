@@ -1,11 +1,21 @@
 # A single-user server that starts in no time. It answers every request; GET …/eat?bytes=N holds that much
-# memory in this very process, GET …/exit?code=N ends it.
+# memory in this very process, GET …/exit?code=N ends it. GET …/api/status says, as JupyterLab's does, since
+# when it runs and when it was last used: the hub's own look at …/api, and that question, do not count.
+import json
 import os
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+
+def now():
+    return datetime.now(UTC).isoformat()
+
+
 held = []
+status = {"started": now()}
+status["last_activity"] = status["started"]
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -17,7 +27,12 @@ class Answer(BaseHTTPRequestHandler):
         if parts.path.endswith("/eat"):
             size = int(query["bytes"][0])
             threading.Timer(0.1, lambda: held.append(bytearray(os.urandom(1) * size))).start()
-        body = b'{"version": "0"}'
+        body = {"version": "0"}
+        if parts.path.endswith("/api/status"):
+            body = status
+        elif not parts.path.endswith("/api"):
+            status["last_activity"] = now()
+        body = json.dumps(body).encode()
         self.send_response(200)
         self.send_header("X-JupyterHub-Version", "6.1.1")
         self.send_header("Content-Length", str(len(body)))

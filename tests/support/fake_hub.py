@@ -8,12 +8,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 from gpuspawner.core.errors import HubError
-from gpuspawner.ports import HubServer
+from gpuspawner.ports import HubServer, SessionActivity
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -33,7 +32,7 @@ class FakeHub:
         servers: By (user, server); the Hub forgets one that has stopped, as far as this port shows.
         refusals: By user, what the Hub says to a start.
         failures: By method, why it fails. A failure after the deed is noted as ``after start_server``.
-        activity: By address and the server's own token, when it was last active.
+        activity: By address and the server's own token, what it says of itself.
         calls: What was asked, in order.
     """
 
@@ -41,7 +40,7 @@ class FakeHub:
     servers: dict[tuple[str, str], HubServer] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    activity: dict[tuple[str, str], datetime | None] = field(default_factory=dict)
+    activity: dict[tuple[str, str], SessionActivity | None] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
     def fail(self, point: str, why: str = "no answer within 20 s") -> None:
@@ -79,7 +78,7 @@ class FakeHub:
         with self._asked("users"):
             return dict(self.people)
 
-    def session_activity(self, address: str, token: str) -> datetime | None:
+    def session_activity(self, address: str, token: str) -> SessionActivity | None:
         with self._asked("session_activity", address):
             if (address, token) not in self.activity:
                 raise HubError("The server answers HTTP 403.")
@@ -89,6 +88,9 @@ class FakeHub:
 
     def become_ready(self, user: str, server: str = "") -> None:
         self.servers[user, server] = replace(self.servers[user, server], ready=True, pending=None)
+
+    def begin_stop(self, user: str, server: str = "") -> None:
+        self.servers[user, server] = replace(self.servers[user, server], ready=False, pending="stop")
 
     def _require(self, user: str) -> None:
         if user not in self.people:

@@ -17,7 +17,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResp
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from gpuspawner.core.errors import HubError
-from gpuspawner.ports import HubServer
+from gpuspawner.ports import HubServer, SessionActivity
 
 PAGE = 200
 """People that are asked for at once."""
@@ -72,7 +72,7 @@ class HttpHubApi:
                 return found
         raise HubError(f"The Hub knows more than {PAGE * _MOST_PAGES} people.")
 
-    def session_activity(self, address: str, token: str) -> datetime | None:
+    def session_activity(self, address: str, token: str) -> SessionActivity | None:
         """Ask a server itself when it was last active. Raises: HubError: It does not answer."""
         request = HTTPRequest(
             f"{address.rstrip('/')}/api/status?no_track_activity=1",
@@ -86,8 +86,10 @@ class HttpHubApi:
         if response.code != 200:
             raise HubError(f"The server at {urlsplit(address).netloc} answers HTTP {response.code}.")
         try:
-            return _read_time(json.loads(response.body)["last_activity"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            status = json.loads(response.body)
+            active = _read_time(status["last_activity"])
+            return None if active is None else SessionActivity(_read_time(status.get("started")), active)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def _call(self, method: str, path: str, body: object = None, missing: tuple[int, ...] = ()) -> Any:

@@ -7,6 +7,7 @@ from .cards import Cards, Cleared, Drained, Listing, Pinned
 from .clock import utc_now
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
 from .line import Line
+from .reservations import Reservations
 from .sessions import Sessions
 from .usage import UsageReports
 
@@ -19,6 +20,7 @@ __all__ = [
     "Line",
     "Listing",
     "Pinned",
+    "Reservations",
     "Sessions",
     "Status",
     "Stock",

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.budget import judge_budget
-from gpuspawner.core.errors import InLine, LedgerError, RefusalKind, Refused
+from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, plan_line
 from gpuspawner.core.model import (
@@ -94,11 +94,18 @@ class Allocator:
         with self.ledger.read() as unit:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
 
-    def stock(self, owner: str = "", party: Party | None = None, terms: Terms | None = None) -> Stock:
+    def stock(
+        self,
+        owner: str = "",
+        server: str = "",
+        party: Party | None = None,
+        terms: Terms | None = None,
+    ) -> Stock:
         """What there is, and what a start now would get; what the person may not use has its reason.
 
         Args:
             owner: The person.
+            server: The server that would be started; a place that it has in line stays its own.
             party: Their groups.
             terms: What the line needs to know of their allowance; that of the allowance alone if none.
 
@@ -109,17 +116,19 @@ class Allocator:
         party = party or Party()
         terms = terms or find_terms(Policy(), party, self._allowance)
         with self.ledger.read() as unit:
-            situation = gather(unit, self._host, now=now, stale_after=self._stale_after)
+            own = unit.ticket_of(self._host, owner, server)
+            without = frozenset({own.id} if own else ())
+            situation = gather(unit, self._host, now=now, stale_after=self._stale_after, without=without)
         problem = why_nothing_is_known(situation.inventory, now=now, stale_after=self._stale_after)
         probe = new_ticket(
             SpawnRequest(1),
             host=self._host,
             owner=owner,
-            server="",
+            server=server,
             image="",
             party=party,
             terms=terms,
-            now=now,
+            now=own.queued_at if own else now,
         )
         offers = survey(
             situation.inventory,
@@ -222,6 +231,23 @@ class Allocator:
             lease = replace(lease, container_id=container_id, claimant=claimant)
             unit.update_lease(lease)
             return lease
+
+    def confirm(self, lease_id: str) -> Lease:
+        """Make sure, between create and start, that a lease still holds the devices of its container.
+
+        The agent gives up a reservation that takes too long, or that seems to because the clock was set; its
+        devices may be another's by then. It does not do so without seeing that there is no container: one
+        that was created before this is confirmed is seen by every release that comes after.
+
+        Raises:
+            IllegalTransition: The lease has been let go of meanwhile; the container must not be started.
+            LedgerError: The ledger cannot be used.
+        """
+        with self.ledger.read() as unit:
+            lease = _require(unit, lease_id)
+        if lease.state.ending:
+            raise IllegalTransition(f"Your GPU was given back before your server was ready: {lease.reason}.")
+        return lease
 
     def request_release(self, lease_id: str, *, reason: str, actor: str) -> None:
         """Let go of a lease; the agent proves its devices free. Does nothing if that has begun already.

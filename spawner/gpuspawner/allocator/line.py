@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.errors import InvalidRequest, NotFound
+from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 from gpuspawner.core.seating import Calendar
+from gpuspawner.core.situation import Board
 
 from .clock import utc_now
 from .desk import Desk, asks_no_more
@@ -20,6 +21,8 @@ from .gather import gather
 from .sharing import Sharing
 
 CLAIM_WINDOW = timedelta(minutes=5)
+LEAST_HOLD = timedelta(minutes=1)
+"""An offer that is held because the Hub is away is held for so long at least: it is tried again within it."""
 MOST_RETURNS = 2
 """A ticket that was offered so often and not claimed is given up."""
 MOST_TICKETS_PER_PERSON = 10
@@ -39,6 +42,10 @@ class Place:
     """When its turn may come; None when nothing can be said."""
     ends_at: datetime | None = None
     """For an offer: when the session would end."""
+    other: Lease | None = None
+    """A server of the same name that runs, without what is reserved for the ticket."""
+    starting: bool = False
+    """For an offer: whether a hub has taken it up, so that its server starts or runs."""
 
     @property
     def position(self) -> int:
@@ -127,11 +134,16 @@ class Line:
         # What would be granted now is granted at the controller's next tick: it waits for nothing else.
         waits = [*(Wait(g.ticket, 0, g.reason, g.claim) for g in plan.grants), *plan.waits]
         estimates = estimate_turns(situation, waits, past)
-        places = [
-            Place(t, None, t.reason, None, ends_at=_end_of(leases.get(t.lease_id or ""))) for t in offers
-        ]
+        by_server: dict[tuple[str, str], list[Lease]] = {}
+        for lease in situation.leases:
+            by_server.setdefault((lease.owner, lease.server), []).append(lease)
+
+        def find_beside(ticket: Ticket) -> Lease | None:
+            return find_other(by_server.get((ticket.owner, ticket.server), ()), ticket)
+
+        places = [_place_of_offer(t, leases.get(t.lease_id or ""), find_beside(t)) for t in offers]
         places += [
-            Place(wait.ticket, ahead, wait.reason, estimate)
+            Place(wait.ticket, ahead, wait.reason, estimate, other=find_beside(wait.ticket))
             for ahead, (wait, estimate) in enumerate(zip(waits, estimates, strict=True))
         ]
         return LineView(now, tuple(places))
@@ -153,7 +165,7 @@ class Line:
         with self.ledger.read() as unit:
             situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
         others = [one for one in situation.leases if one.id != lease.id]
-        calendar = Calendar(situation.inventory, others, situation.occurrences, now)
+        calendar = Calendar(Board(situation).serving, others, situation.occurrences, now)
         limit, reason = calendar.limit(lease.devices, lease.owner, lease.party)
         return limit, f"{reason}." if reason else ""
 
@@ -225,24 +237,31 @@ class Line:
             return changed
 
     def leave(self, ticket_id: str, *, actor: str, reason: str = "its person left the line") -> Ticket:
-        """Give up a place; what was reserved for it is let go of.
+        """Give up a place; what was reserved for it is let go of, and a server that was started for it ends.
 
         Raises:
             NotFound: There is no such ticket in line.
             LedgerError: The ledger cannot be used.
         """
+        now = self._clock()
         with self.ledger.write() as unit:
             ticket = _require_live(unit, ticket_id)
-            return self._desk(unit, self._clock()).end_ticket(
-                ticket, claimed=False, reason=reason, actor=actor
-            )
+            lease = unit.lease(ticket.lease_id or "")
+            if lease is not None and lease.claim_by is None and not lease.state.ending:
+                # The controller stops what has come to its end, and asks the Hub again until it is done.
+                unit.update_lease(replace(lease, ends_at=now, end_reason=reason, warned=0))
+            return self._desk(unit, now).end_ticket(ticket, claimed=False, reason=reason, actor=actor)
 
     def claim(self, ticket_id: str, *, actor: str) -> Ticket:
-        """A person takes what they are offered; where another server of theirs runs, it is to be switched.
+        """A person takes what they are offered.
+
+        If its server does not run yet, the offer stands until it does: the controller starts it, and stops
+        one that runs without the GPU before.
 
         Raises:
             NotFound: There is no such ticket in line.
             InvalidRequest: Its turn has not come.
+            Conflict: What was reserved for it is gone, as when its server did not come up.
             LedgerError: The ledger cannot be used.
         """
         now = self._clock()
@@ -250,20 +269,23 @@ class Line:
             ticket = _require_live(unit, ticket_id)
             if ticket.state is not TicketState.OFFERED:
                 raise InvalidRequest("Your turn has not come yet; the page says how many are ahead of you.")
-            desk = self._desk(unit, now)
-            if find_other(unit.live_leases(self.host), ticket) is None:
-                return desk.end_ticket(ticket, claimed=True, reason="its person opened it", actor=actor)
+            lease = unit.lease(ticket.lease_id or "")
+            if lease is None or lease.state.ending:
+                raise Conflict("Your server did not come up. You keep your place; look again in a moment.")
+            other = find_other(unit.live_leases(self.host), ticket)
+            if lease.claim_by is None:
+                return self._desk(unit, now).end_ticket(
+                    ticket, claimed=True, reason="its person opened it", actor=actor
+                )
             if ticket.switch_at is None:
-                # The switch takes its time, and is not the person's delay.
+                # What the start takes from now on is not the person's delay.
                 claim_by = max(ticket.claim_by or now, now + self._window)
                 ticket = replace(ticket, switch_at=now, claim_by=claim_by)
                 unit.update_ticket(ticket)
-                lease = unit.lease(ticket.lease_id or "")
-                if lease is not None and lease.claim_by is not None:
+                if lease.claim_by is not None:
                     unit.update_lease(replace(lease, claim_by=claim_by))
-                unit.add_event(
-                    Event(now, "ticket.switch", "Switch now was pressed", actor, data={"ticket": ticket.id})
-                )
+                why = "Switch now was pressed" if other else "its person waits for the server"
+                unit.add_event(Event(now, "ticket.switch", why, actor, data={"ticket": ticket.id}))
             return ticket
 
     # -- what the controller does ---------------------------------------------------------------------------
@@ -317,31 +339,44 @@ class Line:
             ticket = unit.ticket(ticket_id)
             if ticket is None or ticket.state is not TicketState.OFFERED:
                 return
-            claim_by = self._clock() + self._window
+            claim_by = self._clock() + max(self._window, LEAST_HOLD)
             unit.update_ticket(replace(ticket, claim_by=claim_by))
             lease = unit.lease(ticket.lease_id or "")
             if lease is not None and lease.claim_by is not None:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
+    def is_empty(self) -> bool:
+        """Whether nobody waits. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return not any(t.state is TicketState.WAITING for t in unit.live_tickets(self.host))
+
     def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
-        """Apply a changed policy to the line.
+        """Apply the policy to the line as it is now; what has been taken up already is left as it is.
 
         Args:
             find: What a ticket's person may use now, or why they may not have it any more.
 
         Returns:
             The tickets that were changed or ended.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
         """
+        with self.ledger.read() as unit:
+            # The write lock is only taken when there is something to write.
+            if all(find(ticket) == (ticket.party, ticket.terms) for ticket in unit.live_tickets(self.host)):
+                return ()
         changed = []
         with self.ledger.write() as unit:
             desk = self._desk(unit, self._clock())
             for ticket in unit.live_tickets(self.host):
-                if ticket.state is not TicketState.WAITING:
-                    continue
                 found = find(ticket)
+                lease = unit.lease(ticket.lease_id) if ticket.lease_id else None
                 if isinstance(found, str):
-                    changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
+                    if lease is None or lease.claim_by is not None:
+                        changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
                 elif found != (ticket.party, ticket.terms):
+                    # Also of an offer: it may come back into the line.
                     fresh = replace(ticket, party=found[0], terms=found[1])
                     unit.update_ticket(fresh)
                     changed.append(fresh)
@@ -371,5 +406,7 @@ def _require_live(unit: LedgerUnit, ticket_id: str) -> Ticket:
     return ticket
 
 
-def _end_of(lease: Lease | None) -> datetime | None:
-    return lease.ends_at if lease else None
+def _place_of_offer(ticket: Ticket, lease: Lease | None, other: Lease | None) -> Place:
+    started = lease is not None and lease.claim_by is None
+    ends_at = lease.ends_at if lease else None
+    return Place(ticket, None, ticket.reason, None, ends_at=ends_at, other=other, starting=started)

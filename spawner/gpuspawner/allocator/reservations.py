@@ -20,6 +20,7 @@ from gpuspawner.core.reservations import (
     PATIENCE,
     Calendar,
     Occurrence,
+    Shortfall,
     describe_when,
     expand,
     open_occurrences,
@@ -76,7 +77,13 @@ class Reservations:
         return open_occurrences(known, returns, since, until)
 
     def make(
-        self, body: ReservationBody, *, actor: str, names: PolicyNames | None = None, zone: str = "UTC"
+        self,
+        body: ReservationBody,
+        *,
+        actor: str,
+        names: PolicyNames | None = None,
+        zone: str = "UTC",
+        people: bool = True,
     ) -> Made:
         """Make a reservation.
 
@@ -85,13 +92,15 @@ class Reservations:
             actor: Who reserves.
             names: What the policy has names for.
             zone: The time zone where none was sent.
+            people: Whether warnings and conflicts name persons who have a session or something reserved.
 
         Raises:
             InvalidRequest: What was sent makes no sense.
             ReservationConflict: It collides with others, or wants more than there is; nothing was changed.
             LedgerError: The ledger cannot be used; nothing was changed.
         """
-        return self._put_all([(secrets.token_hex(8), body)], actor=actor, names=names, zone=zone)[0]
+        wanted = [(secrets.token_hex(8), body)]
+        return self._put_all(wanted, actor=actor, names=names, zone=zone, people=people)[0]
 
     def change(
         self,
@@ -101,13 +110,17 @@ class Reservations:
         actor: str,
         names: PolicyNames | None = None,
         zone: str = "UTC",
+        people: bool = True,
     ) -> Made:
         """Put another reservation in the place of one that stands; otherwise like :meth:`make`.
 
-        Sessions that have a seat of an occurrence keep it as long as the occurrence begins at the same time.
+        It stays that of who made it. Sessions that have a seat of an occurrence keep it as long as the
+        occurrence begins at the same time.
         """
         wanted = [(reservation_id, body)]
-        return self._put_all(wanted, actor=actor, names=names, zone=zone, standing_only=True)[0]
+        return self._put_all(wanted, actor=actor, names=names, zone=zone, people=people, standing_only=True)[
+            0
+        ]
 
     def import_ical(
         self,
@@ -116,6 +129,7 @@ class Reservations:
         *,
         actor: str,
         names: PolicyNames | None = None,
+        people: bool = True,
     ) -> tuple[Made, ...]:
         """Make or change a reservation for each event of a calendar: all of them, or none.
 
@@ -126,6 +140,7 @@ class Reservations:
             defaults: Fields for events that do not say them; see :func:`gpuspawner.policy.ical.from_ical`.
             actor: Who reserves.
             names: What the policy has names for.
+            people: As for :meth:`make`.
 
         Raises:
             InvalidRequest: An event makes no sense; it is named.
@@ -133,7 +148,7 @@ class Reservations:
             LedgerError: The ledger cannot be used.
         """
         events = [(one.reservation_id, one.body) for one in from_ical(data, defaults)]
-        return self._put_all(events, actor=actor, names=names, zone="UTC")
+        return self._put_all(events, actor=actor, names=names, zone="UTC", people=people)
 
     def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
         """End a reservation. What is on ends now; sessions that have a seat go on as they are.
@@ -226,6 +241,7 @@ class Reservations:
         actor: str,
         names: PolicyNames | None,
         zone: str,
+        people: bool,
         standing_only: bool = False,
     ) -> tuple[Made, ...]:
         now = self._clock()
@@ -239,15 +255,17 @@ class Reservations:
         with self.ledger.read() as unit:
             known = self._gather(unit, replaced, now)
         # Many occurrences take seconds to compare: nobody else shall wait for that.
-        taken = require_room(new, known, now)
+        taken = require_room(new, known, now, people=people)
         with self.ledger.write() as unit:
             if standing_only:
                 for one in new:
                     self._require(unit, one.id)
             found = self._gather(unit, replaced, now)
             if found != known:
-                taken = require_room(new, found, now)
-            return tuple(self._put(unit, one, taken, found.inventory, now) for one in new)
+                taken = require_room(new, found, now, people=people)
+            return tuple(
+                self._put(unit, one, taken, found.inventory, now, actor=actor, people=people) for one in new
+            )
 
     def _gather(self, unit: LedgerUnit, without: Collection[str], now: datetime) -> Known:
         inventory = unit.inventory(self._host)
@@ -265,44 +283,37 @@ class Reservations:
         taken: Sequence[Occurrence],
         inventory: tuple[DeviceRecord, ...],
         now: datetime,
+        *,
+        actor: str,
+        people: bool,
     ) -> Made:
         old = unit.reservation(new.id)
         if old is not None and old.host != self._host:
             raise InvalidRequest(f"Reservation {new.id} is one of host {old.host}; import it there.")
         if old is not None and old.ended_at is None:
-            new = replace(new, made_at=old.made_at)
+            new = replace(new, made_at=old.made_at, actor=old.actor)
         unit.put_reservation(new)
         kind = "reservation.made" if old is None else "reservation.changed"
         (first, *_) = expand(new, now, new.start + HORIZON)
         reason = f"{new.devices} GPUs for {new.holder}, first {describe_when(first, ZoneInfo(new.zone))}"
-        unit.add_event(_event(now, kind, reason, actor=new.actor, about=new, data=to_json(new)))
+        unit.add_event(_event(now, kind, reason, actor=actor, about=new, data=to_json(new)))
         warnings = _find_unknown_cards(new, inventory) if not new.pool else ()
-        warnings += self._find_sessions(unit, first, taken, inventory, now)
+        lack = self._find_shortfall(unit, first, taken, inventory, now)
+        warnings += (_describe_shortfall(first, lack, people),) if lack else ()
         return Made(new, warnings, replaced=old is not None)
 
-    def _find_sessions(
+    def _find_shortfall(
         self,
         unit: LedgerUnit,
         first: Occurrence,
         taken: Sequence[Occurrence],
         inventory: tuple[DeviceRecord, ...],
         now: datetime,
-    ) -> tuple[str, ...]:
+    ) -> Shortfall | None:
         """Sessions under way that may still run when it first takes place: they are never cut for it."""
         occurrences = [one for one in taken if one.overlaps(now, first.end)]
         calendar = Calendar(inventory, unit.live_leases(self._host), occurrences, now)
-        lack = calendar.find_shortfall(first.key)
-        if lack is None:
-            return ()
-        zone = ZoneInfo(first.reservation.zone)
-        listed = ", ".join(
-            f"{lease.owner} ({_describe_end(lease.ends_at, zone)})" for lease in lack.leases[:MOST_TOLD]
-        )
-        more = len(lack.leases) - MOST_TOLD
-        return (
-            f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
-            f"sessions under way are not cut for it, those of {listed}{and_more(more)}.",
-        )
+        return calendar.find_shortfall(first.key)
 
     def _require(self, unit: LedgerUnit, reservation_id: str) -> Reservation:
         found = unit.reservation(reservation_id)
@@ -319,6 +330,19 @@ def _is_over(one: Reservation, now: datetime) -> bool:
 
 def _describe_end(end: datetime | None, zone: ZoneInfo) -> str:
     return f"until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "without an end"
+
+
+def _describe_shortfall(first: Occurrence, lack: Shortfall, people: bool) -> str:
+    zone = ZoneInfo(first.reservation.zone)
+    listed = ", ".join(
+        f"{lease.owner if people else 'one'} ({_describe_end(lease.ends_at, zone)})"
+        for lease in lack.leases[:MOST_TOLD]
+    )
+    more = len(lack.leases) - MOST_TOLD
+    return (
+        f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
+        f"sessions under way are not cut for it, {'those of ' if people else ''}{listed}{and_more(more)}."
+    )
 
 
 def _find_unknown_cards(new: Reservation, inventory: tuple[DeviceRecord, ...]) -> tuple[str, ...]:

@@ -31,7 +31,9 @@ class Known:
     """The same devices, with what changes with each look at them."""
 
 
-def require_room(new: Sequence[Reservation], known: Known, now: datetime) -> list[Occurrence]:
+def require_room(
+    new: Sequence[Reservation], known: Known, now: datetime, *, people: bool = True
+) -> list[Occurrence]:
     """Everything that will take place, if there are devices for it. Raises: see :meth:`Reservations.make`."""
     if len(known.standing) + len(new) > MOST_STANDING:
         raise InvalidRequest(f"{MOST_STANDING} reservations are the most at once; cancel some first.")
@@ -43,13 +45,13 @@ def require_room(new: Sequence[Reservation], known: Known, now: datetime) -> lis
     for one, occurrences in zip(new, wanted, strict=True):
         conflicts = find_collisions(one, taken, known.inventory, now)
         if conflicts:
-            raise ReservationConflict(_describe_conflicts(one, conflicts), conflicts)
+            raise ReservationConflict(_describe_conflicts(one, conflicts, people), conflicts)
         taken += occurrences
     return taken
 
 
-def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...]) -> str:
-    told = "; ".join(one.describe() for one in conflicts[:MOST_TOLD])
+def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...], people: bool) -> str:
+    told = "; ".join(one.describe(people=people) for one in conflicts[:MOST_TOLD])
     more = len(conflicts) - MOST_TOLD
     gpus = f"{new.devices} GPU{'' if new.devices == 1 else 's'}"
     of_pool = f" of pool {new.pool}" if new.pool else ""

@@ -15,7 +15,7 @@ from tornado.web import Application
 
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
-from .pages import QueueHandler, RootHandler
+from .pages import PressHandler, QueueHandler, RootHandler, press_claim, press_leave
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in."""
@@ -34,11 +34,14 @@ def make_app(house: House, token: str) -> Application:
         house: What they need.
         token: The controller's secret. What signs cookies is derived from it: logins outlive a restart.
     """
-    prefix, arguments = house.auth.base_url.rstrip("/"), {"house": house}
+    prefix = house.auth.base_url.rstrip("/")
+    arguments: dict[str, object] = {"house": house}
     return Application(
         [
             (rf"{prefix}/?", RootHandler, arguments),
             (rf"{prefix}/queue", QueueHandler, arguments),
+            (rf"{prefix}/queue/([^/]+)/claim", PressHandler, {**arguments, "press": press_claim}),
+            (rf"{prefix}/queue/([^/]+)/leave", PressHandler, {**arguments, "press": press_leave}),
             (rf"{prefix}/health", HealthHandler, arguments),
             (rf"{prefix}/metrics", MetricsHandler, arguments),
             (rf"{prefix}/oauth_callback", CallbackHandler, arguments),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated, UserNotAllowed
 from tornado.web import HTTPError, RequestHandler
 
-from gpuspawner.core.errors import GpuSpawnerError
+from gpuspawner.core.errors import GpuSpawnerError, LedgerError, SettingsError
 
 from .identity import READ, Caller, read_caller
 from .loop import Ticking
@@ -82,6 +82,10 @@ class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # Ju
     def explain(self, status: int, kwargs: dict[str, Any]) -> str:
         """What an error page or answer says: our own sentences, and of bugs nothing."""
         error = (kwargs.get("exc_info") or (None, None))[1]
+        if isinstance(error, SettingsError):  # it names files of the host
+            return "The policy cannot be read. The administrator should run `gpuspawner policy check`."
+        if isinstance(error, LedgerError):
+            return "The ledger, which says who has what, is away. Try again; tell the administrator."
         if isinstance(error, GpuSpawnerError):
             return str(error)
         if isinstance(error, HTTPError) and error.log_message and status < 600:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gpuspawner.adapters.deadline import Pending
 from gpuspawner.core.errors import GpuSpawnerError
 
-AGAIN_SECONDS = 30.0
+AGAIN_SECONDS = 10.0
 """What did not come about is tried again after this."""
 MOST_AT_ONCE = 8
 """Calls under way at once, of which each may take the Hub 10 s; what does not fit is planned again."""
@@ -50,6 +50,10 @@ class HubCalls:
         self._tried_at[key] = now
         self._under_way[key] = (Pending(f"gpuspawner-{key}", call), after)
         return True
+
+    def under_way(self, key: str) -> bool:
+        """Whether a call of this key has not been collected yet."""
+        return key in self._under_way
 
     def collect(self) -> list[str]:
         """Do what follows on the calls that have ended; what went wrong, in words. Raises: LedgerError."""

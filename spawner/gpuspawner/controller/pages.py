@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
 
 from tornado.web import HTTPError
 
 from gpuspawner.core.errors import GpuSpawnerError
+from gpuspawner.core.model import Lease, LeaseState, Ticket, TicketState
 
-from .base import OurHandler
+from .api.handler import judge_error
+from .base import PRIVATE, OurHandler
 from .identity import READ, Caller
-from .services import PlaceView, Services
+from .markup import SCRIPT_SOURCE, Links, describe_place, describe_session, render_page
+from .services import Services
 
 LOOK_AGAIN_SECONDS = 10
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="{seconds}">
-<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:2rem auto;padding:0 1rem;
-color-scheme:light dark}}</style></head>
-<body><h1>{title}</h1>{body}<p><a href="{home}">Your servers</a></p></body></html>
-"""
+SOON_SECONDS = 3
+"""How soon the page looks again while something happens."""
 
 
 class PageHandler(OurHandler):
     """A page for people: who is not logged in is sent to the Hub's login, and comes back."""
+
+    def set_default_headers(self) -> None:
+        """Our own script may run, and nothing else."""
+        super().set_default_headers()
+        policy = PRIVATE["Content-Security-Policy"]
+        self.set_header("Content-Security-Policy", f"{policy}; script-src {SCRIPT_SOURCE}; base-uri 'none'")
 
     async def prepare(self) -> None:
         """Find out who asks."""
         await self.find_caller()
         if self.caller is None:
             if self.request.method != "GET":
-                raise HTTPError(403, "Log in first.")
+                raise HTTPError(403, "This page is too old, or you are not logged in. Load it again.")
             self.redirect(self.get_login_url())
         elif not self.caller.may(READ):
             raise HTTPError(403, f"This needs the scope {READ}.")
 
-    def write_error(self, status_code: int, **kwargs: object) -> None:
-        """A page with one sentence."""
-        self.finish(
-            self.render_page(f"Error {status_code}", f"<p>{escape(self.explain(status_code, kwargs))}</p>")
-        )
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """A page with one sentence, and the way back."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, GpuSpawnerError):
+            status_code, _ = judge_error(error)
+            self.set_status(status_code)
+        title = HTTPStatus(status_code).phrase
+        self.finish(render_page(title, [self.explain(status_code, kwargs)], self.links))
 
-    def render_page(self, title: str, body: str) -> str:
-        """The frame around a page; ``body`` is HTML."""
-        home = escape(f"{self.hub_auth.hub_prefix}home")
-        return _PAGE.format(title=escape(title), body=body, home=home, seconds=LOOK_AGAIN_SECONDS)
+    def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
+        """What is ours is an answer and no fault."""
+        if not isinstance(value, GpuSpawnerError):
+            super().log_exception(kind, value, trace)
+
+    @property
+    def links(self) -> Links:
+        """Where the pages are."""
+        return Links(hub=self.hub_auth.hub_prefix, service=self.hub_auth.base_url)
 
 
 class RootHandler(PageHandler):
@@ -53,7 +66,7 @@ class RootHandler(PageHandler):
 
     def get(self) -> None:
         """Redirect."""
-        self.redirect(f"{self.hub_auth.base_url}queue")
+        self.redirect(self.links.queue)
 
 
 class QueueHandler(PageHandler):
@@ -64,37 +77,74 @@ class QueueHandler(PageHandler):
         caller, services = self.caller, self.house.services
         if caller is None:
             return
-        _ = self.xsrf_token  # sets the cookie that scripts of this page need
-        try:
-            body = await self.off_loop(lambda: describe_places(services, caller))
-        except GpuSpawnerError as error:
-            self.set_status(503)
-            body = f"<p>{escape(str(error))}</p>"
-        self.write(self.render_page("Your place in line", body))
+        token = self.xsrf_token.decode()  # sets its cookie as well
+        links = self.links
+        parts, soon = await self.off_loop(lambda: list_places(services, caller, links, token))
+        seconds = SOON_SECONDS if soon else LOOK_AGAIN_SECONDS
+        self.write(render_page("Your place in line", parts, links, html=True, again=seconds))
 
 
-def describe_places(services: Services, caller: Caller) -> str:
-    """The caller's places as HTML. Raises: LedgerError."""
-    if services.line is None:
-        return "<p>Nobody queues here: start a server, and it gets a GPU if one is free.</p>"
-    places = services.line.view().places
-    mine = [_describe(place) for place in places if place.ticket.owner == caller.person]
-    return "".join(mine) or f"<p>You are not in line. It has {len(places)} places now.</p>"
+class PressHandler(PageHandler):
+    """What a button below a place does, and where it leads.
+
+    Args (of the route):
+        press: Does it; what to show then.
+    """
+
+    def initialize(self, house: object, press: Callable[[Services, Ticket, Links], str]) -> None:  # type: ignore[override]
+        """Tornado's constructor."""
+        super().initialize(house)  # type: ignore[arg-type]
+        self._press = press
+
+    async def post(self, ticket_id: str) -> None:
+        """Do it and redirect."""
+        caller, services, links = self.caller, self.house.services, self.links
+
+        def press() -> str:
+            return self._press(services, find_own(services, caller, ticket_id), links)
+
+        self.redirect(await self.off_loop(press), status=303)
 
 
-def _describe(place: PlaceView) -> str:
-    ticket = place.ticket
-    server = f"server {ticket.server}" if ticket.server else "your default server"
-    gpus = f"{ticket.request.gpus} GPU{'' if ticket.request.gpus == 1 else 's'}"
-    if place.ahead is None:
-        until = f" Open it by {ticket.claim_by:%H:%M} UTC." if ticket.claim_by else ""
-        return f"<h2>It is your turn</h2><p>{escape(gpus)} for {escape(server)}.{until}</p>"
-    lines = [f"Place {place.position}: {place.ahead} ahead of you. {place.reason}"]
-    if place.estimate:
-        latest = f" to {place.estimate.latest:%Y-%m-%d %H:%M}" if place.estimate.latest else " or later"
-        lines.append(
-            f"Expected {place.estimate.earliest:%Y-%m-%d %H:%M}{latest} UTC, by {place.estimate.basis}."
-        )
-    else:
-        lines.append("When it will be cannot be said.")
-    return f"<h2>{escape(gpus)} for {escape(server)}</h2>" + "".join(f"<p>{escape(one)}</p>" for one in lines)
+def press_claim(services: Services, ticket: Ticket, links: Links) -> str:
+    """*Open my server* and *Switch now*: claims the turn; leads to the server, or back until there is one."""
+    claimed = services.line.claim(ticket.id, actor=ticket.owner)
+    if claimed.state is not TicketState.CLAIMED:
+        return links.queue
+    lease = services.sessions.find(claimed.lease_id or "")
+    running = lease.state is LeaseState.ACTIVE
+    return links.server(ticket) if running else links.pending(ticket)
+
+
+def press_leave(services: Services, ticket: Ticket, links: Links) -> str:
+    """*Leave the line*."""
+    services.line.leave(ticket.id, actor=ticket.owner)
+    return links.queue
+
+
+def find_own(services: Services, caller: Caller | None, ticket_id: str) -> Ticket:
+    """The caller's own place in line; others' are not there. Raises: HTTPError 404, LedgerError."""
+    with services.ledger.read() as unit:
+        ticket = unit.ticket(ticket_id)
+    mine = ticket is not None and caller is not None and ticket.owner == caller.person
+    if ticket is None or not mine or not ticket.state.live or ticket.host != services.host:
+        raise HTTPError(404, "There is no such place in line, or not any more.")
+    return ticket
+
+
+def list_places(services: Services, caller: Caller, links: Links, token: str) -> tuple[list[str], bool]:
+    """The caller's places and sessions as HTML, and whether something happens now. Raises: LedgerError."""
+    view = services.line.view()
+    mine = [place for place in view.places if place.ticket.owner == caller.person]
+    sessions = [lease for lease in services.sessions.live() if _is_session(lease, caller)]
+    parts = [describe_place(place, view.at, links, token) for place in mine]
+    if not mine:
+        others = len(view.places)
+        wait = "Nobody is in line" if not others else f"{others} {'is' if others == 1 else 'are'} in line"
+        parts.append(f"<p>You are not in line. {wait} now.</p>")
+    parts += [describe_session(lease, view.at, links) for lease in sessions]
+    return parts, any(place.ahead is None for place in mine)
+
+
+def _is_session(lease: Lease, caller: Caller) -> bool:
+    return bool(lease.devices) and lease.owner == caller.person and lease.state is LeaseState.ACTIVE

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
-from gpuspawner.core.model import Party, Terms
-from gpuspawner.core.policy import Policy, resolve_allowance
+from gpuspawner.core.model import Party, SpawnRequest, Terms
+from gpuspawner.core.policy import Allowance, Limit, Policy, find_party, find_terms, resolve_allowance
 from gpuspawner.core.quota import choose_image, judge_server
-from gpuspawner.policy.options import parse_options
+from gpuspawner.policy.options import UserOptions, read_options
 from gpuspawner.policy.policyfile import PolicyFile
+from gpuspawner.policy.reservations import PolicyNames, find_names
 from gpuspawner.policy.settings import Settings
-
-from .services import Wish
 
 _MOST_GPUS = 1000
 """More than any server has: what the policy allows is judged apart, since that refusal names its rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for, checked, with all that the line needs to know of it."""
+
+    request: SpawnRequest
+    image: str
+    """Image reference."""
+    party: Party
+    terms: Terms
 
 
 class PolicyReader:
@@ -39,22 +48,28 @@ class PolicyReader:
         """Names of the courses that somebody teaches. Raises: SettingsError."""
         return frozenset(course.name for course in self.current().courses if person in course.teachers)
 
-    def find_wish(self, person: str, groups: Collection[str], options: Mapping[str, Any]) -> Wish:
+    def find_wish(self, person: str, groups: Collection[str], options: UserOptions) -> Wish:
         """Judge what somebody asks for. Raises: InvalidRequest, Refused, SettingsError."""
+        request = read_options(options, images=self._images, most_gpus=_MOST_GPUS)
+        return self.judge(person, groups, request)
+
+    def judge(self, person: str, groups: Collection[str], request: SpawnRequest) -> Wish:
+        """Judge a request anew. Raises: Refused, SettingsError."""
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
-        request = parse_options(dict(options), images=self._images, most_gpus=_MOST_GPUS)
         judge_server(request, allowance)
         image = choose_image(request, list(self._images), allowance)
-        courses = policy.courses_of(person, groups)
-        party = Party(
-            groups=tuple(sorted(policy.groups_of(person, groups) & set(policy.groups))),
-            courses=tuple(course.name for course in courses if course.image == image),
-        )
-        terms = Terms(
-            cards=allowance.cards.value,
-            slices=allowance.slices.value,
-            longest=allowance.longest_session.value,
-            weight=allowance.weight.value or 1.0,
-        )
-        return Wish(request, self._images[image], party, terms)
+        party = find_party(policy, person, groups, image)
+        return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
+
+    def allowance(self, person: str, groups: Collection[str]) -> Allowance:
+        """What somebody may use. Raises: SettingsError."""
+        return resolve_allowance(self.current(), person, groups)
+
+    def names(self) -> PolicyNames:
+        """What can be reserved for and from. Raises: SettingsError."""
+        return find_names(self.current())
+
+    def gpu_hours(self, person: str, groups: Collection[str]) -> Limit[float]:
+        """How many GPU-hours somebody may hold in seven days. Raises: SettingsError."""
+        return self.allowance(person, groups).gpu_hours_per_week

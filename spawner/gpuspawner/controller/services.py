@@ -1,210 +1,30 @@
-"""What the controller's handlers and steps need of the use cases, so that they can be tried without them."""
+"""What the controller's handlers and steps are given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Sessions
-from gpuspawner.core.model import Drain, Holder, Lease, Party, Pin, Reservation, SpawnRequest, Terms, Ticket
+from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports
 from gpuspawner.ports import HubApi
 
-
-class EstimateView(Protocol):
-    """When a turn may come."""
-
-    @property
-    def earliest(self) -> datetime:
-        """At the earliest."""
-
-    @property
-    def latest(self) -> datetime | None:
-        """At the latest; None when it cannot be bounded."""
-
-    @property
-    def basis(self) -> str:
-        """What it rests on, in words."""
-
-
-class PlaceView(Protocol):
-    """A ticket, and where it stands."""
-
-    @property
-    def ticket(self) -> Ticket:
-        """The ticket."""
-
-    @property
-    def position(self) -> int:
-        """1 for the first in line; 0 when its turn has come."""
-
-    @property
-    def ahead(self) -> int | None:
-        """How many come before it; None when its turn has come."""
-
-    @property
-    def reason(self) -> str:
-        """What it waits for."""
-
-    @property
-    def estimate(self) -> EstimateView | None:
-        """When its turn may come; None when nothing can be said."""
-
-    @property
-    def ends_at(self) -> datetime | None:
-        """For an offer: when the session would end."""
-
-
-class LineView(Protocol):
-    """The whole line at one moment."""
-
-    @property
-    def places(self) -> Sequence[PlaceView]:
-        """Offers first, then the line in order."""
-
-
-class LineCases(Protocol):
-    """The line: see :class:`gpuspawner.allocator.line.Line`."""
-
-    def view(self) -> LineView:
-        """Every place in line."""
-
-    def ask(
-        self, request: SpawnRequest, *, owner: str, server: str, party: Party, terms: Terms, image: str
-    ) -> Ticket:
-        """Take a place in line."""
-
-    def change(self, ticket_id: str, request: SpawnRequest, *, actor: str) -> Ticket:
-        """Change what a ticket asks for."""
-
-    def leave(self, ticket_id: str, *, actor: str, reason: str) -> Ticket:
-        """Give up a place."""
-
-    def claim(self, ticket_id: str, *, actor: str) -> Ticket:
-        """Take what is offered."""
-
-
-class CardCases(Protocol):
-    """What an administrator does to cards: see :class:`gpuspawner.allocator.cards.Cards`."""
-
-    def drain(self, device: str, *, reason: str, actor: str, until: datetime | None, now: bool) -> Drain:
-        """Take a device out of use."""
-
-    def undrain(self, device: str, *, reason: str, actor: str) -> None:
-        """Give it back."""
-
-    def pin(self, device: str, holder: Holder, *, reason: str, actor: str) -> Pin:
-        """Keep a device for somebody."""
-
-    def unpin(self, device: str, *, reason: str, actor: str) -> None:
-        """Keep it for nobody."""
-
-    def clear_fault(self, device: str, *, reason: str, actor: str) -> None:
-        """Say that a standing fault is mended."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationWish:
-    """What somebody wants to reserve, its form checked."""
-
-    title: str
-    holder: Holder
-    devices: int
-    start: datetime
-    length: timedelta
-    zone: str
-    users: tuple[str, ...] = ()
-    pool: str = ""
-    cards: frozenset[str] = frozenset()
-    rule: str = ""
-    left_out: tuple[datetime, ...] = ()
-    lead: timedelta = timedelta(0)
-
-
-class ReservationCases(Protocol):
-    """Reservations: see :class:`gpuspawner.allocator.reservations.Reservations`."""
-
-    def list(self) -> Sequence[Reservation]:
-        """Those that stand."""
-
-    def make(self, wish: ReservationWish, *, actor: str) -> Reservation:
-        """Reserve. Raises: Conflict: with what it collides with."""
-
-    def change(self, reservation_id: str, changes: Mapping[str, Any], *, actor: str) -> Reservation:
-        """Change fields of :class:`ReservationWish` by name. Raises: NotFound, Conflict."""
-
-    def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
-        """Cancel. Raises: NotFound."""
-
-    def export_ical(self) -> str:
-        """All as an iCalendar document."""
-
-    def import_ical(self, text: str, *, holder: Holder, devices: int, actor: str) -> Sequence[Reservation]:
-        """Make the reservations of an iCalendar document: all or none. Raises: InvalidRequest, Conflict."""
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """One line of a report."""
-
-    key: str
-    """The person, group, image, model, device or day."""
-    held_seconds: float
-    sampled_seconds: float
-    active_seconds: float
-    peak_memory_bytes: int | None
-    energy_joules: float | None
-
-
-class UsageCases(Protocol):
-    """Reports on use: see :class:`gpuspawner.allocator.usage.UsageReports`."""
-
-    def report(self, by: str, *, since: date, until: date, owner: str | None) -> Sequence[UsageRow]:
-        """What was used on these days, both included; of one person if one is named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody asks for, checked, with all that the line needs to know of it."""
-
-    request: SpawnRequest
-    image: str
-    """Image reference."""
-    party: Party
-    terms: Terms
-
-
-class Policies(Protocol):
-    """What the policy in force says."""
-
-    def find_wish(self, person: str, groups: Collection[str], options: Mapping[str, Any]) -> Wish:
-        """Judge what somebody asks for. Raises: InvalidRequest, Refused, SettingsError."""
-
-    def courses_taught(self, person: str) -> frozenset[str]:
-        """Names of the courses that somebody teaches. Raises: SettingsError."""
-
-
-def no_limit(lease: Lease) -> tuple[datetime | None, str]:
-    """Nothing stands in the way of a session."""
-    return None, ""
+from .people import PolicyReader
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The use cases, one of each. A part that is None does not exist in this installation."""
+    """The use cases, one of each."""
 
     ledger: Ledger
     host: str
     sessions: Sessions
     hub: HubApi
-    policies: Policies
+    policies: PolicyReader
     clock: Callable[[], datetime]
     stale_after: timedelta
-    line: LineCases | None = None
-    cards: CardCases | None = None
-    reservations: ReservationCases | None = None
-    usage: UsageCases | None = None
-    latest_end: Callable[[Lease], tuple[datetime | None, str]] = no_limit
-    """Until when a session could be extended, and what stands there; None for no limit."""
+    line: Line
+    cards: Cards
+    usage: UsageReports
+    reservations: Reservations

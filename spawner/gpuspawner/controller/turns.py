@@ -14,6 +14,7 @@ from gpuspawner.ports import HubApi
 
 from .hubcalls import HubCalls
 
+NOT_STARTED = "its server could not be started in time"
 NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
 
 
@@ -43,6 +44,7 @@ class KeepTurns:
     ) -> None:
         self._line, self._hub, self._was_opened, self._clock = line, hub, was_opened, clock
         self._calls, self._looks = calls, looks
+        self._began = False
 
     def __call__(self) -> Iterable[str]:
         """Take the step; problems in words. Raises: LedgerError."""
@@ -51,30 +53,55 @@ class KeepTurns:
         self._looks.collect()
         self._line.grant_turns()
         for turn in self._line.turns():
-            self._look_after(turn)
+            if not self._began and self._is_late(turn) and not turn.over:
+                # It became so without a controller, when nobody could claim anything.
+                self._line.hold(turn.ticket.id)
+            else:
+                self._look_after(turn)
+        self._began = True
         return problems
 
     def finish(self, wait_seconds: float) -> None:
         """Wait for the calls that are under way."""
         self._calls.finish(wait_seconds)
 
+    def _is_late(self, turn: Turn) -> bool:
+        claim_by = turn.ticket.claim_by
+        return claim_by is not None and self._clock() > claim_by
+
     def _look_after(self, turn: Turn) -> None:
-        ticket, lease = turn.ticket, turn.lease
-        late = ticket.claim_by is not None and self._clock() > ticket.claim_by
-        if lease is None or turn.over:
+        ticket, lease, late = turn.ticket, turn.lease, self._is_late(turn)
+        if turn.over and late and ticket.switch_at is None:
+            # Nobody came, and it was given on.
+            self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
+        elif lease is None or turn.over:
             why = lease.reason if lease else "what was reserved is gone"
             self._line.lapse(ticket.id, reason=f"its server did not come up: {why}", at_the_end=False)
         elif turn.started:
+            self._look_after_started(turn, lease, late)
+        elif turn.other is None:
             if late:
-                self._give_on(turn)
-            elif lease.state is LeaseState.ACTIVE:
-                self._looks.begin(f"look-{ticket.id}", partial(self._look, turn))
+                self._line.lapse(ticket.id, reason=NOT_STARTED, at_the_end=False)
+            else:
+                self._start(turn)
         elif late:
             self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-        elif turn.other is None:
-            self._start(turn)
         elif ticket.switch_at is not None:
             self._stop_other(turn)
+
+    def _look_after_started(self, turn: Turn, lease: Lease, late: bool) -> None:
+        ticket = turn.ticket
+        if ticket.switch_at is not None:
+            # Whoever claimed it before it ran is there.
+            self._line.opened(ticket.id)
+        elif lease.state is not LeaseState.ACTIVE or self._calls.under_way(f"start-{lease.id}"):
+            if late:
+                # A start that takes long is not its person's delay; the agent ends one that takes too long.
+                self._line.hold(ticket.id)
+        elif late:
+            self._give_on(turn)
+        else:
+            self._looks.begin(f"look-{lease.id}", partial(self._look, turn))
 
     def _look(self, turn: Turn) -> None:
         if turn.lease is not None and self._was_opened(turn.lease):
@@ -82,18 +109,19 @@ class KeepTurns:
 
     def _start(self, turn: Turn) -> None:
         ticket = turn.ticket
-        options = write_options(ticket.request)
-        self._calls.begin(
-            f"start-{ticket.id}",
-            lambda: self._hub.start_server(ticket.owner, ticket.server, options),
-            partial(self._after_start, turn),
-        )
+        if self._calls.under_way(f"switch-{ticket.lease_id}"):
+            return  # the Hub still stops what ran before
+
+        def start() -> None:
+            there = self._hub.server(ticket.owner, ticket.server)
+            if there is not None and there.pending == "stop":
+                raise HubError(f"The server of {ticket.owner} that ran before is still being stopped.")
+            self._hub.start_server(ticket.owner, ticket.server, write_options(ticket.request))
+
+        self._calls.begin(f"start-{ticket.lease_id}", start, partial(self._after_start, turn))
 
     def _after_start(self, turn: Turn, error: GpuSpawnerError | None) -> None:
         if error is None:
-            if turn.ticket.switch_at is not None:
-                # Whoever pressed *Switch now* is there.
-                self._line.opened(turn.ticket.id)
             return
         status = error.status if isinstance(error, HubError) else None
         if status is not None and 400 <= status < 500 and status != 429:
@@ -108,13 +136,16 @@ class KeepTurns:
         ticket, other = turn.ticket, turn.other
         if other is not None:
             self._calls.begin(
-                f"switch-{other.id}",
+                f"switch-{ticket.lease_id}",
                 lambda: self._hub.stop_server(ticket.owner, ticket.server),
                 lambda error: self._line.hold(ticket.id) if error else None,
             )
 
     def _give_on(self, turn: Turn) -> None:
-        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now."""
+        """Nobody came: the server that was started for the turn is stopped, unless somebody came just now.
+
+        The turn is over when the lease has been let go of, and not before: the Hub may be killed in between.
+        """
         ticket, lease = turn.ticket, turn.lease
 
         def stop() -> None:
@@ -123,11 +154,7 @@ class KeepTurns:
                 return
             self._hub.stop_server(ticket.owner, ticket.server)
 
-        def after(error: GpuSpawnerError | None) -> None:
-            if error is None:
-                self._line.lapse(ticket.id, reason=NOT_CLAIMED, at_the_end=True)
-
-        self._calls.begin(f"give-on-{ticket.id}", stop, after)
+        self._calls.begin(f"give-on-{ticket.lease_id}", stop)
 
     def _opened_now(self, lease: Lease) -> bool:
         try:

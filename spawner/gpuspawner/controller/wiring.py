@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import socket
 
+from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Sessions, utc_now
+from gpuspawner.allocator import Cards, Reservations, Sessions, UsageReports, utc_now
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.policy.settings import Settings
 
 from .ends import EndSessions, SteadyClock
+from .hubcalls import HubCalls
+from .lineview import SharedLine
 from .loop import Tick
 from .people import PolicyReader
 from .services import Services
+from .turns import KeepTurns
+from .upkeep import ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+
+LOOK_AGAIN_SECONDS = 2.0
+"""How often a server whose person may have come is asked."""
 
 
 def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     """The use cases of this installation; nothing is read or asked yet."""
     host = settings.host or socket.gethostname()
+    line = SharedLine(ledger, host, STALE_AFTER, window=settings.controller.claim_window)
     return Services(
         ledger=ledger,
         host=host,
@@ -27,10 +36,40 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         policies=PolicyReader(settings),
         clock=utc_now,
         stale_after=STALE_AFTER,
+        line=line,
+        cards=Cards(ledger, host),
+        usage=UsageReports(ledger, host),
+        reservations=Reservations(ledger, host),
     )
 
 
 def make_tick(services: Services) -> Tick:
-    """The steps, in order."""
+    """The steps, in order: what changes what can be had, then the line, then the ends."""
+    turns = KeepTurns(
+        services.line,
+        services.hub,
+        was_opened=SessionLook(DockerEngine(), services.hub),
+        clock=services.clock,
+        calls=HubCalls(),
+        looks=HubCalls(again_seconds=LOOK_AGAIN_SECONDS),
+    )
     ends = EndSessions(services.sessions, services.hub, SteadyClock(services.clock))
-    return Tick([("ends", ends)], finish=ends.finish)
+    budgets = KeepBudgets(
+        services.ledger, services.host, services.sessions, services.policies, services.clock
+    )
+
+    def finish(wait_seconds: float) -> None:
+        turns.finish(wait_seconds)
+        ends.finish(wait_seconds)
+
+    return Tick(
+        [
+            ("returns", ReturnSeats(services.reservations)),
+            ("drains", ExpireDrains(services.cards)),
+            ("policy", KeepPolicy(services.line, services.hub, services.policies)),
+            ("turns", turns),
+            ("budgets", budgets),
+            ("ends", ends),
+        ],
+        finish=finish,
+    )

@@ -96,7 +96,7 @@ class _Planner:
         self.situation = situation
         self.now = situation.now
         self.board = Board(situation)
-        self.calendar = Calendar(situation.inventory, situation.leases, situation.occurrences, situation.now)
+        self.calendar = Calendar(self.board.serving, situation.leases, situation.occurrences, situation.now)
         self.held = count_held(situation.leases)
         self.seats = count_seats(situation.leases)
         self.on = [one for one in situation.occurrences if one.on(self.now)]

@@ -351,7 +351,8 @@ class Ticket:
     returns: int = 0
     """How often it was offered and not claimed."""
     switch_at: datetime | None = None
-    """While it is offered: when its person asked to have the server that runs restarted with the GPU."""
+    """While it is offered: when its person took it before its server was started. It is started then, also in
+    place of one that runs."""
 
 
 @dataclass(frozen=True, slots=True)

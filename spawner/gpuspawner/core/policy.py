@@ -149,6 +149,8 @@ class Policy:
     """In the order of the file, ``default`` included."""
     people: Mapping[str, Person] = field(default_factory=dict)
     courses: tuple[Course, ...] = ()
+    pools: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    """Models and UUIDs by the name of the pool; None for all."""
 
     def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
         """The hub's groups of a person, and those of their own entry."""

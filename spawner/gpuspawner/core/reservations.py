@@ -44,17 +44,26 @@ class Conflict:
     others: tuple[Occurrence, ...] = ()
     """What takes the rest; none when there are not so many devices here at all."""
 
-    def describe(self) -> str:
-        """The conflict for people, on one line, without the devices that were asked for."""
+    def describe(self, *, people: bool = True) -> str:
+        """The conflict in words, on one line, without the devices that were asked for.
+
+        Args:
+            people: Whether persons are named for whom something is reserved.
+        """
         zone = ZoneInfo(self.occurrence.reservation.zone)
         gpus = "1 GPU is" if self.left == 1 else f"{self.left} GPUs are"
         if not self.others:
             return f"{gpus} all that this server has of this kind"
         taken = "; ".join(
-            f"{one.title!r} for {one.reservation.holder} has {one.seats}, {describe_when(one, zone)}"
+            f"{one.title!r} for {_name(one, people)} has {one.seats}, {describe_when(one, zone)}"
             for one in self.others
         )
         return f"{describe_when(self.occurrence, zone)}: {gpus} left ({taken})"
+
+
+def _name(one: Occurrence, people: bool) -> str:
+    holder = one.reservation.holder
+    return str(holder) if people or holder.kind != "person" else "a person"
 
 
 def find_conflicts(

@@ -15,6 +15,7 @@ from .model import (
     Device,
     DeviceRecord,
     Drain,
+    Health,
     Holder,
     Lease,
     LeaseState,
@@ -65,10 +66,14 @@ class Board:
         """In leases, the slices of a card that is held and the card of a slice included."""
         self.free: Mask = 0
         """What could be given out now to somebody."""
+        self.serving: list[DeviceRecord] = []
+        """What is well and not drained, held or not: reservations can only count on these."""
         for record in self.records:
             device = record.device
             if situation.drains and find_drain(device, situation.drains, situation.now):
                 continue
+            if record.health is Health.OK and record.occupied_by is None:
+                self.serving.append(record)
             if not why_not_grantable(record, busy, now=situation.now, stale_after=situation.stale_after):
                 self.free |= self.bits[device.uuid]
         self._kinds: dict[object, dict[str, Mask]] = {}

@@ -44,22 +44,22 @@ class UserOptions(BaseModel):
     image: Annotated[str | None, Field(min_length=1, max_length=200, description="Image name.")] = None
     slice: Annotated[
         int | None,
-        BeforeValidator(or_none(_read_amount)),
+        BeforeValidator(or_none(_read_amount), json_schema_input_type=str | int | None),
         Field(description="Instead of gpus: a MIG slice of at least this memory, such as 10G."),
     ] = None
     memory: Annotated[
         int | None,
-        BeforeValidator(or_none(_read_amount)),
+        BeforeValidator(or_none(_read_amount), json_schema_input_type=str | int | None),
         Field(description="Least memory of each GPU, such as 40G."),
     ] = None
     compute_capability: Annotated[
         tuple[int, int] | None,
-        BeforeValidator(or_none(read_capability)),
+        BeforeValidator(or_none(read_capability), json_schema_input_type=str | None),
         Field(description="Least compute capability of each GPU, such as 8.0."),
     ] = None
     session: Annotated[
         timedelta | None,
-        BeforeValidator(or_none(read_duration)),
+        BeforeValidator(or_none(read_duration), json_schema_input_type=str | None),
         Field(description="How long the session is to be, such as 2 h; none is as long as allowed."),
     ] = None
     shorten: Annotated[
@@ -83,6 +83,20 @@ def parse_options(raw: object, *, images: Collection[str], most_gpus: int) -> Sp
         options = UserOptions.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequest(_explain(error, most_gpus)) from None
+    return read_options(options, images=images, most_gpus=most_gpus)
+
+
+def read_options(options: UserOptions, *, images: Collection[str], most_gpus: int) -> SpawnRequest:
+    """Make a request of options of which each alone is well-formed.
+
+    Args:
+        options: The options.
+        images: Names in the image catalogue.
+        most_gpus: The most GPUs that a server may have.
+
+    Raises:
+        InvalidRequest: With one sentence that names the option, what was sent, and what is right.
+    """
     if options.gpus > most_gpus:
         raise InvalidRequest(
             f"gpus must be a whole number from 0 to {most_gpus}; you sent {shorten(options.gpus)}."

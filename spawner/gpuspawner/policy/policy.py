@@ -157,6 +157,7 @@ def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "
             for name, entry in entries.people.items()
         },
         courses=tuple(_course(name, entry, pools) for name, entry in entries.courses.items()),
+        pools=pools,
     )
 
 

@@ -17,14 +17,15 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Holder, Reservation
+from gpuspawner.core.model import EVERYBODY, Holder, Reservation
 from gpuspawner.core.occurrences import MOST_DEVICES, check_reservation, find_zone, to_local
+from gpuspawner.core.policy import Policy
 from gpuspawner.core.recurrence import MOST_OCCURRENCES, to_utc
 
 from .options import shorten
-from .policy import PolicyEntries
+from .policy import load_policy
 from .units import describe_time, read_duration
-from .yamlfile import read_yaml, suggest
+from .yamlfile import suggest
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -62,8 +63,8 @@ def _read_left_out(value: object) -> datetime | date:
 
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_read_text)]
 Texts = Annotated[list[Text], Field(max_length=MOST_OCCURRENCES)]
-Time = Annotated[datetime, BeforeValidator(_read_time)]
-Length = Annotated[timedelta, BeforeValidator(_read_length)]
+Time = Annotated[datetime, BeforeValidator(_read_time, json_schema_input_type=str)]
+Length = Annotated[timedelta, BeforeValidator(_read_length, json_schema_input_type=str)]
 
 
 class ReservationBody(BaseModel):
@@ -94,13 +95,17 @@ class ReservationBody(BaseModel):
         str, Field(max_length=500, description="RFC 5545 rule, such as FREQ=WEEKLY;COUNT=10.")
     ] = ""
     left_out: Annotated[
-        list[Annotated[datetime | date, BeforeValidator(_read_left_out)]],
+        list[Annotated[datetime | date, BeforeValidator(_read_left_out, json_schema_input_type=str)]],
         Field(
             alias="except", max_length=MOST_OCCURRENCES, description="Days on which it does not take place."
         ),
     ] = []
     lead: Annotated[
-        Length, Field(description="So long before each start the devices are kept free, such as 10 min.")
+        Length,
+        Field(
+            description="So long before each start the devices are kept free, such as 10 min.",
+            json_schema_extra={"default": "0"},
+        ),
     ] = timedelta(0)
 
 
@@ -114,14 +119,22 @@ class PolicyNames:
     courses: Collection[str] | None = None
 
 
+def find_names(policy: Policy) -> PolicyNames:
+    """What a policy has names for; the group of everybody is always there."""
+    return PolicyNames(
+        policy.pools,
+        frozenset(policy.groups) | {EVERYBODY},
+        frozenset(course.name for course in policy.courses),
+    )
+
+
 def load_names(path: Path) -> PolicyNames:
     """Read the names from a policy file.
 
     Raises:
         SettingsError: With file, line, key and fix.
     """
-    entries = read_yaml(path, kind="policy file", word="a key of the policy").check(PolicyEntries)
-    return PolicyNames(entries.pools, frozenset(entries.groups), frozenset(entries.courses))
+    return find_names(load_policy(path, images=None))
 
 
 def parse_body(raw: object) -> ReservationBody:

@@ -97,9 +97,11 @@ def describe_estimate(estimate: Estimate | None, now: datetime) -> str:
     """A range of times; ``not known`` when nothing can be said."""
     if estimate is None:
         return "not known"
-    day = "%H:%M" if estimate.earliest.date() == now.date() else "%Y-%m-%d %H:%M"
-    latest = f"{estimate.latest:{day}}" if estimate.latest else "later"
-    return f"{estimate.earliest:{day}} to {latest}"
+
+    def tell(moment: datetime) -> str:
+        return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M}"
+
+    return f"{tell(estimate.earliest)} to {tell(estimate.latest) if estimate.latest else 'later'}"
 
 
 def to_json(view: LineView, host: str) -> dict[str, object]:

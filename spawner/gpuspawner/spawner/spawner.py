@@ -15,29 +15,25 @@ from typing import Any
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES
 from gpuspawner.adapters.docker_engine import read_outcome
 from gpuspawner.adapters.homes import create_home_directory, name_home
-from gpuspawner.allocator import Stock
 from gpuspawner.core.container import LABEL_LEASE
-from gpuspawner.core.endings import describe_end
 from gpuspawner.core.errors import (
     EngineError,
     GpuSpawnerError,
     IllegalTransition,
     InLine,
-    InvalidRequest,
     LedgerError,
     RefusalKind,
     Refused,
     RunLockHeld,
 )
 from gpuspawner.core.model import Home, HomeKind, Lease, Party, SpawnRequest, Terms
-from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
 
-from .containers import ContainerSpawner, explain_engine
+from .choices import ChoosingSpawner
+from .containers import explain_engine
 from .refusals import CPU_HINT, refuse, refuse_for, refuse_in_line
-from .startpage import build_page, render_page
 
 
-class GPUSpawner(ContainerSpawner):
+class GPUSpawner(ChoosingSpawner):
     """Runs each server in a container of its own, with GPUs that nobody else has."""
 
     # Set by start() and load_state(), and in use after JupyterHub has cleared all traits.
@@ -46,58 +42,10 @@ class GPUSpawner(ContainerSpawner):
     """Set when the last start has ended; None before the first."""
     _building: bool = False
     """Whether the last start came as far as to the container."""
-    _failed_start: bool = False
     _clearing: asyncio.Task[None] | None = None
     """Clears a failed start away; kept, because asyncio keeps no task."""
     _vouched: bool = False
     _step: tuple[int, str] = (0, "Waiting")
-
-    # -- what a person may choose ---------------------------------------------------------------------------
-
-    async def check_options(self, options: object) -> None:
-        """JupyterHub's one hook that form, link and API all pass before a start.
-
-        JupyterHub has stored the options already; ones that are refused are forgotten again.
-        """
-        await self.find_access()
-        try:
-            self.judge_request(options)
-        except (InvalidRequest, Refused) as error:
-            raise refuse_for(error) from None
-
-    async def render_start_page(self) -> str:
-        """The options form: what there is, what is free now, and how the last server ended."""
-        access = await self.find_access()
-        allowance, party = access.allowance, access.party()
-        try:
-            stock = await self._off_loop(self.allocator.stock, self.user.name, party, access.terms(party))
-        except GpuSpawnerError as error:
-            stock = Stock((), None, str(error))
-        options, images = self.orm_spawner.user_options, list(self.catalogue)
-        reasons = {name: why_not_image(name, allowance) for name in images}
-        return render_page(
-            build_page(
-                stock.offers,
-                stock.any_gpu,
-                queue=bool(self.queue_url),
-                problem=stock.problem,
-                notice=self.describe_policy_problem() or await self.describe_last_end(),
-                images=images,
-                last=options if isinstance(options, dict) else {},
-                most_gpus=find_most_gpus(allowance, sum(offer.total for offer in stock.offers)),
-                refused=self._failed_start,
-                barred_images={name: reason for name, reason in reasons.items() if reason},
-                barred_gpus=why_no_gpus(allowance),
-            )
-        )
-
-    async def describe_last_end(self) -> str | None:
-        """How this server ended last time, if its person did not end it; for pages."""
-        try:
-            last = await self._off_loop(self.allocator.last_lease, self.user.name, self.name)
-        except LedgerError:
-            return None
-        return describe_end(last)
 
     async def start(self) -> Any:
         """Reserve, create, start; on any failure, cancellation included, clear away and let go.
@@ -236,6 +184,12 @@ class GPUSpawner(ContainerSpawner):
             if home:
                 return Home(self.user.name, HomeKind(home["kind"]), home["source"])
         return None
+
+    async def start_object(self) -> Any:
+        """Start the container, unless its lease was let go of since: another may have its GPU by now."""
+        if self.lease is not None and self.lease.devices:
+            await self._off_loop(self.allocator.confirm, self.lease.id)
+        return await super().start_object()
 
     async def _activate(self, lease_id: str) -> None:
         container_id = self.object_id

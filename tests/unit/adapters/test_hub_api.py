@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.core.errors import HubError
+from gpuspawner.ports import SessionActivity
 from support.build import NOW
 
 
@@ -94,7 +95,7 @@ GOOD = json.dumps({"last_activity": NOW.isoformat().replace("+00:00", "Z"), "ker
 
 def test_a_server_is_asked_with_its_own_token_and_is_not_kept_awake() -> None:
     with answering(status(GOOD)) as (url, heard):
-        assert hub(url).session_activity(f"{url}/user/ada/", "token-of-ada") == NOW
+        assert hub(url).session_activity(f"{url}/user/ada/", "token-of-ada") == SessionActivity(None, NOW)
     first = heard[0].split(b"\r\n")[0]
     assert first == b"GET /user/ada/api/status?no_track_activity=1 HTTP/1.1"
     assert b"token token-of-ada" in heard[0]

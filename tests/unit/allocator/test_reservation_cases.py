@@ -101,16 +101,36 @@ def test_a_conflict_changes_nothing_and_says_with_what(book: Reservations, ledge
     assert [event.kind for event in events(ledger)] == ["reservation.made"]
 
 
+def test_who_may_not_know_is_told_of_no_person(book: Reservations, ledger: Ledger) -> None:
+    hold(ledger, "GPU-0", "GPU-1", "GPU-2", id="l1", owner="bob")
+    own = body(course=None, person="eve", title="Thesis", devices=3)
+    made = book.make(own, actor="eve", people=False)
+    assert made.warnings == (
+        "2 of its 3 GPUs may still be in use Fri 17 May 2030, 14:00 to 16:00 UTC: sessions under way are not "
+        "cut for it, one (without an end).",
+    )
+    with pytest.raises(ReservationConflict) as caught:
+        book.make(body(), actor="ada", people=False)
+    assert "('Thesis' for a person has 3, Fri" in str(caught.value)
+
+
+def test_a_change_by_somebody_else_leaves_it_with_who_made_it(book: Reservations, ledger: Ledger) -> None:
+    made = make(book).reservation
+    changed = book.change(made.id, body(devices=3), actor="admin").reservation
+    assert (changed.actor, changed.devices) == ("grace", 3)
+    assert [event.actor for event in events(ledger)] == ["grace", "admin"]
+
+
 def test_one_that_is_made_while_another_is_compared_is_seen(
     book: Reservations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
-    def compare(*args: Any) -> Any:
+    def compare(*args: Any, **more: Any) -> Any:
         calls.append(args)
         if len(calls) == 1:
             make(book, devices=3, title="The other")
-        return room.require_room(*args)
+        return room.require_room(*args, **more)
 
     monkeypatch.setattr(reservations, "require_room", compare)
     with pytest.raises(ReservationConflict, match="'The other' for course `cs231` has 3"):
@@ -147,7 +167,7 @@ def test_changing_one(book: Reservations, ledger: Ledger, clock: Clock) -> None:
     clock.now += MINUTE
     changed = book.change(made.reservation.id, body(devices=3, title="Lab 2"), actor="ada")
     assert changed.replaced
-    assert book.standing() == (replace(made.reservation, devices=3, title="Lab 2", actor="ada"),)
+    assert book.standing() == (replace(made.reservation, devices=3, title="Lab 2"),), "who made it"
     assert [event.kind for event in events(ledger)] == ["reservation.made", "reservation.changed"]
     make(book, devices=1)
     with pytest.raises(ReservationConflict):

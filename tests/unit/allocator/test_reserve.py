@@ -108,6 +108,14 @@ def test_activate_and_let_go(allocator: Allocator, ledger: Ledger) -> None:
         allocator.activate(lease.id, container_id="c1", claimant="run2")
 
 
+def test_a_lease_is_confirmed_until_it_is_let_go_of(allocator: Allocator) -> None:
+    lease = reserve(allocator)
+    assert allocator.confirm(lease.id) == lease
+    allocator.request_release(lease.id, reason="the start took too long", actor="agent")
+    with pytest.raises(IllegalTransition, match="given back before your server was ready: the start took"):
+        allocator.confirm(lease.id)
+
+
 def test_an_unknown_lease(allocator: Allocator) -> None:
     allocator.request_release("none", reason="stopped", actor="ada")
     with pytest.raises(LedgerError, match="Lease none is not in the ledger"):

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import requests
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Sessions
+from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Sessions, UsageReports
 from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
@@ -23,18 +23,19 @@ from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
 from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.services import Services
-from gpuspawner.core.model import Event, Lease, LeaseState
+from gpuspawner.core.model import Event, Lease, LeaseState, SpawnRequest
+from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
 from jupyterhub.services.auth import HubOAuth
 from support.build import HOST, NOW, lease, record
-from support.fake_cases import FakeCards, FakeLine, FakeReservations, FakeUsage
 from support.fake_hub import FakeHub, serving
 from tornado.web import HTTPError
 
 ACCESS = "access:services!service=gpu"
 POLICY = """
+pools: {teaching: [A100], any: all}
 groups:
-  default: {gpus_per_person: 4, gpus_per_server: 2}
+  default: {gpus_per_person: 4, gpus_per_server: 2, gpu_hours_per_week: 40}
   students: {}
 people:
   grace: {}
@@ -84,9 +85,9 @@ class Office:
 
     services: Services
     hub: FakeHub
-    line: FakeLine
-    cards: FakeCards
-    usage: FakeUsage
+    line: Line
+    cards: Cards
+    usage: UsageReports
     metrics: Metrics
     auth: TestAuth
     url: str = ""
@@ -135,6 +136,17 @@ class Office:
         with self.services.ledger.write() as unit:
             unit.add_lease(made)
         return made
+
+    def fill(self, owner: str = "edsger") -> Lease:
+        """Somebody has both cards."""
+        return self.add_lease(owner, "full", devices=("GPU-0", "GPU-1"))
+
+    def hub_starts(self, owner: str, server: str = "", gpus: int = 1, *, runs: bool = True) -> Lease:
+        """What the Hub's spawner does at a start: takes up what is offered, or asks for it."""
+        allocator = Allocator(self.services.ledger, HOST, allow(2, 4), STALE, lambda: self.now[0])
+        asked = SpawnRequest(gpus, image=None)
+        made = allocator.reserve(asked, owner=owner, server=server, claimant="run1", image="demo/base:1")
+        return allocator.activate(made.id, container_id="c1", claimant="run1") if runs else made
 
     def trail(self, kind: str = "") -> list[Event]:
         with self.services.ledger.read() as unit:
@@ -194,7 +206,8 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     ledger = Ledger(tmp_path / "ledger.db")
     now = [NOW]
     clock = lambda: now[0]  # noqa: E731
-    hub, line, cards, usage = FakeHub(), FakeLine(ledger), FakeCards(ledger), FakeUsage()
+    hub, line = FakeHub(), Line(ledger, HOST, STALE, clock)
+    cards, usage = Cards(ledger, HOST, clock), UsageReports(ledger, HOST, clock)
     services = Services(
         ledger=ledger,
         host=HOST,
@@ -205,7 +218,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
         stale_after=STALE,
         line=line,
         cards=cards,
-        reservations=FakeReservations(ledger),
+        reservations=Reservations(ledger, HOST, clock),
         usage=usage,
     )
     base = make_auth(settings, "s" * 64)

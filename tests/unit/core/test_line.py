@@ -471,3 +471,14 @@ def test_nobody_else_gets_what_is_reserved_now() -> None:
     found = plan([ticket(1)], [held("A100-0", "A100-1")], occurrences=[ON])
     assert found.grants == ()
     assert "Tuesday lab" in found.waits[0].reason
+
+
+@pytest.mark.parametrize("why", ["sick", "drained"])
+def test_a_reservation_cannot_count_on_a_card_that_is_out_of_service(why: str) -> None:
+    inventory = fleet(3)
+    drains = [Drain("A100-2", "fan", "root", NOW)] if why == "drained" else []
+    if why == "sick":
+        inventory[2] = record("A100-2", index=2, health=Health.FAULTY, health_reason="XID 79")
+    found = plan([ticket(1)], inventory=inventory, drains=drains, occurrences=[SOON])
+    assert [grant.ends_at for grant in found.grants] == [SOON.start]
+    assert plan([ticket(1)], inventory=fleet(3), occurrences=[SOON]).grants[0].ends_at is None

@@ -77,6 +77,15 @@ async def test_asking_again_keeps_the_place(queueing: MockHub, ledger: Ledger) -
     assert error.jupyterhub_message.startswith("You are number 2 in line.")
 
 
+async def test_the_start_page_does_not_count_one_s_own_place(queueing: MockHub) -> None:
+    await fill(queueing)
+    await refused(queueing, {"gpus": 1})
+    page = await queueing.spawner("ada").get_options_form()
+    assert "None of 2 free now; you would be the first in line" in page
+    page = await queueing.spawner("eve").get_options_form()
+    assert "None of 2 free now; 1 request ahead of you in line" in page
+
+
 async def test_without_a_controller_nobody_queues(hub: MockHub, ledger: Ledger) -> None:
     await hub.start({"gpus": 1}, name="bob")
     await hub.start({"gpus": 1}, name="eve")

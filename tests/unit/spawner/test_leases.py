@@ -163,11 +163,11 @@ class Hold:
         name = point.removeprefix("after ")
         original = getattr(LedgerUnit, name)
 
-        def held(unit: LedgerUnit, *args: Any) -> Any:
-            result = original(unit, *args) if point != name else None
+        def held(unit: LedgerUnit, *args: Any, **kwargs: Any) -> Any:
+            result = original(unit, *args, **kwargs) if point != name else None
             self.reached.set()
             assert self.opened.wait(5)
-            return result if point != name else original(unit, *args)
+            return result if point != name else original(unit, *args, **kwargs)
 
         monkeypatch.setattr(LedgerUnit, name, held)
 
@@ -302,6 +302,26 @@ async def test_lease_given_up_meanwhile(hub: MockHub, docker: FakeDocker, ledger
     assert isinstance(task.exception(), SpawnException)
     assert docker.containers == {}
     assert hub.leases() == LET_GO
+
+
+async def test_no_container_is_started_on_a_lease_that_was_given_up(hub: MockHub, docker: FakeDocker) -> None:
+    """While Docker was slow to create it the GPU may have got another owner."""
+    gate = docker.hang("create_container")
+    task = hub.begin(GPU)
+    await reached(gate.reached)
+    (lease,) = hub.live_leases()
+    hub.user().spawners[""].allocator.request_release(
+        lease.id, reason="the start took too long", actor="agent"
+    )
+    gate.open()
+    await asyncio.wait([task])
+    error = task.exception()
+    assert isinstance(error, SpawnException)
+    assert error.jupyterhub_message.startswith(
+        "Your GPU was given back before your server was ready: the start took too long."
+    )
+    assert "start" not in docker.methods()
+    assert docker.containers == {}
 
 
 # -- the ledger is away -------------------------------------------------------------------------------------

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-from gpuspawner.core.errors import Conflict, NotFound, SettingsError
+from gpuspawner.core.errors import NotFound, SettingsError
 from gpuspawner.core.model import Lease, Ticket
 
 from .routes import Call, Forbidden
-
-T = TypeVar("T")
-
-
-def require(part: T | None, what: str) -> T:
-    """A part that this installation may not have. Raises: Conflict."""
-    if part is None:
-        raise Conflict(f"This installation does not handle {what}.")
-    return part
 
 
 def teaches(call: Call, lease: Lease) -> bool:

@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date, timedelta
+from typing import Any
 
 from gpuspawner.controller.identity import MANAGE, READ, RESERVE
 from gpuspawner.core.errors import InvalidRequest, SettingsError
+from gpuspawner.core.policy import LIMITS, Allowance, Limit
+from gpuspawner.core.reports import ReportRow
 
 from . import models as m
-from .access import require, require_person
+from .access import require_person
 from .routes import Call
 
 LONGEST_REPORT = timedelta(days=3660)
 
 
 def show_me(call: Call) -> m.Me:
-    """Who the caller is, and what they may do here."""
-    caller = call.caller
-    try:
-        taught = call.services.policies.courses_taught(caller.person) if caller.person else frozenset()
-    except SettingsError:
-        taught = frozenset()
+    """Who the caller is, what they may do and use here, and what they have."""
+    caller, services = call.caller, call.services
+    taught: frozenset[str] = frozenset()
+    allowance = None
+    if caller.person is not None:
+        with contextlib.suppress(SettingsError):
+            taught = services.policies.courses_taught(caller.person)
+            allowance = services.policies.allowance(caller.person, caller.groups)
+    with services.ledger.read() as unit:
+        tickets, leases = unit.live_tickets(services.host), unit.live_leases(services.host)
     return m.Me(
         name=caller.person or caller.actor,
         kind="person" if caller.person is not None else "service",
         groups=sorted(caller.groups),
         scopes=[scope for scope in (READ, MANAGE, RESERVE) if caller.may(scope)],
         teaches=sorted(taught),
+        allowance=_limits(allowance) if allowance else None,
+        budget=_budget(call, allowance) if allowance else None,
+        places=[one.id for one in tickets if one.owner == caller.person],
+        sessions=[one.id for one in leases if one.owner == caller.person],
+    )
+
+
+def _limits(allowance: Allowance) -> list[m.LimitInfo]:
+    found: list[tuple[str, Limit[Any]]] = [(name, getattr(allowance, name)) for name in LIMITS]
+    return [m.LimitInfo(name=name, value=_plain(limit.value), rule=limit.rule) for name, limit in found]
+
+
+def _plain(value: Any) -> Any:
+    """A limit's value in JSON: seconds for a time, a list for a set."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _budget(call: Call, allowance: Allowance) -> m.BudgetInfo:
+    balance = call.services.usage.budget_of(require_person(call), allowance)
+    return m.BudgetInfo(
+        limit_hours=balance.limit.value,
+        rule=balance.limit.rule,
+        used_hours=balance.used_hours,
+        left_hours=balance.left_hours,
+        back_on=balance.back_on,
+        ends_at=balance.ends_at,
     )
 
 
@@ -39,22 +75,27 @@ def show_usage(call: Call) -> m.Usage:
     if not timedelta(0) <= until - since <= LONGEST_REPORT:
         raise InvalidRequest("since must be a day before until, and not more than ten years before it.")
     owner = None if call.caller.manages else require_person(call)
-    rows = require(call.services.usage, "accounts").report(query.by, since=since, until=until, owner=owner)
+    report = call.services.usage.report(query.by, since, until, owner=owner)
     return m.Usage(
         by=query.by,
         since=since,
         until=until,
-        rows=[
-            m.UsageLine(
-                key=row.key,
-                held_seconds=row.held_seconds,
-                sampled_seconds=row.sampled_seconds,
-                active_seconds=row.active_seconds,
-                peak_memory_bytes=row.peak_memory_bytes,
-                energy_joules=row.energy_joules,
-            )
-            for row in rows
-        ],
+        rows=[_line(row) for row in report.rows],
+        total=_line(report.total),
+    )
+
+
+def _line(row: ReportRow) -> m.UsageLine:
+    return m.UsageLine(
+        key=row.key,
+        about=row.about,
+        sessions=row.sessions,
+        held_hours=row.held_hours,
+        sampled_hours=row.sampled_hours,
+        active_hours=row.active_hours,
+        wasted_hours=row.wasted_hours,
+        peak_memory_bytes=row.peak_memory_bytes,
+        energy_kwh=row.energy_kwh,
     )
 
 

@@ -7,7 +7,8 @@ from gpuspawner.core.errors import NotFound
 from gpuspawner.core.model import DeviceRecord, Drain, Holder, Lease, Pin
 
 from . import models as m
-from .access import require, sees_lease
+from .access import sees_lease
+from .basics import Done, HolderInfo
 from .routes import Call
 
 
@@ -26,41 +27,37 @@ def list_cards(call: Call) -> m.Cards:
     return m.Cards(host=services.host, at=services.clock(), cards=cards)
 
 
-def drain(call: Call) -> m.Done:
+def drain(call: Call) -> Done:
     """Take a card out of use."""
     body: m.DrainBody = call.body
-    require(call.services.cards, "cards").drain(
+    call.services.cards.drain(
         _known(call), reason=body.reason, actor=call.caller.actor, until=body.until, now=body.now
     )
-    return m.Done()
+    return Done()
 
 
-def undrain(call: Call) -> m.Done:
+def undrain(call: Call) -> Done:
     """Give a card back."""
-    require(call.services.cards, "cards").undrain(
-        _known(call), reason=call.body.reason, actor=call.caller.actor
-    )
-    return m.Done()
+    call.services.cards.undrain(_known(call), reason=call.body.reason, actor=call.caller.actor)
+    return Done()
 
 
-def assign(call: Call) -> m.Done:
+def assign(call: Call) -> Done:
     """Keep a card for somebody, or for nobody."""
     body: m.AssignBody = call.body
-    cards, device = require(call.services.cards, "cards"), _known(call)
+    cards, device = call.services.cards, _known(call)
     if body.holder is None:
         cards.unpin(device, reason=body.reason, actor=call.caller.actor)
     else:
         holder = Holder(body.holder.kind, body.holder.name)
         cards.pin(device, holder, reason=body.reason, actor=call.caller.actor)
-    return m.Done()
+    return Done()
 
 
-def clear(call: Call) -> m.Done:
+def clear(call: Call) -> Done:
     """Say that a card's fault is mended."""
-    require(call.services.cards, "cards").clear_fault(
-        _known(call), reason=call.body.reason, actor=call.caller.actor
-    )
-    return m.Done()
+    call.services.cards.clear_fault(_known(call), reason=call.body.reason, actor=call.caller.actor)
+    return Done()
 
 
 def _known(call: Call) -> str:
@@ -118,9 +115,9 @@ def drain_info(call: Call, drained: Drain) -> m.DrainInfo:
 def _pin_info(call: Call, pin: Pin) -> m.PinInfo | None:
     mine = pin.holder.kind == "person" and pin.holder.name == call.caller.person
     if not call.caller.manages and pin.holder.kind == "person" and not mine:
-        holder = m.HolderInfo(kind="person", name="")  # that it is kept is no secret, for whom is
+        holder = HolderInfo(kind="person", name="")  # that it is kept is no secret, for whom is
     else:
-        holder = m.HolderInfo(kind=pin.holder.kind, name=pin.holder.name)  # type: ignore[arg-type]
+        holder = HolderInfo(kind=pin.holder.kind, name=pin.holder.name)  # type: ignore[arg-type]
     return m.PinInfo(
         holder=holder,
         reason=pin.reason if call.caller.manages or mine else "",

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from tornado.web import HTTPError
 
 from gpuspawner.allocator import SAME_REFUSAL_AGAIN as SAME_AGAIN
@@ -22,13 +23,14 @@ from gpuspawner.core.errors import (
     NotFound,
     RefusalKind,
     Refused,
+    ReservationConflict,
     SettingsError,
 )
 from gpuspawner.core.model import Event
 from gpuspawner.core.words import read_text
 from gpuspawner.policy.options import shorten
 
-from .models import Error, ErrorDetail
+from .basics import ConflictInfo, Error, ErrorDetail
 from .routes import Call, Forbidden, Route
 from .table import ROUTES
 
@@ -37,6 +39,12 @@ log = logging.getLogger("gpuspawner.controller")
 MOST_BODY = 256 * 1024
 """Bytes of a body; a calendar is the largest."""
 _XSRF = "_xsrf"
+_REFUSALS = {
+    RefusalKind.NEVER: 400,
+    RefusalKind.NOT_ALLOWED: 403,
+    RefusalKind.NOT_NOW: 409,
+    RefusalKind.NO_INVENTORY: 503,
+}
 _KINDS = {
     400: "invalid",
     401: "not_logged_in",
@@ -65,6 +73,10 @@ class ApiHandler(OurHandler):
 
     async def post(self, path: str) -> None:
         """Make or do."""
+        await self.answer(path)
+
+    async def put(self, path: str) -> None:
+        """Put something in the place of something."""
         await self.answer(path)
 
     async def patch(self, path: str) -> None:
@@ -104,14 +116,11 @@ class ApiHandler(OurHandler):
         if isinstance(error, GpuSpawnerError):
             status_code, kind = judge_error(error)
             self.set_status(status_code)
-        if isinstance(error, SettingsError):  # it names files of the host
-            message = "The policy cannot be read. The administrator should run `gpuspawner policy check`."
-        elif isinstance(error, LedgerError):
-            message = "The ledger, which says who has what, is away. Try again; tell the administrator."
-        else:
-            message = self.explain(status_code, kwargs)
+        message = self.explain(status_code, kwargs)
         self.set_header("Content-Type", "application/json")
-        self.finish(Error(error=ErrorDetail(kind=kind, message=message)).model_dump_json())
+        conflicts = describe_conflicts(error) if isinstance(error, ReservationConflict) else []
+        detail = ErrorDetail(kind=kind, message=message, conflicts=conflicts)
+        self.finish(Error(error=detail).model_dump_json())
 
     def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
         """What is ours is an answer and no fault; it has its own place in the log where it is one."""
@@ -177,7 +186,7 @@ def judge_error(error: GpuSpawnerError) -> tuple[int, str]:
     """The HTTP status of one of our errors, and its fixed word."""
     match error:
         case Refused():
-            return (403 if error.kind is RefusalKind.NOT_ALLOWED else 409), error.kind.value
+            return _REFUSALS[error.kind], error.kind.value
         case InvalidRequest():
             return 400, "invalid"
         case Forbidden():
@@ -193,6 +202,19 @@ def judge_error(error: GpuSpawnerError) -> tuple[int, str]:
         case HubError():
             return 502, "hub_away"
     return 500, "failed"
+
+
+def describe_conflicts(error: ReservationConflict) -> list[ConflictInfo]:
+    """What a reservation collides with, for programs."""
+    return [
+        ConflictInfo(
+            start=one.occurrence.start,
+            at=one.at,
+            left=one.left,
+            reservations=[other.reservation_id for other in one.others],
+        )
+        for one in error.conflicts
+    ]
 
 
 def check(model: type[BaseModel], sent: object, word: str) -> BaseModel:
@@ -214,7 +236,7 @@ def check(model: type[BaseModel], sent: object, word: str) -> BaseModel:
         first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     where = ".".join(str(part) for part in first["loc"])
     if not where:
-        raise InvalidRequest(f"The body must be a JSON object with the keys {', '.join(model.model_fields)}.")
+        raise InvalidRequest(f"The body must be a JSON object with the keys {', '.join(_names(model))}.")
     if first["type"] == "extra_forbidden":
         known = list(_fields_at(model, first["loc"][:-1]))
         near = get_close_matches(str(first["loc"][-1])[:40], known, n=1)
@@ -226,9 +248,13 @@ def check(model: type[BaseModel], sent: object, word: str) -> BaseModel:
     raise InvalidRequest(f"{where[:80]}: {message}; you sent {shorten(first['input'])}.")
 
 
-def _fields_at(model: type[BaseModel], way: tuple[int | str, ...]) -> Mapping[str, object]:
-    fields: Any = model.model_fields
+def _names(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _fields_at(model: type[BaseModel], way: tuple[int | str, ...]) -> Mapping[str, FieldInfo]:
+    fields = _names(model)
     for key in way:
-        kind = fields[key].annotation if key in fields else None
-        fields = getattr(kind, "model_fields", {})
-    return fields  # type: ignore[no-any-return]
+        kind = fields[str(key)].annotation if key in fields else None
+        fields = _names(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+    return fields

@@ -33,7 +33,7 @@ def extend(call: Call) -> m.Session:
     furthest = call.services.clock() + LONGEST_EXTENSION
     if body.until > furthest:
         raise InvalidRequest(f"A session can be extended until {furthest:%Y-%m-%d %H:%M} UTC at most.")
-    limit, limit_reason = call.services.latest_end(lease)
+    limit, limit_reason = call.services.line.latest_end(lease)
     extended = call.services.sessions.extend(
         lease.id,
         body.until,

@@ -6,79 +6,56 @@ unknown, or that there is none.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-from gpuspawner.policy.options import UserOptions
-from gpuspawner.policy.units import read_duration
-
-SERVER_NAME = r"^[^/\x00-\x1f\x7f]{0,255}$"
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-
-
-def _as_utc(value: datetime) -> datetime:
-    if not datetime(2000, 1, 1, tzinfo=UTC) < value < _LATEST:
-        raise ValueError("write a time between the years 2000 and 9000")
-    return value.astimezone(UTC)
-
-
-def _check_duration(value: object) -> object:
-    read_duration(value)
-    return value
-
-
-Time = Annotated[AwareDatetime, AfterValidator(_as_utc)]
-Duration = Annotated[
-    str, BeforeValidator(_check_duration), Field(max_length=40, description="Such as `8 h` or `1 h 30 min`.")
-]
-Reason = Annotated[str, Field(min_length=1, max_length=500, description="Why; people read it.")]
-Name = Annotated[str, Field(min_length=1, max_length=255)]
-
-
-class Body(BaseModel):
-    """What somebody sends: what it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Answer(BaseModel):
-    """What is answered."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
-
-
-class ErrorDetail(Answer):
-    """What went wrong."""
-
-    kind: Annotated[str, Field(description="A fixed word, for programs.")]
-    message: Annotated[str, Field(description="A sentence that names the thing and the fix, for people.")]
-
-
-class Error(Answer):
-    """The answer to everything that is not done."""
-
-    error: ErrorDetail
-
-
-class Done(Answer):
-    """It is done."""
-
-    done: Literal[True] = True
-
+from .basics import Answer, Body, HolderBody, HolderInfo, Reason, Time
 
 # -- who asks -----------------------------------------------------------------------------------------------
 
 
+class LimitInfo(Answer):
+    """One limit of a person, and the rule of the policy that gives it."""
+
+    name: str
+    value: Annotated[
+        int | float | list[str] | None,
+        Field(description="A number, bytes, or seconds; or what may be used; null is no limit."),
+    ]
+    rule: str
+
+
+class BudgetInfo(Answer):
+    """How a person stands with their GPU-hours in seven days."""
+
+    limit_hours: Annotated[float | None, Field(description="null is no limit.")]
+    rule: str
+    used_hours: float
+    left_hours: float | None
+    back_on: Annotated[date | None, Field(description="The UTC day on which the first hours come back.")]
+    ends_at: Annotated[
+        Time | None, Field(description="When the sessions that run will have used it up; null: never.")
+    ]
+
+
 class Me(Answer):
-    """Who asks, and what they may do here."""
+    """Who asks, what they may do and use here, and what they have."""
 
     name: str
     kind: Literal["person", "service"]
     groups: list[str]
     scopes: Annotated[list[str], Field(description="Of those that the controller knows.")]
     teaches: Annotated[list[str], Field(description="Courses, by name.")]
+    allowance: Annotated[
+        list[LimitInfo] | None, Field(description="null for a service, and while the policy cannot be read.")
+    ]
+    budget: Annotated[
+        BudgetInfo | None, Field(description="null for a service, and while the policy cannot be read.")
+    ]
+    places: Annotated[list[str], Field(description="Ids of one's places in line.")]
+    sessions: Annotated[list[str], Field(description="Ids of one's sessions.")]
 
 
 # -- cards --------------------------------------------------------------------------------------------------
@@ -92,13 +69,6 @@ class DrainInfo(Answer):
     since: Time
     until: Time | None
     now: Annotated[bool, Field(description="Whether sessions on it are ended.")]
-
-
-class HolderInfo(Answer):
-    """Whom something is set aside for."""
-
-    kind: Literal["person", "group", "course"]
-    name: str
 
 
 class PinInfo(Answer):
@@ -170,75 +140,6 @@ class AssignBody(Body):
     reason: Reason
 
 
-class HolderBody(Body):
-    """Whom something is set aside for."""
-
-    kind: Literal["person", "group", "course"]
-    name: Name
-
-
-# -- the line -----------------------------------------------------------------------------------------------
-
-
-class EstimateInfo(Answer):
-    """When a turn may come."""
-
-    earliest: Time
-    latest: Annotated[Time | None, Field(description="null: it cannot be bounded.")]
-    basis: str
-
-
-class Place(Answer):
-    """A place in line."""
-
-    id: str
-    owner: str
-    server: str
-    state: Literal["waiting", "offered", "claimed", "ended"]
-    reason: str
-    gpus: int
-    model: str | None
-    image: str | None
-    asked_at: Time
-    queued_at: Time
-    claim_by: Time | None
-    position: Annotated[
-        int | None, Field(description="1 is the first; 0: its turn has come; null: it has ended.")
-    ]
-    ahead: int | None
-    estimate: EstimateInfo | None
-    ends_at: Annotated[Time | None, Field(description="For an offer: when the session would end.")]
-
-
-class Queue(Answer):
-    """The line: everybody's places for who manages it, else one's own."""
-
-    at: Time
-    length: Annotated[int, Field(description="Places in all.")]
-    places: list[Place]
-
-
-class AskBody(Body):
-    """Ask for a server, and wait in line for it."""
-
-    server: Annotated[
-        str, Field(pattern=SERVER_NAME, description="Name of the server; empty for the default one.")
-    ] = ""
-    options: UserOptions
-
-
-class ChangeBody(Body):
-    """Ask for something else in the same place."""
-
-    options: UserOptions
-
-
-class LeaveBody(Body):
-    """Why somebody else's place is given up; not needed for one's own."""
-
-    reason: Reason | None = None
-
-
 # -- sessions -----------------------------------------------------------------------------------------------
 
 
@@ -278,80 +179,6 @@ class MessageBody(Body):
     text: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-# -- reservations -------------------------------------------------------------------------------------------
-
-
-class ReservationInfo(Answer):
-    """Who may hold how many devices, and when."""
-
-    id: str
-    title: str
-    holder: HolderInfo
-    devices: int
-    start: Time
-    length_seconds: float
-    zone: str
-    rule: str
-    left_out: list[Time]
-    lead_seconds: float
-    users: list[str]
-    pool: str
-    cards: list[str]
-    actor: str
-
-
-class Reservations(Answer):
-    """Reservations that stand."""
-
-    at: Time
-    reservations: list[ReservationInfo]
-
-
-class ReservationBody(Body):
-    """Reserve devices."""
-
-    title: Annotated[str, Field(min_length=1, max_length=200)]
-    holder: HolderBody
-    devices: Annotated[int, Field(strict=True, ge=1, le=1000)]
-    start: Time
-    length: Duration
-    zone: Annotated[
-        str, Field(max_length=64, description="IANA name of the time zone of the recurrence.")
-    ] = "UTC"
-    rule: Annotated[str, Field(max_length=500, description="RFC 5545, such as `FREQ=WEEKLY;COUNT=10`.")] = ""
-    left_out: Annotated[list[Time], Field(max_length=500)] = []
-    lead: Annotated[Duration | None, Field(description="So long before, the devices are kept free.")] = None
-    users: Annotated[
-        list[Name], Field(max_length=1000, description="Of the holder, who may use it; [] is all.")
-    ] = []
-    pool: Annotated[str, Field(max_length=255)] = ""
-    cards: Annotated[list[Name], Field(max_length=1000, description="Models and UUIDs; [] is any.")] = []
-
-
-class ReservationChange(Body):
-    """What is to be different; the rest stays."""
-
-    title: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    devices: Annotated[int | None, Field(strict=True, ge=1, le=1000)] = None
-    start: Time | None = None
-    length: Duration | None = None
-    zone: Annotated[str | None, Field(max_length=64)] = None
-    rule: Annotated[str | None, Field(max_length=500)] = None
-    left_out: Annotated[list[Time] | None, Field(max_length=500)] = None
-    lead: Duration | None = None
-    users: Annotated[list[Name] | None, Field(max_length=1000)] = None
-    pool: Annotated[str | None, Field(max_length=255)] = None
-    cards: Annotated[list[Name] | None, Field(max_length=1000)] = None
-
-
-class ImportBody(Body):
-    """An iCalendar document."""
-
-    calendar: Annotated[str, Field(min_length=1, max_length=200_000)]
-    holder: HolderBody
-    devices: Annotated[int, Field(strict=True, ge=1, le=1000, description="For each of its events.")]
-
-
 # -- accounts -----------------------------------------------------------------------------------------------
 
 
@@ -366,14 +193,17 @@ class UsageQuery(Body):
 
 
 class UsageLine(Answer):
-    """What was used."""
+    """What was used; hours are GPU-hours, and an hour of a MIG instance is one too."""
 
-    key: str
-    held_seconds: float
-    sampled_seconds: Annotated[float, Field(description="Of the held time, what samples cover.")]
-    active_seconds: float
+    key: Annotated[str, Field(description="Person, group, …; empty for what belongs to none.")]
+    about: Annotated[str, Field(description="Whose server a lease was, which model a device is; else empty.")]
+    sessions: int
+    held_hours: float
+    sampled_hours: Annotated[float, Field(description="Of the held ones, those that samples cover.")]
+    active_hours: Annotated[float | None, Field(description="Of the sampled ones; null when none were.")]
+    wasted_hours: float | None
     peak_memory_bytes: int | None
-    energy_joules: float | None
+    energy_kwh: float | None
 
 
 class Usage(Answer):
@@ -383,6 +213,7 @@ class Usage(Answer):
     since: date
     until: date
     rows: list[UsageLine]
+    total: Annotated[UsageLine, Field(description="Everything once, also what counts for several groups.")]
 
 
 class EventsQuery(Body):
@@ -423,6 +254,3 @@ class Messages(Answer):
     """One's own messages, newest first."""
 
     messages: list[MessageInfo]
-
-
-AssignBody.model_rebuild()

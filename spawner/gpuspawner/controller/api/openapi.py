@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from gpuspawner.controller.identity import MANAGE, READ, RESERVE
 
-from . import models as m
+from .basics import Error
 from .routes import Route
 
 _REF = "#/components/schemas/{model}"
@@ -22,7 +22,7 @@ _ERRORS = {
     "404": "It does not exist, or not for you.",
     "409": "It cannot be done as things are now.",
     "502": "The hub gave no usable answer; whether it was done is not known.",
-    "503": "The ledger or the hub is away. Try again.",
+    "503": "The state of the cards is not known, or ledger, policy or hub are away. Try again.",
 }
 _CREDENTIALS: list[dict[str, list[str]]] = [{"token": []}, {"cookie": []}]
 
@@ -77,7 +77,7 @@ def _own_version() -> str:
 def _collect_schemas(
     routes: Iterable[Route],
 ) -> tuple[dict[tuple[type[BaseModel], JsonSchemaMode], str], dict[str, Any]]:
-    wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(m.Error, "serialization"): None}
+    wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Error, "serialization"): None}
     for route in routes:
         if route.body:
             wanted[route.body, "validation"] = None
@@ -118,7 +118,7 @@ def _other(route: Route) -> dict[str, Any]:
 
 
 def _error(text: str, names: dict[tuple[type[BaseModel], JsonSchemaMode], str]) -> dict[str, Any]:
-    schema = {"$ref": names[m.Error, "serialization"]}
+    schema = {"$ref": names[Error, "serialization"]}
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.services import PlaceView, Wish
+from gpuspawner.allocator.line import Place
+from gpuspawner.controller.people import Wish
 from gpuspawner.core.errors import HubError
-from gpuspawner.core.model import Ticket
+from gpuspawner.core.model import Ticket, TicketState
 from gpuspawner.policy.options import UserOptions
 
-from . import models as m
-from .access import find_ticket, require, require_person
+from . import linemodels as m
+from .access import find_ticket, require_person
 from .routes import Call, Forbidden
 
 
 def show_queue(call: Call) -> m.Queue:
     """The line: all of it for who manages, else how long it is and one's own places."""
-    places = require(call.services.line, "a line").view().places
+    places = call.services.line.view().places
     mine = [p for p in places if call.caller.manages or p.ticket.owner == call.caller.person]
     return m.Queue(at=call.services.clock(), length=len(places), places=[_place(p.ticket, p) for p in mine])
 
@@ -27,7 +28,7 @@ def show_place(call: Call) -> m.Place:
 def ask(call: Call) -> m.Place:
     """Take a place in line."""
     body: m.AskBody = call.body
-    person, line = require_person(call), require(call.services.line, "a line")
+    person, line = require_person(call), call.services.line
     wish = _find_wish(call, person, call.caller.groups, body.options)
     ticket = line.ask(
         wish.request,
@@ -43,7 +44,7 @@ def ask(call: Call) -> m.Place:
 def change(call: Call) -> m.Place:
     """Ask for something else; what asks for less keeps its place."""
     body: m.ChangeBody = call.body
-    ticket, line = find_ticket(call), require(call.services.line, "a line")
+    ticket, line = find_ticket(call), call.services.line
     if ticket.owner == call.caller.person:
         groups = call.caller.groups
     else:
@@ -57,7 +58,7 @@ def change(call: Call) -> m.Place:
 
 def leave(call: Call) -> m.Place:
     """Give up a place."""
-    ticket, line = find_ticket(call), require(call.services.line, "a line")
+    ticket, line = find_ticket(call), call.services.line
     reason = call.body.reason if call.body else None
     if ticket.owner == call.caller.person:
         reason = reason or "its person left the line"
@@ -68,35 +69,41 @@ def leave(call: Call) -> m.Place:
 
 def claim(call: Call) -> m.Place:
     """Take what is offered: only who it is offered to can."""
-    ticket, line = find_ticket(call), require(call.services.line, "a line")
+    ticket, line = find_ticket(call), call.services.line
     if ticket.owner != require_person(call):
         raise Forbidden("Only the person whose turn it is can claim it.")
     return _with_place(call, line.claim(ticket.id, actor=call.caller.actor))
 
 
 def _find_wish(call: Call, person: str, groups: frozenset[str], options: UserOptions) -> Wish:
-    # Judged again as what it was when it was sent: the one place for that knows nothing of this API.
-    return call.services.policies.find_wish(person, groups, options.model_dump(exclude_unset=True))
+    return call.services.policies.find_wish(person, groups, options)
 
 
 def _with_place(call: Call, ticket: Ticket) -> m.Place:
-    places = require(call.services.line, "a line").view().places if ticket.state.live else ()
+    places = call.services.line.view().places if ticket.state.live else ()
     return _place(ticket, next((p for p in places if p.ticket.id == ticket.id), None))
 
 
-def _place(ticket: Ticket, place: PlaceView | None) -> m.Place:
-    estimate = place.estimate if place else None
+def _place(ticket: Ticket, place: Place | None) -> m.Place:
+    request, estimate = ticket.request, place.estimate if place else None
+    capability, offered = request.compute_capability, ticket.state is TicketState.OFFERED
     return m.Place(
         id=ticket.id,
         owner=ticket.owner,
         server=ticket.server,
         state=ticket.state.value,
         reason=place.reason if place else ticket.reason,
-        gpus=ticket.request.gpus,
-        model=ticket.request.model,
-        image=ticket.request.image,
+        gpus=request.gpus,
+        model=request.model,
+        image=request.image,
+        slice_bytes=request.slice_bytes,
+        memory_bytes=request.memory_bytes,
+        compute_capability=f"{capability[0]}.{capability[1]}" if capability else None,
+        session_seconds=request.session.total_seconds() if request.session else None,
+        shorten=request.shorten,
         asked_at=ticket.asked_at,
         queued_at=ticket.queued_at,
+        returns=ticket.returns,
         claim_by=ticket.claim_by,
         position=place.position if place else None,
         ahead=place.ahead if place else None,
@@ -104,4 +111,7 @@ def _place(ticket: Ticket, place: PlaceView | None) -> m.Place:
         if estimate
         else None,
         ends_at=place.ends_at if place else None,
+        starting=place is not None and place.starting,
+        switch_possible=place is not None and offered and place.other is not None,
+        claimed_at=ticket.switch_at,
     )

@@ -2,142 +2,190 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from gpuspawner.controller.services import ReservationWish
-from gpuspawner.core.errors import NotFound
-from gpuspawner.core.model import Holder, Reservation
-from gpuspawner.policy.units import read_duration
+from gpuspawner.allocator.reservations import Made
+from gpuspawner.controller.identity import RESERVE
+from gpuspawner.core.errors import InvalidRequest, NotFound
+from gpuspawner.core.model import Reservation
+from gpuspawner.core.reservations import Occurrence
+from gpuspawner.policy.ical import from_ical, to_ical
+from gpuspawner.policy.reservations import ReservationBody, to_body
 
-from . import models as m
-from .access import require
+from . import linemodels as m
 from .routes import Call, Forbidden
+
+LONGEST_LIST = timedelta(days=400)
+_USUAL_LIST = timedelta(days=14)
+_HOLDERS = ("person", "group", "course")
 
 
 def list_reservations(call: Call) -> m.Reservations:
-    """All that stand: everybody needs to know when devices are kept. Of others' no names of people."""
-    found = require(call.services.reservations, "reservations").list()
-    return m.Reservations(at=call.services.clock(), reservations=[_info(call, one) for one in found])
+    """All that stand, and what takes place: everybody needs to know when devices are kept."""
+    query: m.ReservationsQuery = call.query
+    now, book = call.services.clock(), call.services.reservations
+    since = query.since or now.date()
+    until = query.until or since + _USUAL_LIST
+    if not timedelta(0) <= until - since <= LONGEST_LIST:
+        raise InvalidRequest("since must be a day before until, and not more than 400 days before it.")
+    begin, end = (datetime.combine(day, time(), UTC) for day in (since, until + timedelta(days=1)))
+    return m.Reservations(
+        at=now,
+        since=since,
+        until=until,
+        reservations=[_info(call, one) for one in book.standing()],
+        occurrences=[_occurrence(one) for one in book.list(begin, end)],
+    )
 
 
 def make(call: Call) -> m.ReservationInfo:
-    """Reserve devices. For others than oneself only who manages can."""
-    body: m.ReservationBody = call.body
-    _require_right(call, body.holder)
-    wish = ReservationWish(
-        title=body.title,
-        holder=Holder(body.holder.kind, body.holder.name),
-        devices=body.devices,
-        start=body.start,
-        length=read_duration(body.length),
-        zone=body.zone,
-        users=tuple(body.users),
-        pool=body.pool,
-        cards=frozenset(body.cards),
-        rule=body.rule,
-        left_out=tuple(body.left_out),
-        lead=read_duration(body.lead) if body.lead else timedelta(0),
+    """Reserve devices."""
+    body: ReservationBody = call.body
+    _require_right(call, body)
+    made = call.services.reservations.make(
+        body, actor=call.caller.actor, names=call.services.policies.names(), people=call.caller.manages
     )
-    return _info(
-        call, require(call.services.reservations, "reservations").make(wish, actor=call.caller.actor)
-    )
+    return _info(call, made.reservation, made)
 
 
 def change(call: Call) -> m.ReservationInfo:
-    """Change a reservation of one's own, or any."""
+    """Put another reservation in the place of one's own, or of any."""
+    body: ReservationBody = call.body
     reservation = _find_own(call)
-    changes: dict[str, Any] = call.body.model_dump(exclude_unset=True)
-    for key, value in changes.items():
-        if value is None:
-            changes[key] = timedelta(0) if key == "lead" else _EMPTY.get(key)
-        elif key in ("length", "lead"):
-            changes[key] = read_duration(value)
-        elif key in ("users", "left_out"):
-            changes[key] = tuple(value)
-        elif key == "cards":
-            changes[key] = frozenset(value)
-    wanted = {key: value for key, value in changes.items() if value is not None}
-    return _info(
-        call,
-        require(call.services.reservations, "reservations").change(
-            reservation.id, wanted, actor=call.caller.actor
-        ),
+    _require_right(call, body)
+    made = call.services.reservations.change(
+        reservation.id,
+        body,
+        actor=call.caller.actor,
+        names=call.services.policies.names(),
+        people=call.caller.manages,
     )
+    return _info(call, made.reservation, made)
 
 
 def cancel(call: Call) -> m.ReservationInfo:
     """Cancel a reservation of one's own, or any."""
     reservation = _find_own(call)
-    return _info(
-        call,
-        require(call.services.reservations, "reservations").cancel(
-            reservation.id, actor=call.caller.actor, reason=call.body.reason
-        ),
+    ended = call.services.reservations.cancel(
+        reservation.id, actor=call.caller.actor, reason=call.body.reason
     )
+    return _info(call, ended)
 
 
 def export(call: Call) -> str:
-    """All reservations as an iCalendar document."""
-    return require(call.services.reservations, "reservations").export_ical()
+    """All reservations as an iCalendar document, in which only an administrator finds persons named."""
+    services = call.services
+    found = to_ical(services.reservations.standing(), now=services.clock(), people=call.caller.manages)
+    return found.decode()
 
 
-def take_in(call: Call) -> m.Reservations:
+def take_in(call: Call) -> m.Imported:
     """Make the reservations of an iCalendar document: all, or none."""
     body: m.ImportBody = call.body
-    _require_right(call, body.holder)
-    made = require(call.services.reservations, "reservations").import_ical(
-        body.calendar,
-        holder=Holder(body.holder.kind, body.holder.name),
-        devices=body.devices,
+    book = call.services.reservations
+    data = body.calendar.encode()
+    defaults = {
+        key: value
+        for key, value in body.model_dump(exclude_unset=True, exclude={"calendar"}).items()
+        if value is not None
+    }
+    # An event says for whom it is, and which reservation it changes: neither is to be believed.
+    for event in from_ical(data, defaults):
+        _require_right(call, event.body)
+        known = book.find(event.reservation_id)
+        if known is not None and not _may_change(call, known):
+            raise Forbidden(f"The calendar would change a reservation of somebody else ({known.title!r}).")
+    made = book.import_ical(
+        data,
+        defaults,
         actor=call.caller.actor,
+        names=call.services.policies.names(),
+        people=call.caller.manages,
     )
-    return m.Reservations(at=call.services.clock(), reservations=[_info(call, one) for one in made])
-
-
-_EMPTY: dict[str, Any] = {"rule": "", "pool": "", "users": (), "left_out": (), "cards": frozenset()}
-"""What null takes away; the rest cannot be taken away, and null leaves it as it is."""
-
-
-def _require_right(call: Call, holder: m.HolderBody) -> None:
-    own = holder.kind == "person" and call.caller.person is not None and holder.name == call.caller.person
-    taught = (
-        holder.kind == "course"
-        and call.caller.person is not None
-        and holder.name in call.services.policies.courses_taught(call.caller.person)
+    return m.Imported(
+        reservations=[_info(call, one.reservation, one) for one in made],
+        changed=[one.reservation.id for one in made if one.replaced],
     )
-    if not (call.caller.manages or own or taught):
-        raise Forbidden("You can reserve for yourself and for courses that you teach.")
+
+
+def _may_reserve(call: Call, kind: str, name: str) -> bool:
+    """Whether somebody may be reserved for: anybody by who manages, courses by their teachers, oneself."""
+    caller = call.caller
+    if caller.manages:
+        return True
+    if caller.person is None:
+        return False
+    if kind == "course":
+        return name in call.services.policies.courses_taught(caller.person)
+    return kind == "person" and name == caller.person and caller.may(RESERVE)
+
+
+def _require_right(call: Call, body: ReservationBody) -> None:
+    given = [(kind, getattr(body, kind)) for kind in _HOLDERS if getattr(body, kind) is not None]
+    # Several, or none, are refused as malformed later on.
+    if not all(_may_reserve(call, kind, name) for kind, name in given):
+        raise Forbidden(
+            f"You can reserve for courses that you teach, and with the scope {RESERVE} for yourself. "
+            "Ask an administrator."
+        )
+
+
+def _may_change(call: Call, one: Reservation) -> bool:
+    mine = call.caller.manages or one.actor == call.caller.actor
+    return mine or (one.holder.kind == "course" and _may_reserve(call, "course", one.holder.name))
 
 
 def _find_own(call: Call) -> Reservation:
-    """The reservation of the path, if the caller made it or manages. Everybody may see them all."""
-    with call.services.ledger.read() as unit:
-        reservation = unit.reservation(call.path["reservation_id"])
-    if reservation is None or reservation.host != call.services.host or reservation.ended_at is not None:
+    """The reservation of the path, if the caller may change it. Everybody may see them all."""
+    found = call.services.reservations.find(call.path["reservation_id"])
+    if found is None or found.ended_at is not None:
         raise NotFound("There is no such reservation.")
-    if not (call.caller.manages or reservation.actor == call.caller.actor):
+    if not _may_change(call, found):
         raise Forbidden("Only who made it, or an administrator, can change a reservation.")
-    return reservation
+    return found
 
 
-def _info(call: Call, one: Reservation) -> m.ReservationInfo:
-    known = call.caller.manages or one.actor == call.caller.actor
-    known = known or (call.caller.person is not None and one.holder.name == call.caller.person)
-    secret = not known and one.holder.kind == "person"
+def _info(call: Call, one: Reservation, made: Made | None = None) -> m.ReservationInfo:
+    caller, mine = call.caller, _may_change(call, one)
+    known = mine or (
+        caller.person is not None and one.holder.kind == "person" and one.holder.name == caller.person
+    )
+    sent: dict[str, Any] = to_body(one)
+    holder = dict.fromkeys(_HOLDERS) | {one.holder.kind: one.holder.name}
+    if not known and one.holder.kind == "person":
+        holder["person"] = ""
+    zone = ZoneInfo(one.zone)
     return m.ReservationInfo(
+        **holder,
         id=one.id,
-        title="" if secret else one.title,
-        holder=m.HolderInfo(kind=one.holder.kind, name="" if secret else one.holder.name),  # type: ignore[arg-type]
+        title=one.title,
+        users=list(one.users) if known else [],
         devices=one.devices,
-        start=one.start,
-        length_seconds=one.length.total_seconds(),
+        models=sent.get("models", []),
+        pool=one.pool or None,
+        cards=sent.get("cards", []),
+        start=one.start.astimezone(zone),
+        length=sent["length"],
         zone=one.zone,
         rule=one.rule,
-        left_out=list(one.left_out),
-        lead_seconds=one.lead.total_seconds(),
-        users=list(one.users) if known else [],
-        pool=one.pool,
-        cards=sorted(one.cards),
+        left_out=[start.astimezone(zone) for start in one.left_out],
+        lead=sent.get("lead", "0"),
         actor=one.actor if known else "",
+        made_at=one.made_at,
+        mine=mine,
+        warnings=list(made.warnings) if made else [],
+    )
+
+
+def _occurrence(one: Occurrence) -> m.OccurrenceInfo:
+    return m.OccurrenceInfo(
+        reservation=one.reservation_id,
+        title=one.title,
+        start=one.start,
+        end=one.end,
+        held_from=one.held_from,
+        devices=one.reservation.devices,
+        seats=one.seats,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.identity import MANAGE, RESERVE
+from gpuspawner.controller.identity import MANAGE
+from gpuspawner.policy.reservations import ReservationBody
 
 from . import accounts, cards, leases, queue, reservations
+from . import linemodels as lm
 from . import models as m
+from .basics import Done
 from .openapi import build_document
 from .routes import ICAL, Call, Route
 
@@ -17,47 +20,44 @@ def show_document(call: Call) -> dict[str, object]:
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/openapi.json", "getDocument", "This API as an OpenAPI 3.1 document.", show_document, None),
-    Route("GET", "/me", "getMe", "Who you are, and what you may do here.", accounts.show_me, m.Me),
+    Route("GET", "/me", "getMe", "Who you are, what you may use, and what you have.", accounts.show_me, m.Me),
     Route("GET", "/cards", "listCards", "All GPUs, and what each is doing.", cards.list_cards, m.Cards),
     Route(
-        "POST", "/cards/{uuid}/drain", "drainCard", "Take a GPU out of use.", cards.drain, m.Done,
+        "POST", "/cards/{uuid}/drain", "drainCard", "Take a GPU out of use.", cards.drain, Done,
         MANAGE, m.DrainBody, conflicts=True,
     ),
     Route(
-        "POST", "/cards/{uuid}/undrain", "undrainCard", "Give a GPU back.", cards.undrain, m.Done,
+        "POST", "/cards/{uuid}/undrain", "undrainCard", "Give a GPU back.", cards.undrain, Done,
         MANAGE, m.ReasonBody, conflicts=True,
     ),
     Route(
         "POST", "/cards/{uuid}/assign", "assignCard", "Keep a GPU for somebody, or for nobody.", cards.assign,
-        m.Done, MANAGE, m.AssignBody, conflicts=True,
+        Done, MANAGE, m.AssignBody, conflicts=True,
     ),
     Route(
-        "POST", "/cards/{uuid}/clear", "clearCard", "Say that a GPU's fault is mended.", cards.clear, m.Done,
+        "POST", "/cards/{uuid}/clear", "clearCard", "Say that a GPU's fault is mended.", cards.clear, Done,
         MANAGE, m.ReasonBody, conflicts=True,
     ),
     Route(
         "GET", "/queue", "showQueue", "The line: your places, and with custom:gpu:manage everybody's.",
-        queue.show_queue, m.Queue, conflicts=True,
+        queue.show_queue, lm.Queue,
     ),
     Route(
-        "POST", "/queue", "askForServer", "Take a place in line for one of your servers.", queue.ask, m.Place,
-        body=m.AskBody, status=201, conflicts=True,
+        "POST", "/queue", "askForServer", "Take a place in line for one of your servers.", queue.ask,
+        lm.Place, body=lm.AskBody, status=201, conflicts=True,
     ),
-    Route(
-        "GET", "/queue/{ticket_id}", "showPlace", "One place in line.", queue.show_place, m.Place,
-        conflicts=True,
-    ),
+    Route("GET", "/queue/{ticket_id}", "showPlace", "One place in line.", queue.show_place, lm.Place),
     Route(
         "PATCH", "/queue/{ticket_id}", "changePlace", "Ask for something else; less keeps the place.",
-        queue.change, m.Place, body=m.ChangeBody, conflicts=True,
+        queue.change, lm.Place, body=lm.ChangeBody, conflicts=True,
     ),
     Route(
-        "DELETE", "/queue/{ticket_id}", "leaveQueue", "Give up a place in line.", queue.leave, m.Place,
-        body=m.LeaveBody, body_needed=False, conflicts=True,
+        "DELETE", "/queue/{ticket_id}", "leaveQueue", "Give up a place in line.", queue.leave, lm.Place,
+        body=lm.LeaveBody, body_needed=False, conflicts=True,
     ),
     Route(
         "POST", "/queue/{ticket_id}/claim", "claimTurn", "Take what is offered: Switch now.", queue.claim,
-        m.Place, conflicts=True,
+        lm.Place, conflicts=True,
     ),
     Route(
         "GET", "/leases", "listSessions", "Your sessions, those of courses that you teach, or all.",
@@ -77,32 +77,36 @@ ROUTES: tuple[Route, ...] = (
         leases.message, m.MessageInfo, body=m.MessageBody, conflicts=True,
     ),
     Route(
-        "GET", "/reservations", "listReservations", "Reservations that stand.",
-        reservations.list_reservations, m.Reservations, conflicts=True,
+        "GET", "/reservations", "listReservations", "Reservations that stand, and when they take place.",
+        reservations.list_reservations, lm.Reservations, query=lm.ReservationsQuery,
     ),
     Route(
-        "POST", "/reservations", "reserve", "Reserve GPUs.", reservations.make, m.ReservationInfo, RESERVE,
-        m.ReservationBody, status=201, conflicts=True,
+        "POST", "/reservations", "reserve",
+        "Reserve GPUs: for a course that you teach; with custom:gpu:reserve for yourself; with "
+        "custom:gpu:manage for everybody.",
+        reservations.make, lm.ReservationInfo, body=ReservationBody, status=201, conflicts=True,
     ),
     Route(
-        "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar.",
-        reservations.take_in, m.Reservations, RESERVE, m.ImportBody, status=201, conflicts=True,
+        "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar, or none.",
+        reservations.take_in, lm.Imported, body=lm.ImportBody, status=201, conflicts=True,
     ),
     Route(
-        "PATCH", "/reservations/{reservation_id}", "changeReservation", "Change a reservation.",
-        reservations.change, m.ReservationInfo, RESERVE, m.ReservationChange, conflicts=True,
+        "PUT", "/reservations/{reservation_id}", "changeReservation",
+        "Put another reservation in the place of yours.", reservations.change, lm.ReservationInfo,
+        body=ReservationBody, conflicts=True,
     ),
     Route(
         "DELETE", "/reservations/{reservation_id}", "cancelReservation", "Cancel a reservation.",
-        reservations.cancel, m.ReservationInfo, RESERVE, m.ReasonBody, conflicts=True,
+        reservations.cancel, lm.ReservationInfo, body=m.ReasonBody,
     ),
     Route(
-        "GET", "/reservations.ics", "exportReservations", "All reservations as a calendar.",
-        reservations.export, None, MANAGE, media=ICAL, conflicts=True,
+        "GET", "/reservations.ics", "exportReservations",
+        "All reservations as a calendar; with custom:gpu:manage with names of people.",
+        reservations.export, None, media=ICAL,
     ),
     Route(
         "GET", "/usage", "showUsage", "What was used: by you, and with custom:gpu:manage by everybody.",
-        accounts.show_usage, m.Usage, query=m.UsageQuery, conflicts=True,
+        accounts.show_usage, m.Usage, query=m.UsageQuery,
     ),
     Route(
         "GET", "/events", "listEvents", "The audit trail.", accounts.list_events, m.Events, MANAGE,
