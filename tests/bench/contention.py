@@ -136,7 +136,7 @@ def _meet_and_work(path: Path, number: int, pause: float) -> _Round:
     with _Worker(path, number) as worker:
         worker.work(0.0, 2)  # connections are open and statements compiled, as in a hub that runs
         _barrier.wait(60)
-        return worker.work(pause, ROUNDS)
+        return worker.work(pause, ROUNDS if pause < 0.5 else ROUNDS // 2)
 
 
 class _Worker:

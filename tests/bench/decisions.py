@@ -62,18 +62,17 @@ def _decisions(
                         plan_line(situation)
                         cpu[repeat].append(1000 * (time.thread_time() - used))
                         seconds[repeat].append(1000 * (time.perf_counter() - begin))
-    notes = {
-        "grants of each situation": grants,
-        "CPU ms, p50 and p99": [[percentile(all_, 0.5), percentile(all_, 0.99)] for all_ in cpu],
-    }
+    notes = {"grants of each situation": grants}
     p50 = [percentile(all_, 0.5) for all_ in seconds]
     if goal is None:
         return [Figure(f"{name}-p50", f"{what}, p50", "ms", p50, notes=notes)]
     p99 = [percentile(all_, 0.99) for all_ in seconds]
     return [
         Figure(f"{name}-p99", f"{what}, p99", "ms", p99, goal=goal, notes=notes),
+        Figure(f"{name}-cpu-p99", "The same, time on the processor, p99", "ms",
+               [percentile(one, 0.99) for one in cpu]),
         Figure(f"{name}-p50", "The same, p50", "ms", p50),
-    ]
+    ]  # fmt: skip
 
 
 def _ticks(name: str, what: str, size: Size, repeats: int, goal: Goal | None = None) -> list[Figure]:

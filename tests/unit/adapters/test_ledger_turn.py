@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -103,6 +104,25 @@ def test_an_exception_in_a_turn_ends_it(path: Path) -> None:
         raise ZeroDivisionError
     with write_turn(path, 0.01):
         pass
+
+
+def test_no_garbage_is_collected_in_a_write_and_the_collector_is_on_again_after_it(path: Path) -> None:
+    made = Ledger(path)
+    assert gc.isenabled()
+    with made.write():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    made.close()
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with turn.collector.paused(), turn.collector.paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_files_are_closed(path: Path) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gpuspawner.core.errors import LedgerError
 
-from .turn import Busy, write_turn
+from .turn import Busy, collector, write_turn
 from .unit import LedgerUnit
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -58,7 +58,7 @@ class Ledger:
         """
         self._open()  # a migration comes before the turn, and may take longer than one
         turn = write_turn(self.path, BUSY_TIMEOUT_SECONDS)
-        with _explained(self.path), turn, self._transaction("BEGIN IMMEDIATE") as unit:
+        with _explained(self.path), turn, collector.paused(), self._transaction("BEGIN IMMEDIATE") as unit:
             yield unit
 
     @contextmanager

@@ -186,7 +186,7 @@ class LedgerUnit(LineUnit):
 
     def add_lease(self, lease: Lease) -> None:
         """Store a new lease. The unique index refuses a device that a live lease holds."""
-        self._db.execute(sa.insert(leases).values(rows.lease_to_row(lease)))
+        self._db.execute(sa.insert(leases), rows.lease_to_row(lease))
         if lease.devices:
             self._db.execute(
                 sa.insert(lease_devices),
@@ -204,8 +204,8 @@ class LedgerUnit(LineUnit):
 
     def update_lease(self, lease: Lease) -> None:
         """Store a lease's new state; its devices never change."""
-        row = rows.lease_to_row(lease)
-        self._db.execute(sa.update(leases).where(leases.c.id == lease.id).values(row))
+        row = {**rows.lease_to_row(lease), "this": lease.id}
+        self._db.execute(sa.update(leases).where(leases.c.id == sa.bindparam("this")), row)
         self._db.execute(
             sa.update(lease_devices).where(lease_devices.c.lease_id == lease.id).values(live=lease.state.live)
         )
@@ -215,6 +215,8 @@ class LedgerUnit(LineUnit):
             sa.select(leases).where(condition).order_by(leases.c.created_at, leases.c.id)
         )
         lease_rows = found.mappings().all()
+        if not lease_rows:
+            return ()
         held: dict[str, list[str]] = {row["id"]: [] for row in lease_rows}
         pairs = self._db.execute(
             sa.select(lease_devices.c.lease_id, lease_devices.c.device)
