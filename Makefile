@@ -9,8 +9,11 @@ PYTEST_ARGS ?=
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000
 
+# How long the soak test is.
+STEPS ?= 100000
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format images pictures bench docs lock clean
+.PHONY: help demo test test-unit lint format images pictures bench soak docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +52,10 @@ pictures:  ## make the pictures in docs/pictures anew
 bench:  ## measure against stock DockerSpawner
 	@$(PREPARE) test-strict
 	@exec $(BIN)/python -m tests.bench
+
+soak:  ## anything that can happen, 100,000 steps of it at random (STEPS=5000: so many)
+	@$(PREPARE) environment
+	@exec $(BIN)/python -m tests.soak --steps $(STEPS)
 
 docs:  ## write docs/settings.md and docs/commands.md from the code
 	@$(PREPARE) environment

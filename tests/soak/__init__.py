@@ -1,0 +1,1 @@
+"""The state machine of tests/unit/machine, for long, and at random."""
