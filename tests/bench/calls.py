@@ -10,22 +10,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import requests
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Sessions
-from gpuspawner.allocator.line import Line
-from gpuspawner.allocator.usage import UsageReports
+from gpuspawner.allocator import Cards, Reservations, Sessions, UsageReports
+from gpuspawner.allocator.line import CLAIM_WINDOW
 from gpuspawner.controller.app import make_app, settle_memory
 from gpuspawner.controller.base import House
 from gpuspawner.controller.identity import MANAGE, READ, make_auth
+from gpuspawner.controller.lineview import SharedLine
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
 from gpuspawner.controller.people import PolicyReader
-from gpuspawner.controller.services import Services, UsageRow
+from gpuspawner.controller.services import Services
 from gpuspawner.policy.settings import Settings
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -162,8 +161,10 @@ def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
         policies=PolicyReader(settings),
         clock=lambda: NOW,
         stale_after=STALE_AFTER,
-        line=Line(ledger, HOST, STALE_AFTER, clock=lambda: NOW),  # type: ignore[arg-type]
-        usage=_Reports(ledger),
+        line=SharedLine(ledger, HOST, STALE_AFTER, lambda: NOW, window=CLAIM_WINDOW),
+        cards=Cards(ledger, HOST),
+        usage=UsageReports(ledger, HOST, lambda: NOW),
+        reservations=Reservations(ledger, HOST, lambda: NOW),
     )
     auth = make_auth(settings, token)
     auth.api_url = f"{wiring.hub}/hub/api"
@@ -171,18 +172,3 @@ def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
     settle_memory()
     house = House(auth, services, metrics, Ticking(Tick([]), 1, metrics.observe_tick))
     _serve(pipe, make_app(house, token))
-
-
-class _Reports:
-    """The reports as the API takes them."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._reports = UsageReports(ledger, HOST, lambda: NOW)
-
-    def report(self, by: str, *, since: date, until: date, owner: str | None) -> list[UsageRow]:
-        rows = self._reports.report(by, since, until, owner).rows
-        return [
-            UsageRow(row.key, 3600 * row.held_hours, 3600 * row.sampled_hours, 3600 * (row.active_hours or 0),
-                     row.peak_memory_bytes, None)
-            for row in rows
-        ]  # fmt: skip

@@ -25,6 +25,8 @@ from .figures import Figure, Goal, median, percentile
 from .places import make_folder
 
 PROCESSES = 8
+LIMITS = allow(8, 64, longest_session=timedelta(hours=12))
+"""Of everybody, as in the crowd's policy."""
 ROUNDS = 40
 """Reservations of each process in one repeat."""
 
@@ -144,7 +146,7 @@ class _Worker:
 
     def __init__(self, path: Path, number: int) -> None:
         self._ledger = Ledger(path)
-        self._allocator = Allocator(self._ledger, HOST, allow(8, 64), STALE_AFTER, clock=lambda: NOW)
+        self._allocator = Allocator(self._ledger, HOST, LIMITS, STALE_AFTER, clock=lambda: NOW)
         self._number = number
         self._turn = 0
         self._chance = random.Random(number)

@@ -18,7 +18,6 @@ from gpuspawner.core.situation import Board
 from .clock import utc_now
 from .desk import Desk, asks_no_more
 from .gather import gather
-from .sharing import Sharing
 
 CLAIM_WINDOW = timedelta(minutes=5)
 LEAST_HOLD = timedelta(minutes=1)
@@ -111,19 +110,11 @@ class Line:
         self._stale_after = stale_after
         self._clock = clock
         self._window = window
-        self._views = Sharing(self._look)
 
     # -- looking --------------------------------------------------------------------------------------------
 
     def view(self) -> LineView:
-        """Every place in line, as it is now or a little later; threads that ask at once share it.
-
-        Raises:
-            LedgerError: The ledger cannot be used.
-        """
-        return self._views.get()
-
-    def _look(self) -> LineView:
+        """Every place in line. Raises: LedgerError."""
         now = self._clock()
         with self.ledger.read() as unit:
             situation = gather(unit, self.host, now=now, stale_after=self._stale_after)

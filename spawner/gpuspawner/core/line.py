@@ -9,7 +9,7 @@ that wait for other devices than all heads before them are heads of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -377,6 +377,17 @@ def _own_limits(ticket: Ticket, now: datetime) -> _Bounds:
     if session is not None:
         bounds = bounds.within(now + session, "you asked for so long")
     return bounds
+
+
+def _find_reach(tickets: Iterable[Ticket]) -> timedelta | None:
+    """How long a session of any of these may last at most: no reservation behind that can matter to it."""
+    longest = timedelta(0)
+    for ticket in tickets:
+        limits = [one for one in (ticket.terms.longest, ticket.request.session) if one is not None]
+        if not limits:
+            return None
+        longest = max(longest, min(limits))
+    return longest
 
 
 def _later(one: datetime | None, other: datetime | None) -> bool:

@@ -47,9 +47,11 @@ class LineUnit:
 
     # -- the line -------------------------------------------------------------------------------------------
 
-    def live_tickets(self, host: str) -> tuple[Ticket, ...]:
-        """Every place in line, and every offer that is not claimed yet, by arrival."""
-        return self._tickets(tickets.c.host == host, tickets.c.live)
+    def live_tickets(self, host: str, *, owner: str | None = None) -> tuple[Ticket, ...]:
+        """Every place in line, and every offer that is not claimed yet, or those of one person; by arrival."""
+        wanted = [tickets.c.host == host, tickets.c.live]
+        wanted += [tickets.c.owner == owner] if owner is not None else []
+        return self._tickets(*wanted)
 
     def offers(self, host: str) -> tuple[Ticket, ...]:
         """Every offer that is not claimed yet, by arrival."""

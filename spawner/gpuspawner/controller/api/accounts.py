@@ -25,8 +25,12 @@ def show_me(call: Call) -> m.Me:
     if caller.person is not None:
         with contextlib.suppress(SettingsError):
             allowance = services.policies.allowance(caller.person, caller.groups)
-    with services.ledger.read() as unit:
-        tickets, leases = unit.live_tickets(services.host), unit.live_leases(services.host)
+    places: list[str] = []
+    sessions: list[str] = []
+    if caller.person is not None:
+        with services.ledger.read() as unit:
+            places = [one.id for one in unit.live_tickets(services.host, owner=caller.person)]
+            sessions = [one.id for one in unit.live_leases(services.host, owner=caller.person)]
     return m.Me(
         name=caller.person or caller.actor,
         kind="person" if caller.person is not None else "service",
@@ -35,8 +39,8 @@ def show_me(call: Call) -> m.Me:
         teaches=sorted(taught_courses(call)),
         allowance=_limits(allowance) if allowance else None,
         budget=_budget(call, allowance) if allowance else None,
-        places=[one.id for one in tickets if one.owner == caller.person],
-        sessions=[one.id for one in leases if one.owner == caller.person],
+        places=places,
+        sessions=sessions,
     )
 
 
