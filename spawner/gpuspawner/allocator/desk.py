@@ -20,6 +20,7 @@ from gpuspawner.core.model import (
     Ticket,
     TicketState,
 )
+from gpuspawner.core.retry import find_next_try
 
 from .gather import gather
 
@@ -120,6 +121,7 @@ class Desk:
             lease_id=None,
             claim_by=None,
             switch_at=None,
+            not_before=None,
             queued_at=old.queued_at if keeps else self.now,
         )
 
@@ -260,9 +262,12 @@ class Desk:
             lease_id=None,
             claim_by=None,
             switch_at=None,
-            queued_at=self.now if at_the_end else ticket.queued_at,
-            returns=ticket.returns + 1,
         )
+        if at_the_end:
+            back = replace(back, queued_at=self.now, returns=ticket.returns + 1)
+        else:
+            failures = ticket.failures + 1
+            back = replace(back, failures=failures, not_before=find_next_try(failures, self.now))
         self.unit.update_ticket(back)
         self._tell("ticket.returned", reason, "controller", ticket=ticket.id, owner=ticket.owner)
         return back

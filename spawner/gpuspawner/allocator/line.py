@@ -12,6 +12,7 @@ from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
 from gpuspawner.core.placement import STALE_AFTER, require_possible
+from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar
 from gpuspawner.core.situation import Board
 
@@ -308,7 +309,8 @@ class Line:
         Args:
             ticket_id: The ticket.
             reason: What came in between, for people.
-            at_the_end: Whether it goes to the end of the line; a failure that is not the person's does not.
+            at_the_end: Whether its person did not come: then it goes to the end of the line, once. After a
+                failure that is not theirs it keeps its place, and is tried again after a pause.
 
         Returns:
             The ticket as it is now; None if it was claimed or left meanwhile.
@@ -318,8 +320,11 @@ class Line:
             if ticket is None or ticket.state is not TicketState.OFFERED:
                 return None
             desk = self._desk(unit, self._clock())
-            if ticket.returns + 1 >= MOST_RETURNS:
+            if at_the_end and ticket.returns + 1 >= MOST_RETURNS:
                 again = f"{reason}, for the second time; ask again when you need it"
+                return desk.end_ticket(ticket, claimed=False, reason=again, actor="controller")
+            if not at_the_end and ticket.failures + 1 >= MOST_FAILURES:
+                again = f"{reason}; that was the {MOST_FAILURES}th time. Tell the administrator"
                 return desk.end_ticket(ticket, claimed=False, reason=again, actor="controller")
             return desk.put_back(ticket, at_the_end=at_the_end, reason=reason)
 
@@ -336,9 +341,9 @@ class Line:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
     def is_empty(self) -> bool:
-        """Whether nobody waits. Raises: LedgerError."""
+        """Whether nobody waits, and nobody has been offered anything. Raises: LedgerError."""
         with self.ledger.read() as unit:
-            return not any(t.state is TicketState.WAITING for t in unit.live_tickets(self.host))
+            return not unit.live_tickets(self.host)
 
     def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
         """Apply the policy to the line as it is now; what has been taken up already is left as it is.

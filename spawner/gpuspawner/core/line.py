@@ -21,6 +21,7 @@ from .occurrences import Occurrence
 from .order import Claim, order_line
 from .placement import describe_shortage, pick, why_nothing_is_known
 from .policy import Limit
+from .retry import left_until_next_try
 from .seating import Calendar
 from .situation import Board, Mask, Situation, count_held, count_seats, union
 from .words import describe_duration
@@ -154,6 +155,10 @@ class _Planner:
     def _why_not_yet(self, ticket: Ticket) -> str | None:
         """What holds back this person alone; nobody behind has to wait for it."""
         terms, gpus = ticket.terms, ticket.request.gpus
+        pause = left_until_next_try(ticket, self.now)
+        if pause is not None:
+            reason = ticket.reason.removesuffix(".")
+            return f"{reason[:1].upper()}{reason[1:]}. It is tried again in {describe_duration(pause)}."
         holding = self.held[ticket.owner]
         if terms.gpus_per_person is not None and holding + gpus > terms.gpus_per_person:
             return (

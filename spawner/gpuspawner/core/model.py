@@ -350,6 +350,10 @@ class Ticket:
     """While it is offered: until when its person may take it."""
     returns: int = 0
     """How often it was offered and not claimed."""
+    failures: int = 0
+    """How often its server did not come up."""
+    not_before: datetime | None = None
+    """After a failure: when it may be offered something again."""
     switch_at: datetime | None = None
     """While it is offered: when its person took it before its server was started. It is started then, also in
     place of one that runs."""

@@ -36,8 +36,8 @@ class _StaleUnit(LedgerUnit):
 
     stale: tuple[Lease, ...] = ()
 
-    def live_leases(self, host: str) -> tuple[Lease, ...]:
-        return self.stale
+    def live_leases(self, host: str, *, owner: str | None = None) -> tuple[Lease, ...]:
+        return tuple(lease for lease in self.stale if owner in (None, lease.owner))
 
 
 class FailOpenLedger(WatchedLedger):

@@ -96,6 +96,13 @@ class Hall:
                 found = step(found, LeaseState.RELEASED, now=self.now, reason=reason)
             unit.update_lease(found)
 
+    def free_all(self) -> None:
+        """What was let go of is proved free."""
+        with self.ledger.write() as unit:
+            for found in unit.live_leases(HOST):
+                if found.state is LeaseState.RELEASING:
+                    unit.update_lease(step(found, LeaseState.RELEASED, now=self.now, reason=found.reason))
+
     def run_without_gpu(self, owner: str = "ada") -> Lease:
         allocator = Allocator(self.ledger, HOST, allow(), STALE, lambda: self.now)
         made = allocator.reserve(SpawnRequest(0), owner=owner, server="", claimant="run1", image="i")
@@ -204,7 +211,7 @@ def test_a_start_that_takes_long_is_not_its_person_s_delay(hall: Hall) -> None:
     assert hall.stops == []
     hall.end(taken, "the image is broken")
     hall.tick()
-    assert hall.ticket(asked).returns == 1
+    assert (hall.ticket(asked).returns, hall.ticket(asked).failures) == (0, 1)
 
 
 def test_claimed_before_its_server_runs_it_is_started_all_the_same(hall: Hall) -> None:
@@ -326,7 +333,13 @@ def test_what_the_hub_refuses_goes_back_to_its_place(hall: Hall) -> None:
     problems = hall.tick()
     assert any("no such image" in problem for problem in problems)
     back = hall.ticket(asked)
-    assert (back.returns, back.queued_at) == (1, NOW)
+    assert (back.returns, back.failures, back.queued_at) == (0, 1, NOW)
+    hall.tick(seconds=1)
+    assert hall.ticket(asked).state is TicketState.WAITING, "it is not tried again at once"
+    hall.hub.refusals.clear()
+    hall.free_all()
+    hall.tick(seconds=15)
+    assert hall.ticket(asked).state is TicketState.OFFERED
 
 
 def test_leaving_lets_go_of_what_was_reserved(hall: Hall) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.occurrences import Occurrence
 from gpuspawner.core.order import Claim
 from gpuspawner.core.situation import Situation
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.build import GIB, NOW, ago, device, lease, record, ticket
 
@@ -328,6 +329,7 @@ holdings = st.dictionaries(st.sampled_from([r.device.uuid for r in CARDS]), ends
 sick = st.sets(st.sampled_from([r.device.uuid for r in CARDS]), max_size=2)
 
 
+@settings(deadline=None)  # a machine may be busy with other things
 @given(lines, holdings, sick)
 def test_no_device_twice_no_limit_broken_and_nobody_lost(tickets, holdings, sick) -> None:
     leases = [held(uuid, until=end, owner="zoe") for uuid, end in holdings.items()]
@@ -357,6 +359,7 @@ def assert_fits(grant: Grant) -> None:
     assert (grant.ends_at is None) == (grant.end_reason == "")
 
 
+@settings(deadline=None)
 @given(lines, holdings)
 def test_the_first_who_waits_is_not_delayed(tickets, holdings) -> None:
     """What the head can have at its earliest start it still can after everything that was granted."""
@@ -482,3 +485,14 @@ def test_a_reservation_cannot_count_on_a_card_that_is_out_of_service(why: str) -
     found = plan([ticket(1)], inventory=inventory, drains=drains, occurrences=[SOON])
     assert [grant.ends_at for grant in found.grants] == [SOON.start]
     assert plan([ticket(1)], inventory=fleet(3), occurrences=[SOON]).grants[0].ends_at is None
+
+
+def test_after_a_failed_start_there_is_a_pause_that_holds_up_nobody() -> None:
+    paused = ticket(
+        4, id="paused", queued_at=ago(99), not_before=NOW + HOUR / 60, reason="it did not come up."
+    )
+    found = plan([paused, ticket(4, id="next")])
+    assert list(granted(found)) == ["next"]
+    assert found.waits[0].reason == "It did not come up. It is tried again in 60 s."
+    assert list(granted(plan([replace(paused, not_before=NOW)]))) == ["paused"]
+    assert list(granted(plan([replace(paused, not_before=NOW + HOUR)]))) == ["paused"], "a clock was set back"

@@ -105,6 +105,8 @@ def ticket_to_row(ticket: Ticket) -> dict[str, Any]:
         "lease_id": ticket.lease_id,
         "claim_by": ticket.claim_by,
         "returns": ticket.returns,
+        "failures": ticket.failures,
+        "not_before": ticket.not_before,
         "switch_at": ticket.switch_at,
         "live": ticket.state.live,
     }
@@ -121,7 +123,7 @@ def rows_to_tickets(rows: Iterable[Sequence[Any]]) -> Iterator[Ticket]:
     parties = _Once(json_to_party)
     for (
         id_, host, owner, server, request, image, asked_at, queued_at, state, since, reason, terms, party,
-        lease_id, claim_by, returns, switch_at,
+        lease_id, claim_by, returns, failures, not_before, switch_at,
     ) in rows:  # fmt: skip
         yield Ticket(
             id=id_,
@@ -140,6 +142,8 @@ def rows_to_tickets(rows: Iterable[Sequence[Any]]) -> Iterator[Ticket]:
             lease_id=lease_id,
             claim_by=claim_by,
             returns=returns,
+            failures=failures,
+            not_before=not_before,
             switch_at=switch_at,
         )
 

@@ -166,6 +166,8 @@ tickets = sa.Table(
     sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id")),
     sa.Column("claim_by", UtcDateTime),
     sa.Column("returns", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("not_before", UtcDateTime),
     sa.Column("switch_at", UtcDateTime),
     sa.Column("live", sa.Boolean, nullable=False),
 )

@@ -59,6 +59,8 @@ def _create_tickets() -> None:
         sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id")),
         sa.Column("claim_by", sa.DateTime),
         sa.Column("returns", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("not_before", sa.DateTime),
         sa.Column("switch_at", sa.DateTime),
         sa.Column("live", sa.Boolean, nullable=False),
     )
