@@ -77,9 +77,8 @@ def _contended(
             p50.append(1000 * percentile(reserve, 0.5))
             rates.append(2 * len(reserve) / seconds)
             notes["max ms"].append(round(1000 * max(reserve), 1))
-            notes["release p50 ms"].append(
-                round(1000 * median([value for one in rounds for value in one.release]), 1)
-            )
+            released = [1000 * value for one in rounds for value in one.release]
+            notes["release p50 ms"].append(round(median(released), 1) if released else None)
             notes["refused"].append(sum(len(one.refused) for one in rounds))
     return [
         Figure(f"{name}-p99", f"{what}, p99", "ms", p99, goal=goal, notes=notes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -104,6 +105,16 @@ def test_an_exception_in_a_turn_ends_it(path: Path) -> None:
         raise ZeroDivisionError
     with write_turn(path, 0.01):
         pass
+
+
+def test_the_ledger_s_group_may_take_turns_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with write_turn(path, 10):
+            pass
+    finally:
+        os.umask(before)
+    assert path.with_name("ledger.db.lock").stat().st_mode & 0o777 == 0o660
 
 
 def test_no_garbage_is_collected_in_a_write_and_the_collector_is_on_again_after_it(path: Path) -> None:

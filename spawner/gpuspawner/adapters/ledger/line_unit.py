@@ -48,7 +48,7 @@ class LineUnit:
     # -- the line -------------------------------------------------------------------------------------------
 
     def live_tickets(self, host: str, *, owner: str | None = None) -> tuple[Ticket, ...]:
-        """Every place in line, and every offer that is not claimed yet, by arrival; or one person's."""
+        """Every place in line and every offer not claimed yet, of all or of one person, by arrival."""
         wanted = [tickets.c.host == host, tickets.c.live]
         wanted += [tickets.c.owner == owner] if owner is not None else []
         return self._tickets(*wanted)
