@@ -21,7 +21,8 @@ START = f"{DAY}T14:00"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where no demo's settings are found
     made = Ledger(tmp_path / "ledger.db")
     with made.write() as unit:
         for n in range(4):
