@@ -139,7 +139,7 @@ def test_who_does_not_come_goes_to_the_end_and_the_second_time_out(site: Install
     assert back.asked_at == ada.asked_at
     wait_for_turn(site, "edsger")
     assert site.containers("ada", running=True) == []
-    press(site, "edsger", "Leave the line")  # ends the server that was started for the turn
+    press(site, "edsger", "Leave the line")  # ends what is, or is being, started for the turn
 
     wait_for(lambda: not ticket_of(site, "ada").state.live, "the end of the second window", 60)
     assert ticket_of(site, "ada").reason.startswith("it was your turn, and nobody opened the server in time")

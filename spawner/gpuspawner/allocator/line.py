@@ -340,6 +340,12 @@ class Line:
             if lease is not None and lease.claim_by is not None:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
+    def state_of(self, ticket_id: str) -> TicketState | None:
+        """What has become of a ticket; None when it is not known. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            ticket = unit.ticket(ticket_id)
+        return ticket.state if ticket else None
+
     def is_empty(self) -> bool:
         """Whether nobody waits, and nobody has been offered anything. Raises: LedgerError."""
         with self.ledger.read() as unit:

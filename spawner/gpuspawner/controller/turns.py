@@ -8,7 +8,7 @@ from functools import partial
 
 from gpuspawner.allocator.line import Line, Turn
 from gpuspawner.core.errors import GpuSpawnerError, HubError
-from gpuspawner.core.model import Lease, LeaseState
+from gpuspawner.core.model import Lease, LeaseState, TicketState
 from gpuspawner.policy.options import write_options
 from gpuspawner.ports import HubApi
 
@@ -79,7 +79,9 @@ class KeepTurns:
         elif turn.started:
             self._look_after_started(turn, lease, late)
         elif turn.other is None:
-            if late:
+            if late and self._calls.under_way(f"start-{lease.id}"):
+                self._line.hold(ticket.id)
+            elif late:
                 self._line.lapse(ticket.id, reason=TOO_SLOW, at_the_end=False)
             else:
                 self._start(turn)
@@ -120,16 +122,18 @@ class KeepTurns:
         self._calls.begin(f"start-{ticket.lease_id}", start, partial(self._after_start, turn))
 
     def _after_start(self, turn: Turn, error: GpuSpawnerError | None) -> None:
-        if error is None:
-            return
+        ticket = turn.ticket
         status = error.status if isinstance(error, HubError) else None
         if status is not None and 400 <= status < 500 and status != 429:
-            self._line.lapse(
-                turn.ticket.id, reason=f"its server could not be started: {error}", at_the_end=False
+            self._line.lapse(ticket.id, reason=f"its server could not be started: {error}", at_the_end=False)
+        elif self._line.state_of(ticket.id) in (TicketState.WAITING, TicketState.ENDED):
+            # The turn ended while the Hub was asked: what it may have started all the same is for nobody.
+            self._calls.begin(
+                f"undo-{ticket.lease_id}", lambda: self._hub.stop_server(ticket.owner, ticket.server)
             )
-        else:
+        elif error is not None:
             # The Hub is away or busy: that is nobody's delay but ours.
-            self._line.hold(turn.ticket.id)
+            self._line.hold(ticket.id)
 
     def _stop_other(self, turn: Turn) -> None:
         ticket, other = turn.ticket, turn.other

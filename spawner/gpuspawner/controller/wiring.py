@@ -7,13 +7,12 @@ import socket
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Cards, Reservations, Sessions, UsageReports, utc_now
+from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.policy.settings import Settings
 
 from .ends import EndSessions, SteadyClock
 from .hubcalls import HubCalls
-from .lineview import SharedLine
 from .loop import Tick
 from .people import PolicyReader
 from .services import Services
@@ -27,7 +26,7 @@ LOOK_AGAIN_SECONDS = 2.0
 def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     """The use cases of this installation; nothing is read or asked yet."""
     host = settings.host or socket.gethostname()
-    line = SharedLine(ledger, host, STALE_AFTER, window=settings.controller.claim_window)
+    line = Line(ledger, host, STALE_AFTER, window=settings.controller.claim_window)
     return Services(
         ledger=ledger,
         host=host,

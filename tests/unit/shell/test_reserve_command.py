@@ -22,7 +22,7 @@ START = f"{DAY}T14:00"
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)  # or a demo of this checkout would be found
+    monkeypatch.chdir(tmp_path)  # where no demo's settings are found
     made = Ledger(tmp_path / "ledger.db")
     with made.write() as unit:
         for n in range(4):
