@@ -82,7 +82,8 @@ def test_people_and_groups(hub: HubApi, state: FakeHub) -> None:
 
 
 def test_activity_in_the_fake_needs_the_server_s_own_token() -> None:
-    hub = FakeHub(activity={("http://a/", "own"): NOW - timedelta(hours=1)})
-    assert hub.session_activity("http://a/", "own") == SessionActivity(None, NOW - timedelta(hours=1))
+    said = SessionActivity(None, NOW - timedelta(hours=1))
+    hub = FakeHub(activity={("http://a/", "own"): said})
+    assert hub.session_activity("http://a/", "own") == said
     with pytest.raises(HubError):
         hub.session_activity("http://a/", "other")

@@ -162,6 +162,9 @@ class MockHub:
         """End and begin again with what the database holds, as after ``kill -9``."""
         end_hub_runs()
         ContainerSpawner._calls = None
+        for user in self._users.values():
+            for spawner in user.spawners.values():
+                spawner.stop_polling()  # a dead hub asks nothing, however far the tests' clock jumps
         self._users.clear()
 
     async def check(self, name: str = "ada", server: str = "") -> Any:
