@@ -14,25 +14,18 @@ from pathlib import Path
 
 import yaml
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.core.model import (
-    Device,
-    DeviceRecord,
+from gpuspawner.core.claims import (
     Drain,
-    Health,
     Holder,
-    Lease,
-    LeaseState,
-    Party,
     Pin,
     Reservation,
-    Sample,
-    SpawnRequest,
     Standing,
     Terms,
     Ticket,
     TicketState,
     Usage,
 )
+from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Party, Sample, SpawnRequest
 from gpuspawner.core.occurrences import open_occurrences
 from gpuspawner.core.policy import Policy, find_party, find_terms, resolve_allowance
 from gpuspawner.core.situation import Situation

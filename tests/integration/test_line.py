@@ -10,7 +10,8 @@ import pytest
 import requests
 from gpuspawner.allocator import Cards
 from gpuspawner.controller.turns import NOT_CLAIMED
-from gpuspawner.core.model import LeaseState, Party, Ticket, TicketState, Usage
+from gpuspawner.core.claims import Ticket, TicketState, Usage
+from gpuspawner.core.model import LeaseState, Party
 from support.client import text_of
 from support.installation import CHEAP_SERVER, HOST, Installation, free_port, wait_for
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.model import (
     Container,
     ContainerState,
@@ -17,8 +18,6 @@ from gpuspawner.core.model import (
     LeaseState,
     Sample,
     SpawnRequest,
-    Ticket,
-    TicketState,
 )
 
 NOW = datetime(2030, 5, 17, 12, 0, 0, tzinfo=UTC)

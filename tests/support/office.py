@@ -8,8 +8,9 @@ from typing import Any
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator
 from gpuspawner.allocator.line import Line
+from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.lifecycle import step
-from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest, Terms, Ticket
+from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.policy import allow
 
 from .build import HOST, NOW, record

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpuspawner.core.model import Holder, Party, Reservation
+from gpuspawner.core.claims import Holder, Reservation
+from gpuspawner.core.model import Party
 from gpuspawner.core.reservations import Occurrence, expand
 
 from .build import HOST, NOW, ago

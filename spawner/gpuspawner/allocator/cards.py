@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.drains import (
     choose_end,
     describe_time,
@@ -17,7 +18,7 @@ from gpuspawner.core.drains import (
     why_kept,
 )
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import DeviceRecord, Drain, Event, Holder, Lease, Pin
+from gpuspawner.core.model import DeviceRecord, Event, Lease
 
 from .clock import utc_now
 

@@ -7,19 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.core.claims import Terms, Ticket, TicketState
 from gpuspawner.core.fitting import suits
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, Wait, describe_shortened, grant_without_gpu, plan_line
-from gpuspawner.core.model import (
-    Event,
-    Lease,
-    LeaseState,
-    Party,
-    SpawnRequest,
-    Terms,
-    Ticket,
-    TicketState,
-)
+from gpuspawner.core.model import Event, Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.retry import find_next_try
 
 from .gather import gather

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import LedgerUnit
-from gpuspawner.core.model import Ticket, TicketState
+from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.reservations import open_occurrences
 from gpuspawner.core.situation import Situation
 

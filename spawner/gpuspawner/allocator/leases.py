@@ -11,20 +11,11 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.budget import judge_budget
+from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, plan_line
-from gpuspawner.core.model import (
-    DeviceRecord,
-    Event,
-    Home,
-    Lease,
-    LeaseState,
-    Party,
-    SpawnRequest,
-    Terms,
-    Ticket,
-)
+from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.placement import Offer, require_possible, survey, why_nothing_is_known
 from gpuspawner.core.policy import Allowance, Policy, find_terms
 from gpuspawner.core.quota import judge_devices, judge_quota

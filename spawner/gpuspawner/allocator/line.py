@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.claims import Terms, Ticket, TicketState
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
-from gpuspawner.core.model import Event, Lease, Party, SpawnRequest, Terms, Ticket, TicketState
+from gpuspawner.core.model import Event, Lease, Party, SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar

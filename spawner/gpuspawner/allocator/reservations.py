@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.claims import Reservation, SeatReturn
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import DeviceRecord, Event, Reservation, SeatReturn
+from gpuspawner.core.model import DeviceRecord, Event
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import (

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gpuspawner.core.claims import Reservation, SeatReturn
 from gpuspawner.core.errors import InvalidRequest, ReservationConflict
-from gpuspawner.core.model import Device, DeviceRecord, Reservation, SeatReturn
+from gpuspawner.core.model import Device, DeviceRecord
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import Conflict, Occurrence, expand, find_collisions, open_occurrences

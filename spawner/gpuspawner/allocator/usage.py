@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.budget import Balance, begin_of_window, take_balance
+from gpuspawner.core.claims import Usage
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Lease, Usage
+from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.reports import By, Report, build_report
 from gpuspawner.core.usage import held_by_day, take_accounts

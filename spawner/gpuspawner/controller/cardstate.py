@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from gpuspawner.core.model import DeviceRecord, Drain, Health, Lease, LeaseState, Sample
+from gpuspawner.core.claims import Drain
+from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState, Sample
 
 CARD_STATES = ("free", "held", "releasing", "quarantined", "occupied", "drained", "faulty", "unknown")
 

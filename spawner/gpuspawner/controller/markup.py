@@ -11,7 +11,8 @@ from html import escape
 from urllib.parse import quote
 
 from gpuspawner.allocator.line import Place
-from gpuspawner.core.model import Lease, Ticket
+from gpuspawner.core.claims import Ticket
+from gpuspawner.core.model import Lease
 
 _SCRIPT = """
 for (const one of document.querySelectorAll("time")) {

@@ -16,8 +16,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.claims import TicketState
 from gpuspawner.core.errors import LedgerError, RefusalKind
-from gpuspawner.core.model import LeaseState, TicketState
+from gpuspawner.core.model import LeaseState
 
 from .cardstate import CARD_STATES, by_device, fresh_sample, name_card_state
 from .loop import TickReport

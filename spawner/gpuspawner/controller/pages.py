@@ -8,8 +8,9 @@ from typing import Any
 
 from tornado.web import HTTPError
 
+from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import GpuSpawnerError
-from gpuspawner.core.model import Lease, LeaseState, Ticket, TicketState
+from gpuspawner.core.model import Lease, LeaseState
 
 from .api.handler import judge_error
 from .base import PRIVATE, OurHandler

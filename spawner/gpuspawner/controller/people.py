@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from gpuspawner.core.model import Party, SpawnRequest, Terms
+from gpuspawner.core.claims import Terms
+from gpuspawner.core.model import Party, SpawnRequest
 from gpuspawner.core.policy import Allowance, Limit, Policy, find_party, find_terms, resolve_allowance
 from gpuspawner.core.quota import choose_image, judge_server
 from gpuspawner.policy.options import UserOptions, read_options

@@ -7,8 +7,9 @@ from datetime import datetime
 from functools import partial
 
 from gpuspawner.allocator.line import Line, Turn
+from gpuspawner.core.claims import TicketState
 from gpuspawner.core.errors import GpuSpawnerError, HubError
-from gpuspawner.core.model import Lease, LeaseState, TicketState
+from gpuspawner.core.model import Lease, LeaseState
 from gpuspawner.policy.options import write_options
 from gpuspawner.ports import HubApi
 

@@ -9,8 +9,9 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions
 from gpuspawner.allocator.usage import count_running, held_in_window
 from gpuspawner.core.budget import describe_budget_end, find_budget_end
+from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.errors import Conflict, Refused
-from gpuspawner.core.model import Lease, LeaseState, Party, Terms, Ticket
+from gpuspawner.core.model import Lease, LeaseState, Party
 from gpuspawner.core.policy import Policy
 from gpuspawner.ports import ContainerEngine, HubApi
 

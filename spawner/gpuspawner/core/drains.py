@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from .model import Device, DeviceRecord, Drain, Lease, Party, Pin
+from .claims import Drain, Pin
+from .model import Device, DeviceRecord, Lease, Party
 
 NOW_GRACE = timedelta(minutes=1)
 """So long a session goes on whose card is drained now: its person is told, and can save."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from .model import Ticket
+from .claims import Ticket
 from .situation import Board, Mask, union
 
 

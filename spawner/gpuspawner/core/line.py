@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 
 from .budget import SHORTEST as SHORTEST_BUDGET
 from .budget import describe_budget_end, find_budget_end, find_return
+from .claims import Ticket
 from .heads import Heads
-from .model import Lease, LeaseState, Ticket
+from .model import Lease, LeaseState
 from .occurrences import Occurrence
 from .order import Claim, order_line
 from .placement import describe_shortage, pick, why_nothing_is_known

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise, zip_longest
 from zoneinfo import ZoneInfo
 
+from .claims import Reservation, SeatReturn
 from .errors import InvalidRequest
-from .model import Device, Reservation, SeatReturn
+from .model import Device
 from .recurrence import HORIZON, MOST_OCCURRENCES, list_starts, read_rule, to_utc, write_rule
 from .words import describe_duration
 

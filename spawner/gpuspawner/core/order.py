@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
-from .model import Holder, Lease, Ticket
+from .claims import Holder, Ticket
+from .model import Lease
 from .shares import weigh
 from .situation import Situation, count_shares
 

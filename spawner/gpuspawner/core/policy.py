@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from .model import EVERYBODY, Holder, Party, Terms
+from .claims import EVERYBODY, Holder, Terms
+from .model import Party
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from .model import Usage
+from .claims import Usage
 
 _HOUR = 3600.0
 _KILOWATT_HOUR = 3.6e6

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from .model import DeviceRecord, Lease, Reservation, SeatReturn
+from .claims import Reservation, SeatReturn
+from .model import DeviceRecord, Lease
 from .occurrences import (
     LONGEST,
     Key,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
-from .model import Standing
+from .claims import Standing
 
 HALF_LIFE = timedelta(days=7)
 """After this, use counts half."""

@@ -9,21 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .budget import Held
+from .claims import Drain, Holder, Pin, Standing, Ticket
 from .drains import find_drain, find_pin
 from .fitting import may_use, suits
-from .model import (
-    Device,
-    DeviceRecord,
-    Drain,
-    Health,
-    Holder,
-    Lease,
-    LeaseState,
-    Pin,
-    SpawnRequest,
-    Standing,
-    Ticket,
-)
+from .model import Device, DeviceRecord, Health, Lease, LeaseState, SpawnRequest
 from .occurrences import Occurrence
 from .placement import STALE_AFTER, why_not_grantable
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
-from .model import Device, Lease, LeaseState, Outcome, Sample, Standing, Usage
+from .claims import Standing, Usage
+from .model import Device, Lease, LeaseState, Outcome, Sample
 from .shares import accrue, decay
 
 SAMPLE_SPEAKS_FOR = timedelta(seconds=30)

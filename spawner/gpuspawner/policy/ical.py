@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, vRecur, vText
 
+from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Reservation
 from gpuspawner.core.occurrences import all_starts, find_zone
 from gpuspawner.core.recurrence import HORIZON, to_utc
 

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gpuspawner.core.claims import EVERYBODY, Holder, Reservation
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import EVERYBODY, Holder, Reservation
 from gpuspawner.core.occurrences import MOST_DEVICES, check_reservation, find_zone, to_local
 from gpuspawner.core.policy import Policy
 from gpuspawner.core.recurrence import MOST_OCCURRENCES, to_utc

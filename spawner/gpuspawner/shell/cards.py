@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from gpuspawner.allocator import Cards, Drained, Pinned
+from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.drains import describe_time, why_drained
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import DeviceRecord, Drain, Holder, Lease, Pin
+from gpuspawner.core.model import DeviceRecord, Lease
 from gpuspawner.policy.units import read_duration
 
 from .common import (

@@ -14,8 +14,8 @@ import click
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
 from gpuspawner.allocator.reservations import Made, Reservations
+from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Reservation
 from gpuspawner.core.reservations import Occurrence, describe_when, expand, find_zone
 from gpuspawner.policy.ical import MOST_BYTES, to_ical
 from gpuspawner.policy.reservations import PolicyNames, load_names, parse_body, to_json

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
+from gpuspawner.core.claims import Drain, Pin
 from gpuspawner.core.drains import find_drain, find_pin, why_drained, why_kept
-from gpuspawner.core.model import DeviceRecord, Drain, Health, Lease, LeaseState, Pin
+from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.words import describe_duration
 

@@ -6,18 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
+from gpuspawner.core.claims import Standing, Ticket, TicketState
 from gpuspawner.core.line import plan_line
-from gpuspawner.core.model import (
-    Device,
-    DeviceRecord,
-    Health,
-    Lease,
-    LeaseState,
-    SpawnRequest,
-    Standing,
-    Ticket,
-    TicketState,
-)
+from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, SpawnRequest
 from gpuspawner.core.shares import accrue
 from gpuspawner.core.situation import Situation
 

@@ -12,8 +12,9 @@ from typing import Any
 from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
+from gpuspawner.core.claims import Terms
 from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
-from gpuspawner.core.model import Party, SpawnRequest, Terms
+from gpuspawner.core.model import Party, SpawnRequest
 from gpuspawner.core.policy import (
     SETTINGS,
     Allowance,

@@ -15,6 +15,7 @@ from typing import Any
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES
 from gpuspawner.adapters.docker_engine import read_outcome
 from gpuspawner.adapters.homes import create_home_directory, name_home
+from gpuspawner.core.claims import Terms
 from gpuspawner.core.container import LABEL_LEASE
 from gpuspawner.core.errors import (
     EngineError,
@@ -26,7 +27,7 @@ from gpuspawner.core.errors import (
     Refused,
     RunLockHeld,
 )
-from gpuspawner.core.model import Home, HomeKind, Lease, Party, SpawnRequest, Terms
+from gpuspawner.core.model import Home, HomeKind, Lease, Party, SpawnRequest
 
 from .choices import ChoosingSpawner
 from .containers import explain_engine

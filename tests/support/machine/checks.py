@@ -7,9 +7,10 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 from gpuspawner.adapters.ledger.schema import lease_devices
+from gpuspawner.core.claims import TicketState
 from gpuspawner.core.container import LABEL_LEASE
 from gpuspawner.core.errors import HubError, InvalidRequest
-from gpuspawner.core.model import LeaseState, TicketState
+from gpuspawner.core.model import LeaseState
 from gpuspawner.core.reservations import open_occurrences
 
 from support.build import HOST

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpuspawner.allocator import Allocator
+from gpuspawner.core.claims import Holder, Ticket, TicketState
 from gpuspawner.core.errors import HubError, InvalidRequest, NotFound, Refused, ReservationConflict
-from gpuspawner.core.model import Holder, SpawnRequest, Ticket, TicketState
+from gpuspawner.core.model import SpawnRequest
 from gpuspawner.policy.options import parse_options
 from gpuspawner.policy.reservations import parse_body
 from hypothesis import strategies as st

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.allocator.desk import asks_no_more
-from gpuspawner.core.model import Lease, LeaseState, Ticket, TicketState
+from gpuspawner.core.claims import Ticket, TicketState
+from gpuspawner.core.model import Lease, LeaseState
 from gpuspawner.core.policy import Policy, find_terms
 
 from support.build import HOST

@@ -23,18 +23,10 @@ from gpuspawner.controller.ends import EndSessions, SteadyClock
 from gpuspawner.controller.hubcalls import After, HubCalls
 from gpuspawner.controller.loop import Tick
 from gpuspawner.controller.turns import KeepTurns
+from gpuspawner.core.claims import Reservation, Terms, Ticket
 from gpuspawner.core.container import LABEL_LEASE
 from gpuspawner.core.errors import EngineError, Refused
-from gpuspawner.core.model import (
-    ContainerState,
-    GpuProcess,
-    Lease,
-    Party,
-    Reservation,
-    SpawnRequest,
-    Terms,
-    Ticket,
-)
+from gpuspawner.core.model import ContainerState, GpuProcess, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import Allowance, Policy, allow, find_party, find_terms
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
 

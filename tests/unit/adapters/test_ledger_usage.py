@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.core.claims import Standing, Usage
 from gpuspawner.core.model import LeaseState as S
-from gpuspawner.core.model import Party, Standing, Usage
+from gpuspawner.core.model import Party
 from support.build import HOST, NOW, ago, lease
 
 DAY = date(2030, 5, 17)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.agent.accounts import MOST_LOOKS
+from gpuspawner.core.claims import Standing, Usage
 from gpuspawner.core.errors import LedgerError
-from gpuspawner.core.model import Lease, Outcome, Standing, Usage
+from gpuspawner.core.model import Lease, Outcome
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.ports import ProbeReport
 from support.build import HOST, MIB, ago, lease, record

@@ -11,10 +11,11 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Cleared, Listing
 from gpuspawner.allocator.cards import MOST_CHARACTERS
+from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.drains import NOW_GRACE
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.faults import Cause, Fault
-from gpuspawner.core.model import Drain, Event, Holder, Lease, Party, Pin
+from gpuspawner.core.model import Event, Lease, Party
 from gpuspawner.core.model import LeaseState as S
 from support.build import HOST, NOW, ago, device, lease, record
 

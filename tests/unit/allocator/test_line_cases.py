@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.line import MOST_TICKETS_PER_PERSON
+from gpuspawner.core.claims import Terms, TicketState
 from gpuspawner.core.errors import InLine, InvalidRequest, NotFound, RefusalKind, Refused
-from gpuspawner.core.model import (
-    LeaseState,
-    Party,
-    SpawnRequest,
-    Terms,
-    TicketState,
-)
+from gpuspawner.core.model import LeaseState, Party, SpawnRequest
 from support.build import NOW
 from support.office import MINUTE, Office
 

@@ -12,8 +12,9 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import reservations, room
 from gpuspawner.allocator.reservations import Made, Reservations
+from gpuspawner.core.claims import SeatReturn
 from gpuspawner.core.errors import InvalidRequest, ReservationConflict
-from gpuspawner.core.model import Event, Lease, LeaseState, SeatReturn
+from gpuspawner.core.model import Event, Lease, LeaseState
 from gpuspawner.policy.ical import to_ical
 from gpuspawner.policy.reservations import ReservationBody, parse_body
 from support.build import HOST, NOW, lease, record

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator
+from gpuspawner.core.claims import Usage
 from gpuspawner.core.errors import IllegalTransition, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
-from gpuspawner.core.model import Event, Home, HomeKind, Lease, Party, SpawnRequest, Usage
+from gpuspawner.core.model import Event, Home, HomeKind, Lease, Party, SpawnRequest
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.policy import allow
 from support.build import HOST, NOW, record

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.usage import UsageReports, count_running, held_in_window
+from gpuspawner.core.claims import Usage
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import LeaseState as S
-from gpuspawner.core.model import Usage
 from gpuspawner.core.policy import allow
 from support.build import HOST, NOW, ago, lease, record
 

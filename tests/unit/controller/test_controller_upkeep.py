@@ -11,8 +11,9 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions
 from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.upkeep import ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+from gpuspawner.core.claims import Ticket, TicketState, Usage
 from gpuspawner.core.errors import EngineError, HubError
-from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest, Ticket, TicketState, Usage
+from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.sessions import LEAST_NOTICE
 from gpuspawner.policy.options import UserOptions
 from gpuspawner.policy.reservations import parse_body

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gpuspawner.controller.loop import TickReport
+from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import RefusalKind
-from gpuspawner.core.model import Event, LeaseState, SpawnRequest, Ticket, TicketState
+from gpuspawner.core.model import Event, LeaseState, SpawnRequest
 from prometheus_client.parser import text_string_to_metric_families
 from support.build import GIB, HOST, NOW, record, sample
 

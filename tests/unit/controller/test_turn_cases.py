@@ -11,9 +11,10 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Allocator, Line, Sessions
 from gpuspawner.controller.hubcalls import AGAIN_SECONDS, HubCalls
 from gpuspawner.controller.turns import NOT_CLAIMED, KeepTurns
+from gpuspawner.core.claims import Terms, Ticket, TicketState
 from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.lifecycle import step
-from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest, Terms, Ticket, TicketState
+from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.policy import allow
 from gpuspawner.core.sessions import Stop
 from gpuspawner.ports import HubServer

@@ -9,8 +9,9 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.controller.hubcalls import AGAIN_SECONDS, HubCalls
 from gpuspawner.controller.turns import NOT_CLAIMED, TOO_SLOW, KeepTurns
+from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import HubError
-from gpuspawner.core.model import Lease, LeaseState, Ticket, TicketState
+from gpuspawner.core.model import Lease, LeaseState
 from support.build import NOW
 from support.fake_hub import FakeHub
 from support.office import MINUTE, Office

@@ -6,7 +6,8 @@ from datetime import timedelta
 from itertools import combinations, permutations
 
 import pytest
-from gpuspawner.core.model import Holder, LeaseState, Party, Reservation, SeatReturn
+from gpuspawner.core.claims import Holder, Reservation, SeatReturn
+from gpuspawner.core.model import LeaseState, Party
 from gpuspawner.core.reservations import find_conflicts, open_occurrences, plan_returns
 from gpuspawner.core.seats import count_filled, count_spare
 from hypothesis import given

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.drains import (
     NOW_GRACE,
     choose_end,
@@ -15,7 +16,7 @@ from gpuspawner.core.drains import (
     why_drained,
     why_withheld,
 )
-from gpuspawner.core.model import Drain, Holder, LeaseState, Party, Pin
+from gpuspawner.core.model import LeaseState, Party
 from support.build import NOW, ago, device, lease, record
 
 LATER = NOW + timedelta(hours=6)

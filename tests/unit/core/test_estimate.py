@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from gpuspawner.core.claims import Ticket
 from gpuspawner.core.estimate import Estimate, estimate_turns
 from gpuspawner.core.line import Wait
-from gpuspawner.core.model import Lease, SpawnRequest, Ticket
+from gpuspawner.core.model import Lease, SpawnRequest
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.order import Claim
 from gpuspawner.core.situation import Situation

@@ -7,20 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from gpuspawner.core.claims import Drain, Holder, Pin, Reservation, Standing, Terms, Ticket
 from gpuspawner.core.line import Grant, LinePlan, plan_line
-from gpuspawner.core.model import (
-    Drain,
-    Health,
-    Holder,
-    Lease,
-    Party,
-    Pin,
-    Reservation,
-    SpawnRequest,
-    Standing,
-    Terms,
-    Ticket,
-)
+from gpuspawner.core.model import Health, Lease, Party, SpawnRequest
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.occurrences import Occurrence
 from gpuspawner.core.order import Claim

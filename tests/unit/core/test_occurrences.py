@@ -6,8 +6,8 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from gpuspawner.core.claims import SeatReturn
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import SeatReturn
 from gpuspawner.core.occurrences import describe_holding, to_local
 from gpuspawner.core.reservations import (
     check_reservation,

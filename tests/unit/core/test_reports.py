@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from gpuspawner.core.model import Party, Usage
+from gpuspawner.core.claims import Usage
+from gpuspawner.core.model import Party
 from gpuspawner.core.reports import By, Report, ReportRow, build_report
 
 DAY = date(2026, 11, 25)

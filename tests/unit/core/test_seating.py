@@ -7,7 +7,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from gpuspawner.core.model import Holder, Lease, LeaseState, Party, Reservation
+from gpuspawner.core.claims import Holder, Reservation
+from gpuspawner.core.model import Lease, LeaseState, Party
 from gpuspawner.core.reservations import Calendar, open_occurrences
 from gpuspawner.core.seats import count_filled
 from hypothesis import given, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from gpuspawner.core.model import Standing
+from gpuspawner.core.claims import Standing
 from gpuspawner.core.shares import HALF_LIFE, accrue, decay, weigh
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from gpuspawner.core.model import Device, Lease, Outcome, Party, Sample, Standing, Usage
+from gpuspawner.core.claims import Standing, Usage
+from gpuspawner.core.model import Device, Lease, Outcome, Party, Sample
 from gpuspawner.core.model import LeaseState as S
 from gpuspawner.core.shares import accrue
 from gpuspawner.core.usage import Accounts, find_end, held_by_day, split_days, take_accounts

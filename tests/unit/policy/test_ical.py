@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from gpuspawner.core.claims import Holder, Reservation
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Holder, Reservation
 from gpuspawner.policy.ical import from_ical, to_ical
 from gpuspawner.policy.reservations import PolicyNames, make_reservation
 from support.build import HOST, NOW

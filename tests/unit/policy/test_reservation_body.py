@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gpuspawner.core.claims import Holder, Reservation
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Holder, Reservation
 from gpuspawner.policy.reservations import (
     PolicyNames,
     ReservationBody,

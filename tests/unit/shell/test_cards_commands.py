@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
+from gpuspawner.core.claims import Holder
 from gpuspawner.core.drains import NOW_GRACE
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import Health, Holder, LeaseState, Party
+from gpuspawner.core.model import Health, LeaseState, Party
 from gpuspawner.shell.cards import find_device, read_end, read_holder
 from support.build import HOST, NOW, device, lease, record
 

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
+from gpuspawner.core.claims import TicketState
 from gpuspawner.core.model import LeaseState as S
-from gpuspawner.core.model import SpawnRequest, TicketState
+from gpuspawner.core.model import SpawnRequest
 from support.build import GIB, HOST, lease, record, ticket
 
 

@@ -11,17 +11,8 @@ import pytest
 from click.testing import CliRunner
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
-from gpuspawner.core.model import (
-    Device,
-    DeviceRecord,
-    Drain,
-    Health,
-    Holder,
-    Lease,
-    LeaseState,
-    Pin,
-    Sample,
-)
+from gpuspawner.core.claims import Drain, Holder, Pin
+from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Sample
 from gpuspawner.core.words import describe_duration
 from gpuspawner.shell.status import Row, build_rows, render, to_json
 

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
-from gpuspawner.core.model import Party, Usage
+from gpuspawner.core.claims import Usage
+from gpuspawner.core.model import Party
 from gpuspawner.core.reports import By, build_report
 from gpuspawner.shell.usage import render, to_csv
 from support.build import GIB, HOST

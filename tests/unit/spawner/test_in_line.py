@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.line import Line
-from gpuspawner.core.model import Holder, LeaseState, Party, Ticket, TicketState
+from gpuspawner.core.claims import Holder, Ticket, TicketState
+from gpuspawner.core.model import LeaseState, Party
 from jupyterhub.spawner import SpawnException
 from support.build import HOST
 from support.fake_docker import FakeDocker

@@ -9,17 +9,8 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from gpuspawner.core.model import (
-    Drain,
-    Holder,
-    Pin,
-    Reservation,
-    SpawnRequest,
-    Terms,
-    Ticket,
-    TicketState,
-    Usage,
-)
+from gpuspawner.core.claims import Drain, Holder, Pin, Reservation, Terms, Ticket, TicketState, Usage
+from gpuspawner.core.model import SpawnRequest
 
 from .rows import json_to_party, party_to_json
 

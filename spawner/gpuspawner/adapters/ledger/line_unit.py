@@ -9,17 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from gpuspawner.core.model import (
-    Drain,
-    Message,
-    Pin,
-    Reservation,
-    SeatReturn,
-    Standing,
-    Ticket,
-    TicketState,
-    Usage,
-)
+from gpuspawner.core.claims import Drain, Pin, Reservation, SeatReturn, Standing, Ticket, TicketState, Usage
+from gpuspawner.core.model import Message
 
 from . import line_rows
 from .schema import (

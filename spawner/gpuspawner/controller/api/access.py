@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gpuspawner.core.claims import Ticket
 from gpuspawner.core.errors import NotFound, SettingsError
-from gpuspawner.core.model import Lease, Ticket
+from gpuspawner.core.model import Lease
 
 from .routes import Call, Forbidden
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gpuspawner.controller.cardstate import by_device, fresh_sample, name_card_state
+from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.errors import NotFound
-from gpuspawner.core.model import DeviceRecord, Drain, Holder, Lease, Pin
+from gpuspawner.core.model import DeviceRecord, Lease
 
 from . import models as m
 from .access import sees_lease

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gpuspawner.allocator.line import Place
 from gpuspawner.controller.people import Wish
+from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import HubError
-from gpuspawner.core.model import Ticket, TicketState
 from gpuspawner.policy.options import UserOptions
 
 from . import linemodels as m

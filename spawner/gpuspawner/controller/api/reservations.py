@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from gpuspawner.allocator.reservations import Made
 from gpuspawner.controller.identity import RESERVE
+from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest, NotFound
-from gpuspawner.core.model import Reservation
 from gpuspawner.core.reservations import Occurrence
 from gpuspawner.policy.ical import from_ical, to_ical
 from gpuspawner.policy.reservations import ReservationBody, to_body
