@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.claims import Terms, Ticket, TicketState
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
-from gpuspawner.core.estimate import LOOK_BACK, Estimate, estimate_turns
+from gpuspawner.core.estimate import LOOK_BACK, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import Event, Lease, Party, SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER, require_possible
@@ -20,6 +20,7 @@ from gpuspawner.core.situation import Board
 from .clock import utc_now
 from .desk import Desk, asks_no_more
 from .gather import gather
+from .places import LineView, Place, Turn, find_other, place_of_offer
 
 CLAIM_WINDOW = timedelta(minutes=5)
 LEAST_HOLD = timedelta(minutes=1)
@@ -28,64 +29,6 @@ MOST_RETURNS = 2
 """A ticket that was offered so often and not claimed is given up."""
 MOST_TICKETS_PER_PERSON = 10
 """More places than a person has servers are a mistake, or worse."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A ticket, and where it stands."""
-
-    ticket: Ticket
-    ahead: int | None
-    """How many come before it; None when its turn has come."""
-    reason: str
-    """What it waits for, for people."""
-    estimate: Estimate | None
-    """When its turn may come; None when nothing can be said."""
-    ends_at: datetime | None = None
-    """For an offer: when the session would end."""
-    other: Lease | None = None
-    """A server of the same name that runs, without what is reserved for the ticket."""
-    starting: bool = False
-    """For an offer: whether a hub has taken it up, so that its server starts or runs."""
-
-    @property
-    def position(self) -> int:
-        """1 for the first in line; 0 when its turn has come."""
-        return 0 if self.ahead is None else self.ahead + 1
-
-
-@dataclass(frozen=True, slots=True)
-class LineView:
-    """The whole line at one moment."""
-
-    at: datetime
-    places: tuple[Place, ...]
-    """Offers first, then the line in order."""
-
-    def place_of(self, ticket_id: str) -> Place | None:
-        """One place in it."""
-        return next((place for place in self.places if place.ticket.id == ticket_id), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """An offer, and what is known of the server that it is for."""
-
-    ticket: Ticket
-    lease: Lease | None
-    """What was reserved for it, as it is now."""
-    other: Lease | None
-    """A server of the same name that runs, without this lease."""
-
-    @property
-    def over(self) -> bool:
-        """Whether what was reserved is gone, without having been claimed."""
-        return self.lease is None or self.lease.state.ending
-
-    @property
-    def started(self) -> bool:
-        """Whether a hub has taken it up: the server starts or runs."""
-        return self.lease is not None and self.lease.claim_by is None
 
 
 class Line:
@@ -134,7 +77,7 @@ class Line:
         def find_beside(ticket: Ticket) -> Lease | None:
             return find_other(by_server.get((ticket.owner, ticket.server), ()), ticket)
 
-        places = [_place_of_offer(t, leases.get(t.lease_id or ""), find_beside(t)) for t in offers]
+        places = [place_of_offer(t, leases.get(t.lease_id or ""), find_beside(t)) for t in offers]
         places += [
             Place(wait.ticket, ahead, wait.reason, estimate, other=find_beside(wait.ticket))
             for ahead, (wait, estimate) in enumerate(zip(waits, estimates, strict=True))
@@ -388,27 +331,8 @@ class Line:
         return Desk(unit, self.host, now, self._stale_after)
 
 
-def find_other(live: Iterable[Lease], ticket: Ticket) -> Lease | None:
-    """The lease of a server that runs under the ticket's name, without what was reserved for the ticket."""
-    same = (ticket.owner, ticket.server)
-    return next(
-        (
-            lease
-            for lease in live
-            if (lease.owner, lease.server) == same and lease.id != ticket.lease_id and not lease.state.ending
-        ),
-        None,
-    )
-
-
 def _require_live(unit: LedgerUnit, ticket_id: str) -> Ticket:
     ticket = unit.ticket(ticket_id)
     if ticket is None or not ticket.state.live:
         raise NotFound(f"There is no place {ticket_id!r} in line; it has ended, or never was.")
     return ticket
-
-
-def _place_of_offer(ticket: Ticket, lease: Lease | None, other: Lease | None) -> Place:
-    started = lease is not None and lease.claim_by is None
-    ends_at = lease.ends_at if lease else None
-    return Place(ticket, None, ticket.reason, None, ends_at=ends_at, other=other, starting=started)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from urllib.parse import quote
 
-from gpuspawner.allocator.line import Place
+from gpuspawner.allocator.places import Place
 from gpuspawner.core.claims import Ticket
 from gpuspawner.core.model import Lease
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 
-from gpuspawner.allocator.line import Line, Turn
+from gpuspawner.allocator.line import Line
+from gpuspawner.allocator.places import Turn
 from gpuspawner.core.claims import TicketState
 from gpuspawner.core.errors import GpuSpawnerError, HubError
 from gpuspawner.core.model import Lease, LeaseState

@@ -9,10 +9,11 @@ that wait for other devices than all heads before them are heads of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from .bounds import Bounds, is_later, own_limits
 from .budget import SHORTEST as SHORTEST_BUDGET
 from .budget import describe_budget_end, find_budget_end, find_return
 from .claims import Ticket
@@ -70,20 +71,6 @@ class LinePlan:
     grants: tuple[Grant, ...]
     waits: tuple[Wait, ...]
     """In the order of the line."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """When a session must end, and why."""
-
-    end: datetime | None = None
-    reason: str = ""
-
-    def within(self, end: datetime | None, reason: str) -> _Bounds:
-        """The earlier of two ends."""
-        if end is None or (self.end is not None and self.end <= end):
-            return self
-        return _Bounds(end, reason)
 
 
 def plan_line(situation: Situation) -> LinePlan:
@@ -199,11 +186,11 @@ class _Planner:
         if all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values()):
             self.heads.add(ticket, wants)
             return f"Waiting, because {FOR_A_HEAD}."
-        best: tuple[tuple[str, ...], _Bounds] | None = None
+        best: tuple[tuple[str, ...], Bounds] | None = None
         for stocks in self._alternatives(ticket, serving, wanted, seat):
             devices = self._pick(ticket, stocks)
             bounds = self._find_bounds(ticket, self.board.mask(devices), devices, wanted)
-            if best is None or _later(bounds.end, best[1].end):
+            if best is None or is_later(bounds.end, best[1].end):
                 best = (devices, bounds)
             if bounds.end == wanted.end:
                 break
@@ -225,7 +212,7 @@ class _Planner:
         return self.calendar.seat_for(ticket.owner, ticket.party, usable, ticket.request.gpus)
 
     def _alternatives(
-        self, ticket: Ticket, serving: Mapping[str, Mask], wanted: _Bounds, seat: Occurrence | None
+        self, ticket: Ticket, serving: Mapping[str, Mask], wanted: Bounds, seat: Occurrence | None
     ) -> list[Mapping[str, Mask]]:
         """Sets of devices to choose from, the best first.
 
@@ -260,14 +247,14 @@ class _Planner:
 
     # -- how long -------------------------------------------------------------------------------------------
 
-    def _wanted_end(self, ticket: Ticket) -> _Bounds:
+    def _wanted_end(self, ticket: Ticket) -> Bounds:
         """How long the person would be given if nobody else were there."""
-        bounds = _own_limits(ticket, self.now)
+        bounds = own_limits(ticket, self.now)
         end = self._find_budget_end(ticket)
         reason = describe_budget_end(Limit(ticket.terms.gpu_hours, ("settings",))) if end else ""
         return bounds.within(end, reason)
 
-    def _find_bounds(self, ticket: Ticket, mask: Mask, devices: tuple[str, ...], wanted: _Bounds) -> _Bounds:
+    def _find_bounds(self, ticket: Ticket, mask: Mask, devices: tuple[str, ...], wanted: Bounds) -> Bounds:
         bounds = wanted
         if self.situation.occurrences:
             limit = self.calendar.limit(devices, ticket.owner, ticket.party, until=wanted.end)
@@ -275,11 +262,11 @@ class _Planner:
         due = self.heads.due(mask)
         return bounds.within(due, FOR_A_HEAD)
 
-    def _shortest(self, wanted: _Bounds) -> timedelta:
+    def _shortest(self, wanted: Bounds) -> timedelta:
         """The shortest session that is given at all."""
         return SHORTEST_SESSION if wanted.end is None else min(SHORTEST_SESSION, wanted.end - self.now)
 
-    def _why_too_short(self, ticket: Ticket, wanted: _Bounds, bounds: _Bounds) -> str | None:
+    def _why_too_short(self, ticket: Ticket, wanted: Bounds, bounds: Bounds) -> str | None:
         """Why the session that could be had now is not given; None when it is."""
         if bounds.end is None or bounds.end == wanted.end:
             return None
@@ -296,7 +283,7 @@ class _Planner:
     # -- what follows ---------------------------------------------------------------------------------------
 
     def _grant(
-        self, ticket: Ticket, claim: Claim, devices: tuple[str, ...], bounds: _Bounds, wanted: _Bounds
+        self, ticket: Ticket, claim: Claim, devices: tuple[str, ...], bounds: Bounds, wanted: Bounds
     ) -> Grant:
         mask = self.board.mask(devices)
         self.board.free &= ~mask
@@ -362,7 +349,7 @@ class _Planner:
 
 def grant_without_gpu(ticket: Ticket, now: datetime) -> Grant:
     """A server without a GPU waits for nobody; only its person's own limits end it."""
-    bounds = _own_limits(ticket, now)
+    bounds = own_limits(ticket, now)
     return Grant(ticket, (), bounds.end, bounds.reason, "a server without a GPU", Claim.USE)
 
 
@@ -373,28 +360,3 @@ def describe_shortened(grant: Grant, now: datetime) -> str:
         f"GPUs are free, but only for {left}, because {grant.end_reason}. "
         "To take one until then, accept a shortened session."
     )
-
-
-def _own_limits(ticket: Ticket, now: datetime) -> _Bounds:
-    longest, session = ticket.terms.longest, ticket.request.session
-    bounds = _Bounds()
-    if longest is not None:
-        bounds = _Bounds(now + longest, f"a session may last {describe_duration(longest)} at most")
-    if session is not None:
-        bounds = bounds.within(now + session, "you asked for so long")
-    return bounds
-
-
-def _find_reach(tickets: Iterable[Ticket]) -> timedelta | None:
-    """How long a session of any of these may last at most: no reservation behind that can matter to it."""
-    longest = timedelta(0)
-    for ticket in tickets:
-        limits = [one for one in (ticket.terms.longest, ticket.request.session) if one is not None]
-        if not limits:
-            return None
-        longest = max(longest, min(limits))
-    return longest
-
-
-def _later(one: datetime | None, other: datetime | None) -> bool:
-    return other is not None and (one is None or one > other)

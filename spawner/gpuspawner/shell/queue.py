@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from gpuspawner.allocator.line import Line, LineView, Place
+from gpuspawner.allocator.line import Line
+from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.core.estimate import Estimate
 from gpuspawner.core.model import SpawnRequest
 from gpuspawner.core.words import describe_bytes, describe_duration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuspawner.allocator.line import Place
+from gpuspawner.allocator.places import Place
 from gpuspawner.controller.people import Wish
 from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import HubError

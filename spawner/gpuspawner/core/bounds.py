@@ -1,0 +1,51 @@
+"""When a session must end, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .claims import Ticket
+from .words import describe_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When a session must end, and why."""
+
+    end: datetime | None = None
+    reason: str = ""
+
+    def within(self, end: datetime | None, reason: str) -> Bounds:
+        """The earlier of two ends."""
+        if end is None or (self.end is not None and self.end <= end):
+            return self
+        return Bounds(end, reason)
+
+
+def own_limits(ticket: Ticket, now: datetime) -> Bounds:
+    """How long a ticket's person may work, and wants to."""
+    longest, session = ticket.terms.longest, ticket.request.session
+    bounds = Bounds()
+    if longest is not None:
+        bounds = Bounds(now + longest, f"a session may last {describe_duration(longest)} at most")
+    if session is not None:
+        bounds = bounds.within(now + session, "you asked for so long")
+    return bounds
+
+
+def find_reach(tickets: Iterable[Ticket]) -> timedelta | None:
+    """How long a session of any of these may last at most: no reservation behind that can matter to it."""
+    longest = timedelta(0)
+    for ticket in tickets:
+        limits = [one for one in (ticket.terms.longest, ticket.request.session) if one is not None]
+        if not limits:
+            return None
+        longest = max(longest, min(limits))
+    return longest
+
+
+def is_later(one: datetime | None, other: datetime | None) -> bool:
+    """Whether an end is later than another; no end is later than any."""
+    return other is not None and (one is None or one > other)
