@@ -16,11 +16,10 @@ from typing import Any
 import requests
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Reservations, Sessions, UsageReports
-from gpuspawner.allocator.line import CLAIM_WINDOW
+from gpuspawner.allocator.line import CLAIM_WINDOW, Line
 from gpuspawner.controller.app import make_app, settle_memory
 from gpuspawner.controller.base import House
 from gpuspawner.controller.identity import MANAGE, READ, make_auth
-from gpuspawner.controller.lineview import SharedLine
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
 from gpuspawner.controller.people import PolicyReader
@@ -161,7 +160,7 @@ def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
         policies=PolicyReader(settings),
         clock=lambda: NOW,
         stale_after=STALE_AFTER,
-        line=SharedLine(ledger, HOST, STALE_AFTER, lambda: NOW, window=CLAIM_WINDOW),
+        line=Line(ledger, HOST, STALE_AFTER, lambda: NOW, window=CLAIM_WINDOW),
         cards=Cards(ledger, HOST),
         usage=UsageReports(ledger, HOST, lambda: NOW),
         reservations=Reservations(ledger, HOST, lambda: NOW),

@@ -31,6 +31,7 @@ from .words import describe_duration
 SHORTEST_SESSION = timedelta(minutes=10)
 """Nobody is given less time than this."""
 FOR_A_HEAD = "somebody who has waited longer is to have these GPUs then"
+ACCEPT = " Ask for a shorter session, or accept that it is shortened."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class _Planner:
         self.seats = count_seats(situation.leases)
         self.on = [one for one in situation.occurrences if one.on(self.now)]
         self.room = {one.key: one.seats - self.calendar.used(one) for one in self.on}
+        self.unhurried = all(one.end - self.now >= SHORTEST_SESSION for one in self.on)
         self.heads = Heads(self.board)
         self.shortages: dict[object, str] = {}
         self.picked: dict[object, tuple[str, ...]] = {}
@@ -143,7 +145,7 @@ class _Planner:
     def _why_not_yet(self, ticket: Ticket) -> str | None:
         """What holds back this person alone; nobody behind has to wait for it."""
         terms, gpus = ticket.terms, ticket.request.gpus
-        pause = left_until_next_try(ticket, self.now)
+        pause = left_until_next_try(ticket, self.now) if ticket.not_before else None
         if pause is not None:
             reason = ticket.reason.removesuffix(".")
             return f"{reason[:1].upper()}{reason[1:]}. It is tried again in {describe_duration(pause)}."
@@ -156,6 +158,8 @@ class _Planner:
         for course, seats in terms.seats:
             if self.seats[course] >= seats:
                 return f"All {seats} seats of course `{course}` are taken."
+        if terms.gpu_hours is None:
+            return None
         end = self._find_budget_end(ticket)
         if end is None or end - self.now >= SHORTEST_BUDGET:
             return None
@@ -177,15 +181,20 @@ class _Planner:
         self, ticket: Ticket, claim: Claim, wants: Mapping[str, Mask], serving: dict[str, Mask]
     ) -> Grant | str:
         """Of the models that can serve, the one that gives the whole session, or else the longest."""
+        if self._is_hopeless(ticket, serving):
+            self.heads.add(ticket, wants)
+            return f"Waiting, because {FOR_A_HEAD}."
         seat = self._find_seat(ticket, serving)
         wanted = self._wanted_end(ticket)
         if seat is not None:
             # What rests on a reservation ends with it.
             wanted = wanted.within(seat.end, f"the reservation {seat.title!r} ends then")
-        lasting = self.heads.lasting(self.now + self._shortest(wanted))
+        insists = _insists(ticket)
+        needed = wanted.end if insists and wanted.end else self.now + self._shortest(wanted)
+        lasting = self.heads.lasting(needed)
         if all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values()):
             self.heads.add(ticket, wants)
-            return f"Waiting, because {FOR_A_HEAD}."
+            return f"Waiting, because {FOR_A_HEAD}.{ACCEPT if insists else ''}"
         best: tuple[tuple[str, ...], Bounds] | None = None
         for stocks in self._alternatives(ticket, serving, wanted, seat):
             devices = self._pick(ticket, stocks)
@@ -203,6 +212,19 @@ class _Planner:
             self.heads.add(ticket, wants)
             return obstacle
         return self._grant(ticket, claim, devices, bounds, wanted)
+
+    def _is_hopeless(self, ticket: Ticket, serving: Mapping[str, Mask]) -> bool:
+        """Whether those who wait longer need all of these devices too soon, seen without a closer look.
+
+        False where a session of less than :data:`SHORTEST_SESSION` may be wanted.
+        """
+        terms, session = ticket.terms, ticket.request.session
+        if terms.gpu_hours is not None or not self.unhurried:
+            return False
+        if any(one is not None and one < SHORTEST_SESSION for one in (terms.longest, session)):
+            return False
+        lasting = self.heads.lasting(self.now + SHORTEST_SESSION)
+        return all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values())
 
     def _find_seat(self, ticket: Ticket, serving: Mapping[str, Mask]) -> Occurrence | None:
         """The reservation that is on and has a seat for this ticket among these devices."""
@@ -233,8 +255,8 @@ class _Planner:
         for mask in narrower:
             some = {model: stock & mask for model, stock in serving.items()}
             stocks = {model: stock for model, stock in some.items() if stock.bit_count() >= gpus}
-            found += [stocks] if stocks else []
-        found.append(serving)
+            found += [stocks] if stocks and stocks not in found else []
+        found += [serving] if serving not in found else []
         return [*found, *({model: mask} for model, mask in serving.items())] if len(serving) > 1 else found
 
     def _pick(self, ticket: Ticket, stocks: Mapping[str, Mask]) -> tuple[str, ...]:
@@ -250,17 +272,19 @@ class _Planner:
     def _wanted_end(self, ticket: Ticket) -> Bounds:
         """How long the person would be given if nobody else were there."""
         bounds = own_limits(ticket, self.now)
+        if ticket.terms.gpu_hours is None:
+            return bounds
         end = self._find_budget_end(ticket)
         reason = describe_budget_end(Limit(ticket.terms.gpu_hours, ("settings",))) if end else ""
         return bounds.within(end, reason)
 
     def _find_bounds(self, ticket: Ticket, mask: Mask, devices: tuple[str, ...], wanted: Bounds) -> Bounds:
-        bounds = wanted
-        if self.situation.occurrences:
-            limit = self.calendar.limit(devices, ticket.owner, ticket.party, until=wanted.end)
-            bounds = wanted.within(*limit)
-        due = self.heads.due(mask)
-        return bounds.within(due, FOR_A_HEAD)
+        # What a head is to have is quick to find, and often leaves no reservation to be looked at.
+        bounds = wanted.within(self.heads.due(mask), FOR_A_HEAD)
+        if self.situation.occurrences and (bounds.end is None or bounds.end > self.now):
+            limit = self.calendar.limit(devices, ticket.owner, ticket.party, until=bounds.end)
+            bounds = bounds.within(*limit)
+        return bounds
 
     def _shortest(self, wanted: Bounds) -> timedelta:
         """The shortest session that is given at all."""
@@ -273,11 +297,8 @@ class _Planner:
         left = bounds.end - self.now
         if left < self._shortest(wanted):
             return f"Waiting, because {bounds.reason}."
-        if ticket.request.session is not None and not ticket.request.shorten:
-            return (
-                f"GPUs are free, but only for {describe_duration(left)}, because {bounds.reason}. "
-                "Ask for a shorter session, or accept that it is shortened."
-            )
+        if _insists(ticket):
+            return f"GPUs are free, but only for {describe_duration(left)}, because {bounds.reason}.{ACCEPT}"
         return None
 
     # -- what follows ---------------------------------------------------------------------------------------
@@ -345,6 +366,11 @@ class _Planner:
             )
             self.shortages[key] = found
         return found
+
+
+def _insists(ticket: Ticket) -> bool:
+    """Whether a session of another length than the one that was asked for is of no use."""
+    return ticket.request.session is not None and not ticket.request.shorten
 
 
 def grant_without_gpu(ticket: Ticket, now: datetime) -> Grant:

@@ -24,8 +24,8 @@ from .occurrences import (
     open_occurrences,
 )
 from .recurrence import HORIZON
-from .seating import Calendar, Shortfall, count_used
-from .seats import count_filled
+from .seating import Calendar, Shortfall
+from .seats import count_filled, count_used
 
 PATIENCE = timedelta(minutes=15)
 """How long a seat may stay unused, from the start or after it was left, before it is given back."""

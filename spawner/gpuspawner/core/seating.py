@@ -10,7 +10,7 @@ from datetime import datetime
 
 from .model import DeviceRecord, Lease, LeaseState, Party
 from .occurrences import Key, Occurrence, describe_holding, may_serve
-from .seats import count_filled, count_spare
+from .seats import count_filled, count_spare, count_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,27 @@ class _Holding:
         return self.until is None or self.until > at
 
 
+def _find_lost(moment: _Moment, profiles: Sequence[int], admitted: int) -> list[int]:
+    """The classes of devices that would be missed then; none when every seat is filled without them."""
+    taken = (profile & moment.bits for profile in profiles)
+    lost = [mask for mask in taken if mask & ~admitted]
+    if not lost:
+        return []
+    supply = Counter(moment.supply)
+    for mask in lost:
+        supply[mask] -= 1
+        supply[mask & admitted] += 1
+    return lost if count_filled(supply, moment.demand) < moment.filled else []
+
+
+@dataclass(slots=True)
+class _Looked:
+    """How far the moments were looked at for devices of one kind and a person of one kind."""
+
+    count: int = 0
+    found: tuple[_Moment, list[int], int] | None = None
+
+
 class Calendar:
     """The reservations as one decision sees them.
 
@@ -100,6 +121,7 @@ class Calendar:
         self._occurrences = [one for one in occurrences if one.end > now]
         self._on = sorted((one for one in self._occurrences if one.on(now)), key=lambda one: one.end)
         self._tight: dict[int, list[_Moment]] = {}
+        self._looked: dict[tuple[tuple[int, ...], int], _Looked] = {}
         self._admitted: dict[tuple[str, Party], int] = {}
         self._moments: list[_Moment] = []
         self._used: Counter[Key] = Counter()
@@ -130,7 +152,7 @@ class Calendar:
             new = grown._describe(lease)
             grown._held = [*self._held, new]
             grown._used = grown._count_used()
-            grown._tight = {}
+            grown._tight, grown._looked = {}, {}
             grown._moments = [
                 grown._with_holding(moment, new) if moment.at == self._now or new.lasts(moment.at) else moment
                 for moment in self._moments
@@ -183,22 +205,24 @@ class Calendar:
     def _find_limit(
         self, uuids: Sequence[str], person: str, party: Party, until: datetime | None
     ) -> tuple[_Moment, list[int], int] | None:
-        """The moment, the classes of the devices that would be missed then, and what the person may use."""
-        for moment in self._list_tight(len(uuids)):
+        """The moment, the classes of the devices that would be missed then, and what the person may use.
+
+        Of those who wait many want the same, for longer or shorter: each moment is looked at once for all.
+        """
+        profiles = tuple(self._profiles.get(uuid, 0) for uuid in uuids)
+        admitted = self._admit(person, party) if any(profiles) else 0
+        looked = self._looked.setdefault((profiles, admitted), _Looked())
+        moments = self._list_tight(len(uuids))
+        while looked.found is None and looked.count < len(moments):
+            moment = moments[looked.count]
             if until is not None and moment.at >= until:
-                break
-            taken = [mask for uuid in uuids if (mask := self._profiles.get(uuid, 0) & moment.bits)]
-            admitted = self._admit(person, party) if taken else 0
-            lost = [mask for mask in taken if mask & ~admitted]
-            if not lost:
-                continue
-            supply = Counter(moment.supply)
-            for mask in lost:
-                supply[mask] -= 1
-                supply[mask & admitted] += 1
-            if count_filled(supply, moment.demand) < moment.filled:
-                return moment, lost, admitted
-        return None
+                return None
+            looked.count += 1
+            lost = _find_lost(moment, profiles, admitted)
+            if lost:
+                looked.found = (moment, lost, admitted)
+        found = looked.found
+        return None if found is None or (until is not None and found[0].at >= until) else found
 
     def choose_widest(
         self, free: Sequence[str], count: int, person: str, party: Party, *, until: datetime | None = None
@@ -352,39 +376,3 @@ class Calendar:
             if bit & ~admitted and any(mask & bit for mask in lost)
         ]
         return describe_holding(min(touched, key=lambda one: one.held_from < moment.at), self._now)
-
-
-def count_used(
-    on: Iterable[Occurrence], leases: Iterable[Lease], bits: Mapping[str, int], profiles: Mapping[str, int]
-) -> Counter[Key]:
-    """Seats in use of occurrences that are on.
-
-    A session that was granted a seat uses it; any other session of somebody who may use a reservation counts
-    for the first, by start, that has room for it. What is being released is used by nobody.
-
-    Args:
-        on: The occurrences.
-        leases: Live leases.
-        bits: A bit for each reservation, by its id.
-        profiles: The bits of the reservations that a device can serve, by its UUID.
-    """
-    by_start = sorted(on, key=lambda one: (one.start, one.key))
-    keys = {one.key for one in by_start}
-    used: Counter[Key] = Counter()
-    others = []
-    for lease in leases:
-        if lease.state.ending:
-            continue
-        if lease.reservation in keys:
-            used[lease.reservation] += len(lease.devices)
-        else:
-            others.append(lease)
-    for lease in others:
-        for one in by_start:
-            bit = bits[one.reservation_id]
-            usable = sum(1 for uuid in lease.devices if profiles.get(uuid, 0) & bit)
-            room = min(usable, one.seats - used[one.key])
-            if room > 0 and one.reservation.admits(lease.owner, lease.party):
-                used[one.key] += room
-                break
-    return used

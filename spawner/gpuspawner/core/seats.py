@@ -5,8 +5,11 @@ Cards that will do for the same reservations are one class: a bit mask with a bi
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+
+from .model import Lease
+from .occurrences import Key, Occurrence
 
 _MOST_SUBSETS = 8
 """Up to so many reservations at once, every combination of them is looked at (256 of them)."""
@@ -104,3 +107,39 @@ def count_spare(supply: Mapping[int, int], demand: Mapping[int, int]) -> int:
         cards = sum(count for mask, count in supply.items() if mask & union)
         least = min(least, cards - sum(demand[bit] for bit in chosen))
     return max(0, least)
+
+
+def count_used(
+    on: Iterable[Occurrence], leases: Iterable[Lease], bits: Mapping[str, int], profiles: Mapping[str, int]
+) -> Counter[Key]:
+    """Seats in use of occurrences that are on.
+
+    A session that was granted a seat uses it; any other session of somebody who may use a reservation counts
+    for the first, by start, that has room for it. What is being released is used by nobody.
+
+    Args:
+        on: The occurrences.
+        leases: Live leases.
+        bits: A bit for each reservation, by its id.
+        profiles: The bits of the reservations that a device can serve, by its UUID.
+    """
+    by_start = sorted(on, key=lambda one: (one.start, one.key))
+    keys = {one.key for one in by_start}
+    used: Counter[Key] = Counter()
+    others = []
+    for lease in leases:
+        if lease.state.ending:
+            continue
+        if lease.reservation in keys:
+            used[lease.reservation] += len(lease.devices)
+        else:
+            others.append(lease)
+    for lease in others:
+        for one in by_start:
+            bit = bits[one.reservation_id]
+            usable = sum(1 for uuid in lease.devices if profiles.get(uuid, 0) & bit)
+            room = min(usable, one.seats - used[one.key])
+            if room > 0 and one.reservation.admits(lease.owner, lease.party):
+                used[one.key] += room
+                break
+    return used

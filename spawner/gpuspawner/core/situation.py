@@ -69,6 +69,7 @@ class Board:
         self._allowed: dict[object, Mask] = {}
         self._suiting: dict[object, Mapping[str, Mask]] = {}
         self._kept: dict[Holder, Mask] = {}
+        self._mine: dict[tuple[str, int], Mask] = {}
         for record in self.records if situation.pins else ():
             pin = find_pin(record.device, situation.pins)
             if pin is not None:
@@ -128,10 +129,17 @@ class Board:
 
     def kept_for(self, ticket: Ticket) -> Mask:
         """The devices that are kept for this ticket's person."""
-        mine = 0
-        for holder, mask in self._kept.items():
-            if holder.has(ticket.owner, ticket.party):
-                mine |= mask
+        if not self._kept:
+            return 0
+        # Not the party itself: that two are equal takes as long to see as the answer.
+        key = (ticket.owner, id(ticket.party))
+        mine = self._mine.get(key)
+        if mine is None:
+            mine = 0
+            for holder, mask in self._kept.items():
+                if holder.has(ticket.owner, ticket.party):
+                    mine |= mask
+            self._mine[key] = mine
         return mine
 
     def devices(self, mask: Mask) -> list[Device]:
