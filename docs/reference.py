@@ -1,4 +1,4 @@
-"""Writes the pages that only repeat what the code says: settings.md and commands.md (``make docs``)."""
+"""Writes the pages that only repeat what the code says: settings.md, commands.md, api.md (``make docs``)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gpuspawner.policy.units import describe
 from gpuspawner.spawner.settings import SpawnerSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from traitlets import Undefined
 
 HERE = Path(__file__).parent
 
@@ -43,6 +44,15 @@ nearest key.
 | --- | --- | --- | --- |
 """
 
+
+COMMANDS_HEAD = """# Commands
+
+Written from the code by `make docs`; do not edit. Exit codes: 1 a problem, 2 usage.
+
+Errors and notes go to stderr. With `--json` the answer is one object whose `schema` rises when a key changes
+its meaning; times are ISO 8601 with an offset, `null` is unknown or none. `--host` is needed where the
+host's name in the settings is not the name of the machine.
+"""
 
 API_HEAD = """# REST API
 
@@ -85,7 +95,7 @@ def render_settings() -> str:
 
 
 def _default(trait: Any) -> str:
-    value = trait.default_value
+    value = trait.default() if trait.default_value is Undefined else trait.default_value
     return "see meaning" if value in ("", None) else f"`{value}`"
 
 
@@ -114,9 +124,7 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
 
 def render_commands() -> str:
     """The page on commands."""
-    parts = [
-        "# Commands\n\nWritten from the code by `make docs`; do not edit. Exit codes: 1 a problem, 2 usage.\n"
-    ]
+    parts = [COMMANDS_HEAD]
     parts += _sections(main, None, "gpuspawner")
     return "\n".join(parts)
 

@@ -59,7 +59,12 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except GpuSpawnerError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_harmless(str(error))) from error
+
+
+def _harmless(text: str) -> str:
+    """What a file or a person named cannot move the cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

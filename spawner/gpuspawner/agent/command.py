@@ -48,6 +48,8 @@ def agent(ledger: Path, host: str, tick: float, once: bool) -> None:
     something could not be done.
     """
     log_to_stderr()
+    if not ledger.parent.is_dir():
+        raise click.ClickException(f"The ledger's directory {ledger.parent} does not exist; create it.")
     try:
         lock = RunLock(Path(f"{ledger}.agent.lock"), "agent")
     except GpuSpawnerError as error:

@@ -149,7 +149,7 @@ class Reservations:
             LedgerError: The ledger cannot be used.
         """
         events = [(one.reservation_id, one.body) for one in from_ical(data, defaults)]
-        return self._put_all(events, actor=actor, names=names, zone="UTC", people=people)
+        return self._put_all(events, actor=actor, names=names, zone="UTC", people=people, several=True)
 
     def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
         """End a reservation. What is on ends now; sessions that have a seat go on as they are.
@@ -244,14 +244,20 @@ class Reservations:
         zone: str,
         people: bool,
         standing_only: bool = False,
+        several: bool = False,
     ) -> tuple[Made, ...]:
         now = self._clock()
-        new = [
-            make_reservation(
-                body, reservation_id=name, host=self._host, actor=actor, now=now, names=names, zone=zone
-            )
-            for name, body in wanted
-        ]
+        new = []
+        for name, body in wanted:
+            try:
+                made = make_reservation(
+                    body, reservation_id=name, host=self._host, actor=actor, now=now, names=names, zone=zone
+                )
+            except InvalidRequest as error:
+                if not several:
+                    raise
+                raise InvalidRequest(f"Event {body.title!r}: {error}") from None
+            new.append(made)
         replaced = {one.id for one in new}
         with self.ledger.read() as unit:
             known = self._gather(unit, replaced, now)

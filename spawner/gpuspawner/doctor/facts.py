@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 from collections.abc import Iterable
@@ -69,6 +70,10 @@ class LedgerFacts:
     """How many wait, or have been offered something."""
     controller_runs: bool | None = None
     """None when that cannot be told."""
+    hosts: tuple[str, ...] = ()
+    """Every host that ever reported a card to it."""
+    host: str = ""
+    """The one that is meant, where that is not the name of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +241,21 @@ def read_ledger(path: Path, host: str) -> LedgerFacts:
     try:
         with ledger.read() as unit:
             inventory, tickets = unit.inventory(host), unit.live_tickets(host)
+            hosts = unit.hosts()
         last = max((record.seen_at for record in inventory), default=None)
         if not os.access(path, os.W_OK):
             return LedgerFacts(str(path), error=f"The ledger {path} is read-only.", last_report=last)
         with ledger.write():
             pass
         runs = is_held(Path(f"{path}.controller.lock"))
-        return LedgerFacts(str(path), last_report=last, in_line=len(tickets), controller_runs=runs)
+        return LedgerFacts(
+            str(path),
+            last_report=last,
+            in_line=len(tickets),
+            controller_runs=runs,
+            hosts=hosts,
+            host=host if host != socket.gethostname() else "",
+        )
     except LedgerError as error:
         return LedgerFacts(str(path), error=str(error))
     finally:

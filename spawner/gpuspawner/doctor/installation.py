@@ -61,6 +61,8 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
     if ledger.last_report is None:
         level = Level.UNKNOWN if ledger.error else Level.ERROR
         what = "The agent has never reported a card of this host."
+        if ledger.hosts:
+            what += f" The ledger has those of {', '.join(ledger.hosts)}; is one of them meant (--host)?"
     elif facts.now - ledger.last_report > STALE_AFTER:
         level = Level.ERROR
         what = f"The agent last reported {describe_duration(facts.now - ledger.last_report)} ago."
@@ -72,7 +74,7 @@ def check_ledger(facts: Facts) -> Iterator[Finding]:
         level,
         what,
         "Without its reports no GPU is given out, and none is freed.",
-        f"gpuspawner agent --ledger {ledger.path}",
+        f"gpuspawner agent --ledger {ledger.path}" + (f" --host {ledger.host}" if ledger.host else ""),
     )
 
 

@@ -76,6 +76,7 @@ def read_duration(value: object) -> timedelta:
             found = timedelta(0)
         if timedelta(0) < found <= _LONGEST:
             return found
+        raise ValueError("write a time above 0 and of at most 10 years, such as 8 h or 1 h 30 min")
     raise ValueError("write a time with its unit (s, min, h, d, w), such as 8 h or 1 h 30 min")
 
 

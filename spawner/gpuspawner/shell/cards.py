@@ -33,7 +33,7 @@ from .common import (
 @contextmanager
 def _open_cards(ledger: Path | None, host: str, card: str) -> Iterator[tuple[Cards, str]]:
     """The use cases, and the UUID of the card that is meant."""
-    with open_ledger(ledger, change=True) as book:
+    with open_ledger(ledger, host, change=True) as book:
         with book.read() as unit:
             present, absent = unit.inventory(host), unit.absent_devices(host)
         yield Cards(book, host), find_device(card, present, absent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,12 @@ reason_option = click.option("--reason", required=True, help="Why; kept in the a
 
 
 @contextmanager
-def open_ledger(path: Path | None, *, change: bool = False) -> Iterator[Ledger]:
+def open_ledger(path: Path | None, host: str, *, change: bool = False) -> Iterator[Ledger]:
     """The ledger that is meant, closed at the end.
 
     Args:
         path: What was given on the command line.
+        host: The host that is meant; where the ledger knows only others, that is said on stderr.
         change: Whether the command writes: only then an old ledger is brought up to date.
 
     Raises:
@@ -43,9 +44,33 @@ def open_ledger(path: Path | None, *, change: bool = False) -> Iterator[Ledger]:
     """
     book = Ledger(find_ledger(path), migrate=change)
     try:
+        _tell_of_others(book, host)
         yield book
     finally:
         book.close()
+
+
+def _tell_of_others(book: Ledger, host: str) -> None:
+    """A host's name that is set in the settings is easily forgotten here, and then all seems empty."""
+    with book.read() as unit:
+        hosts = unit.hosts()
+    if hosts and host not in hosts:
+        names = ", ".join(f"--host {clean(name)}" for name in hosts)
+        click.echo(f"note: this ledger knows no card of host {clean(host)}. Give {names}.", err=True)
+
+
+def complete(given: str, ids: Iterable[str], what: str) -> str:
+    """The id that begins so; what is given itself where none does.
+
+    Raises:
+        InvalidRequest: Several begin so.
+    """
+    found = [one for one in ids if given and one.startswith(given)]
+    if given in found or not found:
+        return given
+    if len(found) > 1:
+        raise InvalidRequest(f"{given!r} means several {what}: {', '.join(found[:10])}; give more of one.")
+    return found[0]
 
 
 def actor() -> str:

@@ -14,6 +14,8 @@ from gpuspawner.core.model import Lease, LeaseState
 from .cards import read_end
 from .common import (
     actor,
+    clean,
+    complete,
     host_option,
     json_option,
     ledger_option,
@@ -34,10 +36,13 @@ _SHORT_UUID = 12
 @json_option
 @click.pass_context
 def lease(context: click.Context, ledger: Path | None, host: str, as_json: bool) -> None:
-    """Show all sessions: who holds what, since when and until when."""
+    """Show all sessions: who holds what, since when and until when.
+
+    LEASE is an id, or the beginning of the id of one that is not over.
+    """
     if context.invoked_subcommand is not None:
         return
-    with open_ledger(ledger) as book:
+    with open_ledger(ledger, host) as book:
         found = Sessions(book, host).live()
     if as_json:
         print_json({"schema": 1, "host": host, "leases": [to_json(one) for one in found]})
@@ -52,8 +57,9 @@ def lease(context: click.Context, ledger: Path | None, host: str, as_json: bool)
 @json_option
 def show(lease_id: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """Show LEASE, also one that is over: why it ended, and what proved its cards free."""
-    with open_ledger(ledger) as book:
-        found = Sessions(book, host).find(lease_id)
+    with open_ledger(ledger, host) as book:
+        sessions = Sessions(book, host)
+        found = sessions.find(_complete(sessions, lease_id))
     if as_json:
         print_json({"schema": 1, **to_json(found)})
         return
@@ -61,7 +67,7 @@ def show(lease_id: str, ledger: Path | None, host: str, as_json: bool) -> None:
     parts = {"Evidence": found.evidence, "Ends because": found.end_reason if found.ends_at else ""}
     for title, text in parts.items():
         if text:
-            click.echo(f"{title}: {text}")
+            click.echo(clean(f"{title}: {text}"))
 
 
 @lease.command(short_help="Let a session go on for longer.")
@@ -87,11 +93,12 @@ def extend(
     end = read_end(until, for_, datetime.now(UTC))
     if end is None:
         raise click.UsageError("Give the new end: --until TIME or --for LENGTH.")
-    with open_ledger(ledger, change=True) as book:
+    with open_ledger(ledger, host, change=True) as book:
         sessions = Sessions(book, host)
+        lease_id = _complete(sessions, lease_id)
         limit, why = Line(book, host).latest_end(sessions.find(lease_id))
         found = sessions.extend(lease_id, end, limit=limit, limit_reason=why, actor=actor(), reason=reason)
-    _tell(found, as_json, f"{lease_id} of {found.owner} ends at {end:%Y-%m-%d %H:%M} UTC.")
+    _tell(found, as_json, f"{found.id} of {found.owner} ends at {end:%Y-%m-%d %H:%M} UTC.")
 
 
 @lease.command(short_help="Tell the person of a session something.")
@@ -102,12 +109,14 @@ def extend(
 @json_option
 def message(lease_id: str, text: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """Leave TEXT for the person of LEASE."""
-    with open_ledger(ledger, change=True) as book:
-        sent = Sessions(book, host).message(lease_id, text, actor=actor())
+    with open_ledger(ledger, host, change=True) as book:
+        sessions = Sessions(book, host)
+        lease_id = _complete(sessions, lease_id)
+        sent = sessions.message(lease_id, text, actor=actor())
     if as_json:
         print_json({"schema": 1, "lease": lease_id, "owner": sent.owner, "text": sent.text})
     else:
-        click.echo(f"Left for {sent.owner}.")
+        click.echo(clean(f"Left for {sent.owner}."))
 
 
 @lease.command(short_help="End a session.")
@@ -119,9 +128,14 @@ def message(lease_id: str, text: str, ledger: Path | None, host: str, as_json: b
 def stop(lease_id: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """End LEASE: the agent ends its server within half a minute. Its person reads the reason."""
     reason = require_reason(reason)
-    with open_ledger(ledger, change=True) as book:
-        found = Sessions(book, host).end_now(lease_id, reason=reason, actor=actor())
-    _tell(found, as_json, f"{lease_id} of {found.owner} is being ended.")
+    with open_ledger(ledger, host, change=True) as book:
+        sessions = Sessions(book, host)
+        found = sessions.end_now(_complete(sessions, lease_id), reason=reason, actor=actor())
+    _tell(found, as_json, f"{found.id} of {found.owner} is being ended.")
+
+
+def _complete(sessions: Sessions, given: str) -> str:
+    return complete(given, (one.id for one in sessions.live()), "sessions")
 
 
 def render(leases: Sequence[Lease]) -> str:
@@ -146,7 +160,7 @@ def render(leases: Sequence[Lease]) -> str:
 def to_json(one: Lease) -> dict[str, object]:
     """A session for programs."""
     return {
-        "lease": one.id,
+        "id": one.id,
         "owner": one.owner,
         "server": one.server,
         "devices": list(one.devices),
@@ -168,4 +182,4 @@ def _tell(found: Lease, as_json: bool, text: str) -> None:
     if as_json:
         print_json({"schema": 1, **to_json(found)})
     else:
-        click.echo(text)
+        click.echo(clean(text))

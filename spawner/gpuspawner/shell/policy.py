@@ -19,6 +19,8 @@ from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import Limits, load_settings
 from gpuspawner.policy.units import describe
 
+from .common import clean
+
 
 @click.group(short_help="Check the policy, and explain what somebody may use.")
 def policy() -> None:
@@ -57,7 +59,7 @@ def check(file: Path | None, settings: Path | None) -> None:
     if found.settings is None:
         click.echo("No settings file was found: the names of images were not checked.")
     for note in find_notes(rules):
-        click.echo(f"note: {note}")
+        click.echo(clean(f"note: {note}"))
     idle = find_not_enforced(rules)
     if idle:
         click.echo(f"note: read and not enforced yet: {', '.join(idle)}.")
@@ -78,7 +80,11 @@ def explain(
     are added.
     """
     found = load(file, settings).policy
-    click.echo(json.dumps(to_json(found, user, groups), indent=2) if as_json else render(found, user, groups))
+    if as_json:
+        click.echo(json.dumps(to_json(found, user, groups), indent=2))
+        return
+    for line in render(found, user, groups).splitlines():
+        click.echo(clean(line))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from gpuspawner.core.words import describe_bytes, describe_duration
 
 from .common import (
     actor,
+    clean,
+    complete,
     host_option,
     json_option,
     ledger_option,
@@ -34,10 +36,13 @@ _HEADINGS = ("PLACE", "TICKET", "PERSON", "WANTS", "SINCE (UTC)", "EXPECTED (UTC
 @json_option
 @click.pass_context
 def queue(context: click.Context, ledger: Path | None, host: str, as_json: bool) -> None:
-    """Show the line: who waits for what, since when, and when their turn may come."""
+    """Show the line: who waits for what, since when, and when their turn may come.
+
+    TICKET is an id, or the beginning of one.
+    """
     if context.invoked_subcommand is not None:
         return
-    with open_ledger(ledger) as book:
+    with open_ledger(ledger, host) as book:
         view = Line(book, host).view()
     if as_json:
         print_json(to_json(view, host))
@@ -54,12 +59,14 @@ def queue(context: click.Context, ledger: Path | None, host: str, as_json: bool)
 def remove(ticket: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """Take TICKET out of the line; its person reads the reason."""
     reason = require_reason(reason)
-    with open_ledger(ledger, change=True) as book:
+    with open_ledger(ledger, host, change=True) as book:
+        with book.read() as unit:
+            ticket = complete(ticket, (one.id for one in unit.live_tickets(host)), "places in line")
         gone = Line(book, host).leave(ticket, actor=actor(), reason=reason)
     if as_json:
-        print_json({"schema": 1, "ticket": gone.id, "owner": gone.owner, "reason": gone.reason})
+        print_json({"schema": 1, "id": gone.id, "owner": gone.owner, "reason": gone.reason})
     else:
-        click.echo(f"Removed {gone.id} of {gone.owner}.")
+        click.echo(clean(f"Removed {gone.id} of {gone.owner}."))
 
 
 def render(view: LineView) -> str:
@@ -119,7 +126,7 @@ def _place_to_json(place: Place) -> dict[str, object]:
     ticket, estimate = place.ticket, place.estimate
     request = ticket.request
     return {
-        "ticket": ticket.id,
+        "id": ticket.id,
         "position": place.position,
         "ahead": place.ahead,
         "owner": ticket.owner,
@@ -128,8 +135,12 @@ def _place_to_json(place: Place) -> dict[str, object]:
         "reason": place.reason,
         "gpus": request.gpus,
         "model": request.model,
+        "image": request.image or ticket.image,
         "slice_bytes": request.slice_bytes,
         "memory_bytes": request.memory_bytes,
+        "compute_capability": ".".join(map(str, request.compute_capability))
+        if request.compute_capability
+        else None,
         "session_seconds": request.session.total_seconds() if request.session else None,
         "asked_at": ticket.asked_at.isoformat(),
         "queued_at": ticket.queued_at.isoformat(),

@@ -36,6 +36,7 @@ from .common import (
 )
 
 _HEADINGS = ("RESERVATION", "TITLE", "FOR", "GPUS", "FROM", "WHEN")
+_SHORT_UUID = 12
 
 
 @click.group(short_help="Reserve GPUs for a person, a group or a course.")
@@ -89,9 +90,11 @@ def find_local_zone() -> str:
     return "UTC"
 
 
-def _find_names(policy: Path | None, settings: Path | None) -> PolicyNames:
+def _find_names(policy: Path | None, settings: Path | None, pool: str | None) -> PolicyNames:
     where = find_settings(settings)
     path = policy or (load_settings(where).policy if where else None)
+    if path is None and pool:
+        raise InvalidRequest("pool: no policy is known here. Give --policy PATH, or --settings PATH.")
     return load_names(path) if path else PolicyNames()
 
 
@@ -104,7 +107,7 @@ def _find_names(policy: Path | None, settings: Path | None) -> PolicyNames:
 def list_(days: int, ledger: Path | None, host: str, zone: str, as_json: bool) -> None:
     """Show what is reserved in the next days, and how many GPUs of it are left to its people."""
     where, now = find_zone(zone), datetime.now(UTC)
-    with open_ledger(ledger) as opened:
+    with open_ledger(ledger, host) as opened:
         book = Reservations(opened, host)
         coming, standing = book.list(now, now + timedelta(days=days)), book.standing()
     if as_json:
@@ -145,8 +148,12 @@ def occurrence_to_json(one: Occurrence) -> dict[str, object]:
 def _cells(one: Occurrence, zone: ZoneInfo) -> tuple[str, ...]:
     made = one.reservation
     gpus = str(one.seats) if one.seats == made.devices else f"{one.seats} of {made.devices}"
-    cards = made.pool or ", ".join(sorted(made.cards)) or "any"
+    cards = made.pool or ", ".join(sorted(_shorten(card) for card in made.cards)) or "any"
     return made.id, made.title, str(made.holder), gpus, cards, describe_when(one, zone)
+
+
+def _shorten(card: str) -> str:
+    return card[:_SHORT_UUID] if card.startswith(("GPU-", "MIG-")) else card
 
 
 @reserve.command(short_help="Reserve GPUs.")
@@ -181,8 +188,8 @@ def add(
 
     Without a pool, models or cards, any whole GPUs are reserved.
     """
-    names = _find_names(policy, settings)
-    with open_ledger(ledger, change=True) as opened:
+    names = _find_names(policy, settings, given["pool"])
+    with open_ledger(ledger, host, change=True) as opened:
         body = {"title": title, **_said(given)}
         if given["cards"]:
             body["cards"] = _find_uuids(opened, host, given["cards"])
@@ -243,7 +250,7 @@ def _describe(made: Reservation) -> str:
 def cancel(reservation: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """Cancel RESERVATION: an id, or the beginning of one. What is on ends; sessions go on as they are."""
     reason = require_reason(reason)
-    with open_ledger(ledger, change=True) as opened:
+    with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)
         ended = book.cancel(_find(book, reservation).id, actor=actor(), reason=reason)
     _say(f"Cancelled reservation {ended.id}: {ended.title}", ended, as_json)
@@ -259,7 +266,7 @@ def cancel(reservation: str, reason: str, ledger: Path | None, host: str, as_jso
 def skip(*, reservation: str, start: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
     """Let RESERVATION not take place at START: a day, or a time such as 2030-03-12T14:00 in its time zone."""
     reason = require_reason(reason)
-    with open_ledger(ledger, change=True) as opened:
+    with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)
         found = _find(book, reservation)
         changed = book.leave_out(found.id, find_start(found, start), actor=actor(), reason=reason)
@@ -291,7 +298,7 @@ def find_start(reservation: Reservation, given: str) -> datetime:
 @json_option
 def export(file: Any, people: bool, ledger: Path | None, host: str, as_json: bool) -> None:
     """Write the reservations to FILE as a calendar (iCalendar), or to the terminal."""
-    with open_ledger(ledger) as opened:
+    with open_ledger(ledger, host) as opened:
         standing = Reservations(opened, host).standing()
     if as_json:
         print_json({"schema": 1, "host": host, "reservations": [to_json(one) for one in standing]})
@@ -322,9 +329,9 @@ def import_(
     The options are for events that were not exported from here. An event that was imported before changes
     its reservation.
     """
-    names = _find_names(policy, settings)
+    names = _find_names(policy, settings, given["pool"])
     data = file.read(MOST_BYTES + 1)
-    with open_ledger(ledger, change=True) as opened:
+    with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)
         made = book.import_ical(data, _said(given), actor=actor(), names=names)
     _tell(made, as_json)

@@ -210,7 +210,7 @@ def to_json(rows: Sequence[Row], host: str, *, now: datetime, stale_after: timed
 @json_option
 def status(ledger: Path | None, host: str, as_json: bool) -> None:
     """Show cards and who holds them."""
-    with open_ledger(ledger) as book, book.read() as unit:
+    with open_ledger(ledger, host) as book, book.read() as unit:
         inventory, leases = unit.inventory(host), unit.live_leases(host)
         drains, pins = unit.drains(host), unit.pins(host)
     now = datetime.now(UTC)

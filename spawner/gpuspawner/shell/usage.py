@@ -133,7 +133,7 @@ def usage(
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
-    with open_ledger(ledger) as book:
+    with open_ledger(ledger, host) as book:
         reports = UsageReports(book, host)
         last: date = until.date() if until else reports.today()
         first = since.date() if since else last - min(_A_WEEK, last - date.min)

@@ -111,7 +111,12 @@ def list_cards(root: Path, as_json: bool) -> None:
     simulation = Simulation(root)
     reports = simulation.reports()
     if as_json:
-        about = {"instance": simulation.instance, "driver": simulation.driver(), "hang": simulation.hanging()}
+        about = {
+            "schema": 1,
+            "instance": simulation.instance,
+            "driver": simulation.driver(),
+            "hang": simulation.hanging(),
+        }
         click.echo(json.dumps({**about, "devices": [asdict(report) for report in reports]}, indent=1))
         return
     click.echo(f"SIMULATED GPUs of {simulation.instance}, driver {simulation.driver()}")

@@ -139,7 +139,7 @@ def test_a_second_agent_is_refused(house: House, agent, monkeypatch: pytest.Monk
 def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     result = CliRunner().invoke(command.agent, ["--ledger", str(tmp_path / "no" / "ledger.db"), "--once"])
     assert result.exit_code == 1
-    assert "No such file or directory" in result.output
+    assert "does not exist; create it." in result.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

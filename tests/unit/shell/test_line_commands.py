@@ -35,7 +35,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(main, [words[0], *words[1:]])
+    return CliRunner().invoke(main, words, color=True)  # as on a terminal, where codes are not taken out
 
 
 def test_queue(ledger: Ledger) -> None:
@@ -52,7 +52,7 @@ def test_queue(ledger: Ledger) -> None:
 
 def test_queue_for_programs(ledger: Ledger) -> None:
     found = json.loads(run("queue", "--host", HOST, "--json").output)
-    assert [(one["ticket"], one["position"], one["ahead"]) for one in found["places"]] == [
+    assert [(one["id"], one["position"], one["ahead"]) for one in found["places"]] == [
         ("first", 1, 0),
         ("second", 2, 1),
     ]
@@ -61,7 +61,9 @@ def test_queue_for_programs(ledger: Ledger) -> None:
 
 
 def test_nobody_in_line(ledger: Ledger) -> None:
-    assert run("queue", "--host", "elsewhere").output == "Nobody is in line.\n"
+    found = run("queue", "--host", "elsewhere")
+    assert found.stdout == "Nobody is in line.\n"
+    assert found.stderr == "note: this ledger knows no card of host elsewhere. Give --host gpu1.\n"
 
 
 def test_take_somebody_out_of_the_line(ledger: Ledger) -> None:
@@ -84,9 +86,33 @@ def test_lease(ledger: Ledger) -> None:
     assert lines[1].split()[:4] == ["lease1", "ada", "GPU-0", "active"]
     found = json.loads(run("lease", "--host", HOST, "--json").output)
     assert found["leases"][0]["end_reason"] == "enough"
-    assert run("lease", "--host", "elsewhere").output == "No session runs.\n"
+    assert run("lease", "--host", "elsewhere").stdout == "No session runs.\n"
     assert "Ends because: enough" in run("lease", "show", "lease1", "--host", HOST).output
     assert run("lease", "show", "none", "--host", HOST).exit_code == 1
+
+
+def test_the_beginning_of_an_id_is_enough(ledger: Ledger) -> None:
+    with ledger.write() as unit:
+        unit.add_lease(lease(S.QUARANTINED, "GPU-1", id="later"))
+    assert "Ends because" in run("lease", "show", "lea", "--host", HOST).output
+    found = run("lease", "show", "l", "--host", HOST)
+    assert found.exit_code == 1
+    assert "'l' means several sessions: " in found.output
+    gone = run("queue", "remove", "fir", "--reason", "left", "--host", HOST)
+    assert gone.output == "Removed first of first.\n"
+
+
+def test_names_cannot_move_the_cursor(ledger: Ledger) -> None:
+    with ledger.write() as unit:
+        unit.add_lease(lease(S.ACTIVE, "GPU-1", id="hostile", owner="eve\x1b[2J\nx", evidence="\x07"))
+    shown = [
+        run("lease", "show", "hostile", "--host", HOST),
+        run("lease", "message", "hostile", "hello", "--host", HOST),
+        run("lease", "stop", "hostile", "--reason", "x", "--host", HOST),
+    ]
+    assert [one.exit_code for one in shown] == [0, 0, 0]
+    assert shown[1].output == "Left for eve?[2J?x.\n"
+    assert all(c.isprintable() or c == "\n" for one in shown for c in one.output)
 
 
 def test_extend(ledger: Ledger) -> None:

@@ -145,3 +145,18 @@ def test_the_time_zone_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_local_zone() == "Asia/Tokyo"
     monkeypatch.setenv("TZ", "nonsense")
     assert find_local_zone()
+
+
+def test_a_pool_needs_a_policy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path)
+    found = reserve(path, "add", "Lab", "--start", START, "--length", "2h", "--person", "ada", "--pool", "x")
+    assert found.exit_code == 1
+    assert "no policy is known here. Give --policy PATH" in found.output
+
+
+def test_an_event_that_is_wrong_is_named(path: Path) -> None:
+    ok(path, "add", "Lab", "--start", START, "--length", "2h", "--person", "ada")
+    ok(path, "export", str(path / "x.ics"))
+    found = reserve(path, "import", str(path / "x.ics"))
+    assert found.exit_code == 1
+    assert "Event 'Lab': Give exactly one of person, group and course" in found.output

@@ -28,6 +28,12 @@ class LedgerUnit(LineUnit):
         """The random name of this ledger; it marks the containers that belong to it."""
         return str(self._db.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
 
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that ever reported a card."""
+        return tuple(
+            self._db.execute(sa.select(devices.c.host).distinct().order_by(devices.c.host)).scalars()
+        )
+
     # -- devices --------------------------------------------------------------------------------------------
 
     def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
