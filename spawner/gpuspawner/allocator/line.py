@@ -11,7 +11,7 @@ from gpuspawner.core.claims import Terms, Ticket, TicketState
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
-from gpuspawner.core.model import Event, Lease, Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, Event, Lease, Party, SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar
@@ -146,8 +146,19 @@ class Line:
             wait = turn if isinstance(turn, Wait) else Wait(ask, 0, turn.reason, turn.claim)
             return desk.keep_place(ask, wait)
 
-    def change(self, ticket_id: str, request: SpawnRequest, *, actor: str) -> Ticket:
+    def change(
+        self,
+        ticket_id: str,
+        request: SpawnRequest,
+        *,
+        party: Party,
+        terms: Terms,
+        image: str,
+        actor: str,
+    ) -> Ticket:
         """Change what a ticket asks for; it keeps its place if it asks for less.
+
+        Another image may be one of another course: whom the session counts for is found anew by the caller.
 
         Raises:
             NotFound: There is no such ticket in line.
@@ -164,7 +175,14 @@ class Line:
                 raise InvalidRequest("A server without a GPU waits for nothing. Leave the line instead.")
             require_possible(request, unit.inventory(self.host), now=now, stale_after=self._stale_after)
             keeps = asks_no_more(request, ticket.request)
-            changed = replace(ticket, request=request, queued_at=ticket.queued_at if keeps else now)
+            changed = replace(
+                ticket,
+                request=request,
+                party=party,
+                terms=terms,
+                image=image,
+                queued_at=ticket.queued_at if keeps else now,
+            )
             unit.update_ticket(changed)
             why = "it asks for less and keeps its place" if keeps else "it asks for more: end of the line"
             unit.add_event(
@@ -289,6 +307,11 @@ class Line:
         with self.ledger.read() as unit:
             ticket = unit.ticket(ticket_id)
         return ticket.state if ticket else None
+
+    def inventory(self) -> tuple[DeviceRecord, ...]:
+        """Every device of the host. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return unit.inventory(self.host)
 
     def is_empty(self) -> bool:
         """Whether nobody waits, and nobody has been offered anything. Raises: LedgerError."""
