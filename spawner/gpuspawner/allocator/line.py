@@ -18,7 +18,7 @@ from gpuspawner.core.seating import Calendar
 from gpuspawner.core.situation import Board
 
 from .clock import utc_now
-from .desk import Desk, asks_no_more
+from .desk import Desk, asks_no_more, why_unfit
 from .gather import gather
 from .places import LineView, Place, Turn, find_other, place_of_offer
 
@@ -90,7 +90,15 @@ class Line:
             live = unit.live_leases(self.host)
             offers = unit.offers(self.host)
             own = {t.id: unit.lease(t.lease_id) if t.lease_id else None for t in offers}
-        return tuple(Turn(t, own[t.id], find_other(live, t)) for t in offers)
+            inventory = {record.device.uuid: record for record in unit.inventory(self.host)} if offers else {}
+            drains = unit.drains(self.host) if offers else ()
+        now = self._clock()
+
+        def find_fault(lease: Lease | None) -> str | None:
+            waits = lease is not None and lease.claim_by is not None
+            return why_unfit(lease, inventory, drains, now) if lease and waits else None
+
+        return tuple(Turn(t, own[t.id], find_other(live, t), find_fault(own[t.id])) for t in offers)
 
     def latest_end(self, lease: Lease) -> tuple[datetime | None, str]:
         """Until when a session could go on, and what stands there, as a sentence; None for no limit.
