@@ -54,6 +54,11 @@ class Office:
             image="base",
         )
 
+    def change(self, ticket: Ticket, request: SpawnRequest) -> Ticket:
+        return self.line.change(
+            ticket.id, request, party=Party(), terms=Terms(), image="base", actor=ticket.owner
+        )
+
     def free(self, lease: Lease) -> None:
         """Its person lets go of it, and the agent proves its devices free."""
         self.allocator.request_release(lease.id, reason="stopped", actor=lease.owner)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import LedgerUnit
-from gpuspawner.core.claims import Terms, Ticket, TicketState
+from gpuspawner.core.claims import Drain, Terms, Ticket, TicketState
+from gpuspawner.core.drains import find_drain, why_drained
 from gpuspawner.core.fitting import suits
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, Wait, describe_shortened, grant_without_gpu, plan_line
-from gpuspawner.core.model import Event, Lease, LeaseState, Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.retry import find_next_try
 
 from .gather import gather
@@ -51,8 +53,10 @@ class Desk:
             return None
         if request.gpus != len(lease.devices) or request.image != ticket.request.image:
             return None
-        known = {record.device.uuid: record.device for record in self.unit.inventory(self.host)}
-        if not all(uuid in known and suits(known[uuid], request) for uuid in lease.devices):
+        inventory = {record.device.uuid: record for record in self.unit.inventory(self.host)}
+        if why_unfit(lease, inventory, self.unit.drains(self.host), self.now):
+            return None
+        if not all(suits(inventory[uuid].device, request) for uuid in lease.devices):
             return None
         return ticket, lease
 
@@ -297,6 +301,32 @@ def new_ticket(
         terms=terms,
         party=party,
     )
+
+
+def why_unfit(
+    lease: Lease, inventory: Mapping[str, DeviceRecord], drains: Sequence[Drain], now: datetime
+) -> str | None:
+    """Say which device of an offer went out of service after it was offered; None when none did.
+
+    What is merely not known for a moment is no reason to take a turn away.
+
+    Args:
+        lease: What is reserved.
+        inventory: The devices that are there, by UUID.
+        drains: All drains of the host.
+        now: The present.
+    """
+    for uuid in lease.devices:
+        record = inventory.get(uuid)
+        if record is None:
+            return f"the GPU {uuid} that was reserved for it is not there any more"
+        drain = find_drain(record.device, drains, now)
+        if drain is not None:
+            return f"the GPU {uuid} that was reserved for it was {why_drained(drain, now)}"
+        if record.health is Health.FAULTY or record.occupied_by is not None:
+            why = record.health_reason or f"in use by others: {record.occupied_by}"
+            return f"the GPU {uuid} that was reserved for it went out of service: {why}"
+    return None
 
 
 def let_go(unit: LedgerUnit, lease: Lease, now: datetime, reason: str, actor: str) -> None:

@@ -11,14 +11,14 @@ from gpuspawner.core.claims import Terms, Ticket, TicketState
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
-from gpuspawner.core.model import Event, Lease, Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, Event, Lease, Party, SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER, require_possible
 from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar
 from gpuspawner.core.situation import Board
 
 from .clock import utc_now
-from .desk import Desk, asks_no_more
+from .desk import Desk, asks_no_more, why_unfit
 from .gather import gather
 from .places import LineView, Place, Turn, find_other, place_of_offer
 
@@ -90,7 +90,15 @@ class Line:
             live = unit.live_leases(self.host)
             offers = unit.offers(self.host)
             own = {t.id: unit.lease(t.lease_id) if t.lease_id else None for t in offers}
-        return tuple(Turn(t, own[t.id], find_other(live, t)) for t in offers)
+            inventory = {record.device.uuid: record for record in unit.inventory(self.host)} if offers else {}
+            drains = unit.drains(self.host) if offers else ()
+        now = self._clock()
+
+        def find_fault(lease: Lease | None) -> str | None:
+            waits = lease is not None and lease.claim_by is not None
+            return why_unfit(lease, inventory, drains, now) if lease and waits else None
+
+        return tuple(Turn(t, own[t.id], find_other(live, t), find_fault(own[t.id])) for t in offers)
 
     def latest_end(self, lease: Lease) -> tuple[datetime | None, str]:
         """Until when a session could go on, and what stands there, as a sentence; None for no limit.
@@ -146,8 +154,19 @@ class Line:
             wait = turn if isinstance(turn, Wait) else Wait(ask, 0, turn.reason, turn.claim)
             return desk.keep_place(ask, wait)
 
-    def change(self, ticket_id: str, request: SpawnRequest, *, actor: str) -> Ticket:
+    def change(
+        self,
+        ticket_id: str,
+        request: SpawnRequest,
+        *,
+        party: Party,
+        terms: Terms,
+        image: str,
+        actor: str,
+    ) -> Ticket:
         """Change what a ticket asks for; it keeps its place if it asks for less.
+
+        Another image may be one of another course: whom the session counts for is found anew by the caller.
 
         Raises:
             NotFound: There is no such ticket in line.
@@ -164,7 +183,14 @@ class Line:
                 raise InvalidRequest("A server without a GPU waits for nothing. Leave the line instead.")
             require_possible(request, unit.inventory(self.host), now=now, stale_after=self._stale_after)
             keeps = asks_no_more(request, ticket.request)
-            changed = replace(ticket, request=request, queued_at=ticket.queued_at if keeps else now)
+            changed = replace(
+                ticket,
+                request=request,
+                party=party,
+                terms=terms,
+                image=image,
+                queued_at=ticket.queued_at if keeps else now,
+            )
             unit.update_ticket(changed)
             why = "it asks for less and keeps its place" if keeps else "it asks for more: end of the line"
             unit.add_event(
@@ -289,6 +315,11 @@ class Line:
         with self.ledger.read() as unit:
             ticket = unit.ticket(ticket_id)
         return ticket.state if ticket else None
+
+    def inventory(self) -> tuple[DeviceRecord, ...]:
+        """Every device of the host. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return unit.inventory(self.host)
 
     def is_empty(self) -> bool:
         """Whether nobody waits, and nobody has been offered anything. Raises: LedgerError."""

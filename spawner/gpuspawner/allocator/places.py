@@ -57,6 +57,8 @@ class Turn:
     """What was reserved for it, as it is now."""
     other: Lease | None
     """A server of the same name that runs, without this lease."""
+    unfit: str | None = None
+    """Before a hub has taken it up: why what was reserved cannot be used any more."""
 
     @property
     def over(self) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from gpuspawner.core.claims import Terms
-from gpuspawner.core.model import Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, Party, SpawnRequest
 from gpuspawner.core.policy import Allowance, Limit, Policy, find_party, find_terms, resolve_allowance
-from gpuspawner.core.quota import choose_image, judge_server
+from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
 from gpuspawner.policy.options import UserOptions, read_options
 from gpuspawner.policy.policyfile import PolicyFile
 from gpuspawner.policy.reservations import PolicyNames, find_names
@@ -49,16 +49,36 @@ class PolicyReader:
         """Names of the courses that somebody teaches. Raises: SettingsError."""
         return frozenset(course.name for course in self.current().courses if person in course.teachers)
 
-    def find_wish(self, person: str, groups: Collection[str], options: UserOptions) -> Wish:
+    def find_wish(
+        self,
+        person: str,
+        groups: Collection[str],
+        options: UserOptions,
+        inventory: Sequence[DeviceRecord],
+    ) -> Wish:
         """Judge what somebody asks for. Raises: InvalidRequest, Refused, SettingsError."""
         request = read_options(options, images=self._images, most_gpus=_MOST_GPUS)
-        return self.judge(person, groups, request)
+        return self.judge(person, groups, request, inventory)
 
-    def judge(self, person: str, groups: Collection[str], request: SpawnRequest) -> Wish:
-        """Judge a request anew. Raises: Refused, SettingsError."""
+    def judge(
+        self,
+        person: str,
+        groups: Collection[str],
+        request: SpawnRequest,
+        inventory: Sequence[DeviceRecord],
+    ) -> Wish:
+        """Judge a request anew: what the policy never grants would wait for ever.
+
+        What the person holds now is not looked at, since a place in line outlasts it.
+
+        Raises:
+            Refused: It is not allowed.
+            SettingsError: The policy was never good.
+        """
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
-        judge_server(request, allowance)
+        judge_quota(request, person, (), allowance)
+        judge_devices(request, inventory, allowance)
         image = choose_image(request, list(self._images), allowance)
         party = find_party(policy, person, groups, image)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))

@@ -78,6 +78,9 @@ class KeepTurns:
             why = lease.reason if lease else "what was reserved is gone"
             reason = NOT_CLAIMED if missed else f"its server did not come up: {why}"
             self._line.lapse(ticket.id, reason=reason, at_the_end=missed)
+        elif turn.unfit is not None:
+            # Before a server that runs is stopped for it, and before one is started on a bad card.
+            self._line.lapse(ticket.id, reason=turn.unfit, at_the_end=False)
         elif turn.started:
             self._look_after_started(turn, lease, late)
         elif turn.other is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
@@ -11,7 +11,7 @@ from gpuspawner.allocator.usage import count_running, held_in_window
 from gpuspawner.core.budget import describe_budget_end, find_budget_end
 from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.errors import Conflict, Refused
-from gpuspawner.core.model import Lease, LeaseState, Party
+from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Party
 from gpuspawner.core.policy import Policy
 from gpuspawner.ports import ContainerEngine, HubApi
 
@@ -42,17 +42,19 @@ class KeepPolicy:
         if policy == self._applied:
             return ()
         if not self._line.is_empty():
-            groups = self._hub.users()
-            self._line.refresh(lambda ticket: self._judge(ticket, groups))
+            groups, inventory = self._hub.users(), self._line.inventory()
+            self._line.refresh(lambda ticket: self._judge(ticket, groups, inventory))
         self._applied = policy
         return ()
 
-    def _judge(self, ticket: Ticket, groups: Mapping[str, frozenset[str]]) -> tuple[Party, Terms] | str:
+    def _judge(
+        self, ticket: Ticket, groups: Mapping[str, frozenset[str]], inventory: Sequence[DeviceRecord]
+    ) -> tuple[Party, Terms] | str:
         mine = groups.get(ticket.owner)
         if mine is None:
             return "the hub does not know this person any more"
         try:
-            wish = self._policies.judge(ticket.owner, mine, ticket.request)
+            wish = self._policies.judge(ticket.owner, mine, ticket.request, inventory)
         except Refused as error:
             return f"the policy was changed: {error}"
         return wish.party, wish.terms

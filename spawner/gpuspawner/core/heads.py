@@ -25,7 +25,8 @@ class Heads:
     """The tickets that everybody behind them must respect.
 
     The first ticket that waits is one, and each later one that could use a device which none before it could:
-    so there are never more of them than devices.
+    so there are never more of them than devices. A ticket that could not start even if everybody else left,
+    because too many of its devices are out of service, is none: nobody could say for how long all would wait.
     """
 
     def __init__(self, board: Board) -> None:
@@ -38,21 +39,26 @@ class Heads:
         self._due: dict[Mask, datetime | None] = {}
         self._lasting: dict[datetime, Mask] = {}
 
-    def add(self, ticket: Ticket, wants: Mapping[str, Mask]) -> None:
+    def add(self, ticket: Ticket, wants: Mapping[str, Mask], not_before: datetime | None = None) -> None:
         """A ticket has to wait for devices.
 
         Args:
             ticket: The ticket.
             wants: By model, the devices that it could ever be given.
+            not_before: When what stands in its way beside those who hold devices is over, such as a
+                reservation.
         """
-        everything = union(wants)
-        if not everything & ~self._kept:
+        count, open_to = ticket.request.gpus, self._board.open_to(ticket) & ~self._board.lost
+        if not union(wants) & open_to & ~self._kept:
             return
-        reach = everything & self._board.open_to(ticket)
+        own = {model: mask & open_to for model, mask in wants.items()}
+        own = {model: mask for model, mask in own.items() if mask.bit_count() >= count}
+        reach = union(own)
         if reach & ~self._kept:
-            own = {model: mask & reach for model, mask in wants.items() if mask & reach}
-            count = ticket.request.gpus
-            self._heads.append(_Head(count, own, self._earliest_start(count, own)))
+            start = self._earliest_start(count, own)
+            if start is not None and not_before is not None:
+                start = max(start, not_before)
+            self._heads.append(_Head(count, own, start))
             self._kept |= reach
             self._due, self._lasting = {}, {}
 

@@ -209,7 +209,7 @@ class _Planner:
         devices, bounds = best
         obstacle = self._why_too_short(ticket, wanted, bounds)
         if obstacle:
-            self.heads.add(ticket, wants)
+            self.heads.add(ticket, wants, self.calendar.find_next_end(bounds.end))
             return obstacle
         return self._grant(ticket, claim, devices, bounds, wanted)
 

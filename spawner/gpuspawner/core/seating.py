@@ -202,6 +202,11 @@ class Calendar:
         found = self._find_limit(uuids, person, party, until)
         return (None, "") if found is None else (found[0].at, self._explain(*found))
 
+    def find_next_end(self, at: datetime | None) -> datetime | None:
+        """When the first of those that keep devices at a time ends; None when none does."""
+        ends = (one.end for one in self._occurrences if at is not None and one.held_from <= at < one.end)
+        return min(ends, default=None)
+
     def _find_limit(
         self, uuids: Sequence[str], person: str, party: Party, until: datetime | None
     ) -> tuple[_Moment, list[int], int] | None:

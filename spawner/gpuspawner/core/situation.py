@@ -57,9 +57,14 @@ class Board:
         """What could be given out now to somebody."""
         self.serving: list[DeviceRecord] = []
         """What is well and not drained, held or not: reservations can only count on these."""
+        self.lost: Mask = self.mask(_list_stuck(situation.leases))
+        """What nobody can count on to come free: it takes an administrator, or a repair."""
         for record in self.records:
             device = record.device
-            if situation.drains and find_drain(device, situation.drains, situation.now):
+            drain = find_drain(device, situation.drains, situation.now) if situation.drains else None
+            if (drain is not None and drain.until is None) or self._is_lost(record):
+                self.lost |= self.bits[device.uuid]
+            if drain is not None:
                 continue
             if record.health is Health.OK and record.occupied_by is None:
                 self.serving.append(record)
@@ -89,7 +94,19 @@ class Board:
                 end = None
             for uuid in lease.devices:
                 ends[uuid] = end
+        for record in self.records if self.situation.drains else ():
+            drain = find_drain(record.device, self.situation.drains, self.situation.now)
+            uuid = record.device.uuid
+            if drain is not None and drain.until is not None:
+                end = ends.get(uuid, drain.until)
+                ends[uuid] = end and max(end, drain.until)
         return ends
+
+    def _is_lost(self, record: DeviceRecord) -> bool:
+        """Whether a device is out of service, and not only silent for a moment."""
+        silent = self.situation.now - record.seen_at > self.situation.stale_after
+        sick = record.health is Health.FAULTY or (record.health is Health.UNKNOWN and silent)
+        return sick or record.occupied_by is not None
 
     def eligible(self, ticket: Ticket) -> Mapping[str, Mask]:
         """By model, the devices that this ticket could ever be given, free or not."""
@@ -202,6 +219,11 @@ def count_held(leases: Iterable[Lease]) -> Counter[str]:
         if not lease.state.ending:
             found[lease.owner] += len(lease.devices)
     return found
+
+
+def _list_stuck(leases: Sequence[Lease]) -> set[str]:
+    """Devices whose release could not be proved."""
+    return {uuid for one in leases if one.state is LeaseState.QUARANTINED for uuid in one.devices}
 
 
 def _relatives(records: Sequence[DeviceRecord], held: set[str]) -> set[str]:

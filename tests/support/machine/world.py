@@ -317,8 +317,10 @@ class World:
 
     def change(self, ticket: Ticket, request: SpawnRequest) -> Ticket:
         """Judge, then change what a ticket asks for. Raises: Refused, InvalidRequest, NotFound."""
-        self._judge(ticket.owner, request)
-        return self.line.change(ticket.id, request, actor=ticket.owner)
+        image, party, terms = self._judge(ticket.owner, request)
+        return self.line.change(
+            ticket.id, request, party=party, terms=terms, image=CATALOGUE[image], actor=ticket.owner
+        )
 
     # -- policy ---------------------------------------------------------------------------------------------
 

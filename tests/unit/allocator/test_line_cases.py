@@ -93,7 +93,7 @@ def test_a_change_keeps_the_place_if_it_asks_for_less(
     office.start(2, "bob")
     ticket = office.line.ask(before, owner="ada", server="", party=Party(), terms=Terms(), image="base")
     office.wait(1)
-    changed = office.line.change(ticket.id, after, actor="ada")
+    changed = office.change(ticket, after)
     assert (changed.request, changed.asked_at) == (after, NOW)
     assert changed.queued_at == (NOW if keeps else office.now)
     assert office.ticket(ticket) == changed
@@ -102,12 +102,12 @@ def test_a_change_keeps_the_place_if_it_asks_for_less(
 def test_an_offer_is_not_changed(office: Office) -> None:
     ticket = office.offer()
     with pytest.raises(InvalidRequest):
-        office.line.change(ticket.id, SpawnRequest(2), actor="ada")
+        office.change(ticket, SpawnRequest(2))
 
 
 def test_a_change_to_no_gpu(office: Office) -> None:
     with pytest.raises(InvalidRequest, match="Leave the line"):
-        office.line.change(office.ask().id, SpawnRequest(0), actor="ada")
+        office.change(office.ask(), SpawnRequest(0))
 
 
 # -- an offer -----------------------------------------------------------------------------------------------

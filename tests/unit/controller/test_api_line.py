@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +99,34 @@ def test_what_the_policy_forbids(office: Office) -> None:
     status, kind, message = office.refusal("POST", "/queue", "ada", {"options": {"gpus": 3}})
     assert (status, kind) == (403, "not_allowed")
     assert "at most 2" in message
+
+
+@pytest.mark.parametrize(
+    ("groups", "options", "word"),
+    [
+        ("{default: {pools: [old]}}", {"gpus": 1}, "allows T4"),
+        ("{default: {gpus_per_person: 1}, students: {gpus_per_server: 2}}", {"gpus": 2}, "at most 1"),
+    ],
+    ids=["cards", "person"],
+)
+def test_what_the_policy_never_grants_does_not_wait_for_ever(
+    office: Office, tmp_path: Path, groups: str, options: dict[str, Any], word: str
+) -> None:
+    mine = join(office)
+    (tmp_path / "policy.yml").write_text(f"pools: {{old: [T4]}}\ngroups: {groups}\n")
+    for method, path in (("POST", "/queue"), ("PATCH", f"/queue/{mine}")):
+        status, kind, message = office.refusal(method, path, "ada", {"options": options})
+        assert (status, kind, word in message) == (403, "not_allowed", True), message
+
+
+def test_a_change_of_the_image_counts_for_the_course_of_the_new_one(office: Office) -> None:
+    """Or its seats could be had without being counted."""
+    ticket = office.ask("POST", "/queue", "ada", {"options": {"gpus": 1, "image": "torch"}}).json()["id"]
+    office.ask("PATCH", f"/queue/{ticket}", "ada", {"options": {"gpus": 1, "image": "base"}})
+    with office.services.ledger.read() as unit:
+        stored = unit.ticket(ticket)
+    assert stored
+    assert (stored.party.courses, stored.image) == (("vision",), "demo/base:1")
 
 
 def test_others_are_only_numbers(office: Office) -> None:

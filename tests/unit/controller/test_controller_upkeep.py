@@ -65,7 +65,7 @@ class Site:
         return made
 
     def ask(self, owner: str, gpus: int = 1) -> Ticket:
-        wish = self.policies.find_wish(owner, self.hub.people[owner], UserOptions(gpus=gpus))
+        wish = self.policies.find_wish(owner, self.hub.people[owner], UserOptions(gpus=gpus), ())
         return self.line.ask(
             SpawnRequest(gpus), owner=owner, server="", party=wish.party, terms=wish.terms, image=wish.image
         )
@@ -95,6 +95,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def keep(site: Site) -> KeepPolicy:
     site.hold("GPU-0", "GPU-1", owner="edsger")
     return KeepPolicy(site.line, site.hub, site.policies)
+
+
+def test_who_may_use_none_of_the_cards_any_more_does_not_wait_for_ever(site: Site, keep: KeepPolicy) -> None:
+    ticket = site.ask("ada")
+    site.write("pools: {old: [T4]}\ngroups:\n  default: {pools: [old]}\n")
+    keep()
+    ended = site.ticket(ticket)
+    assert ended.state is TicketState.ENDED
+    assert "allows T4" in ended.reason
 
 
 def test_a_changed_policy_reaches_those_who_wait(site: Site, keep: KeepPolicy) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import Cards
 from gpuspawner.controller.hubcalls import AGAIN_SECONDS, HubCalls
 from gpuspawner.controller.turns import NOT_CLAIMED, TOO_SLOW, KeepTurns
 from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import HubError
-from gpuspawner.core.model import Lease, LeaseState
-from support.build import NOW
+from gpuspawner.core.model import Health, Lease, LeaseState
+from support.build import NOW, record
 from support.fake_hub import FakeHub
 from support.office import MINUTE, Office
 
@@ -101,6 +102,46 @@ def test_a_start_under_way_is_not_asked_for_again_at_once(keeping: Keeping) -> N
     keeping.seconds -= AGAIN_SECONDS
     keeping.tick()
     assert keeping.asked() == [START]
+
+
+def fail(keeping: Keeping, how: str) -> None:
+    """Something happens to the card that is offered."""
+    sick, drain = record(health=Health.FAULTY, health_reason="XID 79"), how.startswith("drained")
+    with keeping.office.ledger.write() as unit:
+        if how == "sick":
+            unit.put_device(sick)
+        elif how == "used":
+            unit.put_device(record(occupied_by="process 7"))
+        elif how == "gone":
+            unit.drop_devices("gpu1", ["GPU-1"])
+    if drain:
+        cards = Cards(keeping.office.ledger, "gpu1", keeping.office.clock)
+        cards.drain("GPU-0", reason="fan", actor="root", now=how == "drained now")
+
+
+@pytest.mark.parametrize("how", ["sick", "used", "gone", "drained", "drained now"])
+def test_an_offer_on_a_card_that_goes_out_of_service_keeps_its_place_and_gets_another(
+    keeping: Keeping, how: str
+) -> None:
+    ticket = keeping.office.ask(1)
+    keeping.office.line.grant_turns()
+    assert keeping.office.lease_of(keeping.office.ticket(ticket)).devices == ("GPU-0",)
+    fail(keeping, how)
+    keeping.seconds += AGAIN_SECONDS
+    list(keeping.turns())
+    assert keeping.asked() == []
+    back = keeping.office.ticket(ticket)
+    assert (back.state, back.queued_at, back.returns) == (T.WAITING, ticket.queued_at, 0)
+    assert back.reason.startswith("the GPU GPU-0 that was reserved for it")
+
+
+@pytest.mark.parametrize("how", ["sick", "used", "gone", "drained"])
+def test_a_hub_does_not_start_on_a_card_that_went_out_of_service_since(keeping: Keeping, how: str) -> None:
+    ticket = keeping.office.ask(1)
+    keeping.office.line.grant_turns()
+    fail(keeping, how)
+    assert keeping.office.start().devices == ("GPU-1",)
+    assert keeping.office.ticket(ticket).state is T.CLAIMED
 
 
 def test_a_refused_start_gives_the_devices_back_and_keeps_the_place(keeping: Keeping) -> None:

@@ -476,6 +476,68 @@ def test_a_reservation_cannot_count_on_a_card_that_is_out_of_service(why: str) -
     assert plan([ticket(1)], inventory=fleet(3), occurrences=[SOON]).grants[0].ends_at is None
 
 
+INSISTS = ticket(SpawnRequest(4, session=8 * HOUR), id="insists", queued_at=ago(99))
+
+
+def test_who_insists_on_what_a_reservation_forbids_does_not_make_all_others_wait() -> None:
+    """Where it recurs, that would be for ever."""
+    other = ticket(1, id="other", terms=Terms(longest=2 * HOUR))
+    found = plan([INSISTS, other], occurrences=[SOON])
+    assert [(g.ticket.id, g.ends_at) for g in found.grants] == [("other", NOW + 2 * HOUR)]
+    assert "Tuesday lab" in found.waits[0].reason
+
+
+def test_and_is_not_passed_for_longer_than_the_reservation_lasts() -> None:
+    found = plan([INSISTS, ticket(1, id="other")], occurrences=[SOON])
+    assert [(g.ends_at, g.end_reason) for g in found.grants] == [
+        (SOON.end, "somebody who has waited longer is to have these GPUs then")
+    ]
+
+
+OUT = {
+    "faulty": record("A100-3", index=3, health=Health.FAULTY, health_reason="XID 79"),
+    "silent": record("A100-3", index=3, health=Health.UNKNOWN, seen_at=ago(3600)),
+    "used": record("A100-3", index=3, occupied_by="process 7"),
+}
+
+
+@pytest.mark.parametrize("why", [*OUT, "drained", "pinned", "quarantined"])
+def test_a_card_that_is_out_of_service_does_not_make_all_wait_behind_who_wants_it(why: str) -> None:
+    inventory = [*fleet(3), OUT.get(why, record("A100-3", index=3))]
+    more = {
+        "drained": {"drains": [Drain("A100-3", "fan", "root", NOW)]},
+        "pinned": {"pins": [Pin("A100-3", Holder("person", "zoe"), "hers", "root", NOW)]},
+    }
+    leases = [lease(S.QUARANTINED, "A100-3")] if why == "quarantined" else []
+    found = plan(
+        [ticket(4, id="large", queued_at=ago(99)), ticket(1)], leases, inventory, **more.get(why, {})
+    )
+    assert list(granted(found)) == ["grace"]
+    assert line(found) == ["large"]
+
+
+def test_one_that_is_silent_for_a_moment_does() -> None:
+    inventory = [*fleet(3), record("A100-3", index=3, health=Health.UNKNOWN, seen_at=ago(1))]
+    assert granted(plan([ticket(4, id="large", queued_at=ago(99)), ticket(1)], [], inventory)) == {}
+
+
+def test_a_drained_card_is_waited_for_until_its_drain_is_over() -> None:
+    drain = Drain("A100-3", "fan", "root", NOW, until=NOW + HOUR)
+    found = plan([ticket(4, id="large", queued_at=ago(99)), ticket(1)], drains=[drain])
+    assert [grant.ends_at for grant in found.grants] == [NOW + HOUR]
+    held_too = held("A100-3", until=NOW + 2 * HOUR)
+    found = plan([ticket(4, id="large", queued_at=ago(99)), ticket(1)], [held_too], drains=[drain])
+    assert [grant.ends_at for grant in found.grants] == [NOW + 2 * HOUR]
+
+
+def test_a_held_card_that_is_drained_does_not_count_as_free_after_its_session() -> None:
+    """Or the others are given away to who comes later, and the large one waits on."""
+    leases = [held("A100-2", until=NOW + HOUR), held("A100-3", until=NOW + HOUR)]
+    drains = [Drain("A100-3", "fan", "root", NOW)]
+    found = plan([ticket(3, id="large", queued_at=ago(99)), ticket(1)], leases, drains=drains)
+    assert [grant.ends_at for grant in found.grants] == [NOW + HOUR]
+
+
 def test_after_a_failed_start_there_is_a_pause_that_holds_up_nobody() -> None:
     paused = ticket(
         4, id="paused", queued_at=ago(99), not_before=NOW + HOUR / 60, reason="it did not come up."

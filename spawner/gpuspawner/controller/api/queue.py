@@ -53,7 +53,15 @@ def change(call: Call) -> m.Place:
             raise HubError(f"The hub does not know {ticket.owner} any more.")
         groups = found
     wish = _find_wish(call, ticket.owner, groups, body.options)
-    return _with_place(call, line.change(ticket.id, wish.request, actor=call.caller.actor))
+    changed = line.change(
+        ticket.id,
+        wish.request,
+        party=wish.party,
+        terms=wish.terms,
+        image=wish.image,
+        actor=call.caller.actor,
+    )
+    return _with_place(call, changed)
 
 
 def leave(call: Call) -> m.Place:
@@ -76,7 +84,8 @@ def claim(call: Call) -> m.Place:
 
 
 def _find_wish(call: Call, person: str, groups: frozenset[str], options: UserOptions) -> Wish:
-    return call.services.policies.find_wish(person, groups, options)
+    inventory = call.services.line.inventory()
+    return call.services.policies.find_wish(person, groups, options, inventory)
 
 
 def _with_place(call: Call, ticket: Ticket) -> m.Place:

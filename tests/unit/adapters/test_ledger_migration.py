@@ -1,0 +1,57 @@
+"""A ledger of the first version, with a session that runs, is taken over as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.ledger.ledger import MIGRATIONS
+from gpuspawner.allocator import Allocator, Line, Sessions, UsageReports
+from gpuspawner.core.model import LeaseState, Party, SpawnRequest
+from gpuspawner.core.policy import allow
+from support.build import HOST, NOW
+from support.office import STALE
+
+AT = NOW.strftime("%Y-%m-%d %H:%M:%S.%f")
+ROWS = (
+    'INSERT INTO devices (host, uuid, "index", model, memory_bytes, present, health, health_reason, seen_at)'
+    f" VALUES ('{HOST}', 'GPU-{{n}}', {{n}}, 'A100', 42949672960, 1, 'ok', '', '{AT}')",
+    "INSERT INTO leases (id, host, owner, server, state, reason, claimant, created_at, state_since, image,"
+    f" container_id, evidence) VALUES ('old{{n}}', '{HOST}', 'ada', 's{{n}}', '{{state}}', 'runs', 'run1',"
+    f" '{AT}', '{AT}', 'base', 'c1', '')",
+    "INSERT INTO lease_devices (lease_id, position, host, device, live)"
+    f" VALUES ('old{{n}}', 0, '{HOST}', 'GPU-{{n}}', {{live}})",
+)
+
+
+def make_first_version(path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for n, state in enumerate((LeaseState.ACTIVE, LeaseState.RELEASED)):
+            for row in ROWS:
+                connection.exec_driver_sql(row.format(n=n, state=state.value, live=int(state.live)))
+    engine.dispose()
+
+
+def test_a_session_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    make_first_version(tmp_path / "ledger.db")
+    ledger = Ledger(tmp_path / "ledger.db")
+    clock = lambda: NOW  # noqa: E731
+    allocator = Allocator(ledger, HOST, allow(1, 2), STALE, clock)
+    (old,) = allocator.status().leases
+    assert (old.id, old.devices, old.party) == ("old0", ("GPU-0",), Party())
+    assert (old.ends_at, old.claim_by, old.reservation, old.accounted_at) == (None, None, None, None)
+    assert Sessions(ledger, HOST, clock).plan_ends() == ()
+    assert Line(ledger, HOST, STALE, clock).view().places == ()
+    UsageReports(ledger, HOST, clock).report("user", NOW.date(), NOW.date())
+    made = allocator.reserve(SpawnRequest(1), owner="bob", server="", claimant="run1", image="base")
+    assert made.devices == ("GPU-1",)
+    allocator.request_release("old0", reason="stopped", actor="ada")
+    ledger.close()
