@@ -174,6 +174,11 @@ class Allocator:
             desk = Desk(unit, self._host, now, self._stale_after)
             offered = desk.find_offer(owner, server, request)
             if offered is not None:
+                unknown = why_nothing_is_known(
+                    unit.inventory(self._host), now=now, stale_after=self._stale_after
+                )
+                if unknown is not None:
+                    raise Refused(RefusalKind.NO_INVENTORY, unknown)
                 return desk.take_up(*offered, claimant=claimant, image=image)
             desk.let_go_of_others(owner, server, keep_offer=request.gpus == 0)
             ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)

@@ -9,7 +9,7 @@ from gpuspawner.core.claims import Terms
 from gpuspawner.core.model import DeviceRecord, Party, SpawnRequest
 from gpuspawner.core.policy import Allowance, Limit, Policy, find_party, find_terms, resolve_allowance
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
-from gpuspawner.policy.options import UserOptions, read_options
+from gpuspawner.policy.options import UserOptions, read_options, require_capability
 from gpuspawner.policy.policyfile import PolicyFile
 from gpuspawner.policy.reservations import PolicyNames, find_names
 from gpuspawner.policy.settings import Settings
@@ -38,6 +38,7 @@ class PolicyReader:
 
     def __init__(self, settings: Settings) -> None:
         self._images = settings.images
+        self._capabilities = settings.compute_capabilities
         self._base = settings.limits.as_rule()
         self._file = PolicyFile(settings.policy, images=settings.images) if settings.policy else None
 
@@ -77,9 +78,10 @@ class PolicyReader:
         """
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
+        image = choose_image(request, list(self._images), allowance)
+        request = require_capability(request, self._capabilities.get(image))
         judge_quota(request, person, (), allowance)
         judge_devices(request, inventory, allowance)
-        image = choose_image(request, list(self._images), allowance)
         party = find_party(policy, person, groups, image)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
 

@@ -28,9 +28,8 @@ from gpuspawner.core.policy import (
     settings_rule,
 )
 from gpuspawner.core.quota import choose_image, judge_server
-from gpuspawner.policy.options import parse_options
+from gpuspawner.policy.options import parse_options, require_capability
 from gpuspawner.policy.policyfile import PolicyFile
-from gpuspawner.policy.units import read_capability
 
 from .refusals import refuse
 from .settings import SpawnerSettings
@@ -155,14 +154,10 @@ class PersonalSpawner(SpawnerSettings):
         Raises:
             InvalidRequest: The site has written that wrongly.
         """
-        needed = self.compute_capabilities.get(image)
-        if needed is None or request.gpus == 0:
-            return request
         try:
-            least = read_capability(needed)
+            return require_capability(request, self.compute_capabilities.get(image))
         except ValueError as error:
             raise InvalidRequest(f"The administrator must mend compute_capabilities: {error}.") from None
-        return replace(request, compute_capability=max(least, request.compute_capability or least))
 
     def sizes(self) -> dict[str, Any]:
         """DockerSpawner's traits of the container's size, where the policy sets them.

@@ -40,12 +40,6 @@ class SpawnerSettings(DockerSpawner):
         on. Default: none, and all people have the same limits.
         """,
     ).tag(config=True)
-    queue_url = Unicode(
-        help="""Page on which people see their place in line; the controller serves it.
-
-        Default: none, and nobody queues: who asks for GPUs that are not free is refused.
-        """,
-    ).tag(config=True)
     stale_after = Int(
         round(STALE_AFTER.total_seconds()),
         min=1,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator
-from gpuspawner.core.claims import Usage
+from gpuspawner.allocator import Allocator, Line
+from gpuspawner.core.claims import Terms, TicketState, Usage
 from gpuspawner.core.errors import IllegalTransition, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Event, Home, HomeKind, Lease, Party, SpawnRequest
@@ -168,7 +168,7 @@ from datetime import timedelta, datetime, UTC
 from pathlib import Path
 from typing import Any
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator
+from gpuspawner.allocator import Allocator, Line
 from gpuspawner.core.errors import Refused
 from gpuspawner.core.model import SpawnRequest, Home, HomeKind
 from gpuspawner.core.policy import allow
@@ -289,3 +289,22 @@ def test_what_is_left_of_a_budget_is_the_session_s_end(allocator: Allocator, led
     lease = reserve(budgeted(ledger, 10), 2)
     assert lease.ends_at == NOW + timedelta(hours=3)
     assert lease.end_reason.startswith("your 10 GPU-hours in seven days are used up then")
+
+
+def test_an_offer_is_not_taken_up_while_the_state_of_the_cards_is_unknown(
+    allocator: Allocator, ledger: Ledger
+) -> None:
+    now = [NOW]
+    line = Line(ledger, HOST, STALE, lambda: now[0])
+    asked = line.ask(SpawnRequest(1), owner="ada", server="", party=Party(), terms=Terms(), image="base")
+    line.grant_turns()
+    now[0] += timedelta(seconds=31)
+    later = Allocator(ledger, HOST, allow(2, 2), STALE, lambda: now[0])
+    with pytest.raises(Refused) as caught:
+        reserve(later)
+    assert caught.value.kind is RefusalKind.NO_INVENTORY
+    with ledger.read() as unit:
+        found = unit.ticket(asked.id)
+    assert found is not None
+    assert found.state is TicketState.OFFERED, "the controller tries again"
+    assert reserve(later, 0).devices == ()
