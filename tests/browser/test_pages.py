@@ -234,6 +234,7 @@ def test_many_cards_and_strange_names_do_no_harm(
     form = render_page(
         build_page(
             [Offer(script, GIB, 1, 1), *offers],
+            Offer("", GIB, 513, 257),
             problem=None,
             notice=script,
             images=[script, "x" * 200, *default_images()],

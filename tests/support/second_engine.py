@@ -34,6 +34,7 @@ class SecondEngine:
         self.url = f"unix://{self.root}/docker.sock"
         self._config = {"features": {"cdi": True}, "live-restore": live_restore}
         self._process: subprocess.Popen[bytes] | None = None
+        self._before = _bridge_addresses()
 
     def __enter__(self) -> Self:
         (self.root / "daemon.json").write_text(json.dumps(self._config))
@@ -49,6 +50,7 @@ class SecondEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        _restore_bridge(self._before)
         for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if mount.split()[1].startswith(f"{self.root}/"):
                 subprocess.run(["umount", "--lazy", mount.split()[1]], check=False)
@@ -91,3 +93,21 @@ class SecondEngine:
             finally:
                 client.close()
         return False
+
+
+def _bridge_addresses() -> set[str]:
+    """The IPv4 addresses of docker0, such as ``172.17.0.1/16``; none where nothing says so."""
+    if shutil.which("ip") is None:
+        return set()
+    shown = subprocess.run(
+        ["ip", "-o", "-4", "addr", "show", "dev", "docker0"], capture_output=True, text=True, check=False
+    )
+    return {line.split()[3] for line in shown.stdout.splitlines()}
+
+
+def _restore_bridge(before: set[str]) -> None:
+    """Give docker0 the address back at which the machine's own Engine, and so every server, knows it."""
+    for address in _bridge_addresses() - before if before else ():
+        subprocess.run(["ip", "addr", "del", address, "dev", "docker0"], check=False)
+    for address in before - _bridge_addresses():
+        subprocess.run(["ip", "addr", "add", address, "dev", "docker0"], check=False)
