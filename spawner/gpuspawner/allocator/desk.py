@@ -16,7 +16,7 @@ from gpuspawner.core.line import Grant, Wait, describe_shortened, grant_without_
 from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.retry import find_next_try
 
-from .gather import gather
+from .gather import Ahead, gather
 
 FOR_THE_LINE = "line"
 """Claimant of a lease that is reserved for a turn, until a hub takes it up."""
@@ -30,10 +30,19 @@ class Desk:
         host: The host.
         now: The present.
         stale_after: Age from which a report on a device is no longer believed.
+        ahead: What was found of reservations before the transaction began, if it was looked for.
     """
 
-    def __init__(self, unit: LedgerUnit, host: str, now: datetime, stale_after: timedelta) -> None:
+    def __init__(
+        self,
+        unit: LedgerUnit,
+        host: str,
+        now: datetime,
+        stale_after: timedelta,
+        ahead: Ahead | None = None,
+    ) -> None:
         self.unit = unit
+        self._ahead = ahead
         self.host = host
         self.now = now
         self._stale_after = stale_after
@@ -125,7 +134,14 @@ class Desk:
         """What the line says to a ticket now."""
         if ask.request.gpus == 0:
             return grant_without_gpu(ask, self.now)
-        situation = gather(self.unit, self.host, now=self.now, stale_after=self._stale_after, asking=[ask])
+        situation = gather(
+            self.unit,
+            self.host,
+            now=self.now,
+            stale_after=self._stale_after,
+            asking=[ask],
+            ahead=self._ahead,
+        )
         plan = plan_line(situation)
         grant = next((grant for grant in plan.grants if grant.ticket.id == ask.id), None)
         wait = next((wait for wait in plan.waits if wait.ticket.id == ask.id), None)

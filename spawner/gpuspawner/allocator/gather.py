@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import LedgerUnit
-from gpuspawner.core.claims import Ticket, TicketState
-from gpuspawner.core.reservations import open_occurrences
+from gpuspawner.core.claims import Reservation, SeatReturn, Ticket, TicketState
+from gpuspawner.core.occurrences import Occurrence, open_occurrences
 from gpuspawner.core.situation import Situation
 
 from .usage import held_in_window
@@ -18,6 +19,32 @@ LONGEST_OCCURRENCE = timedelta(days=32)
 """How far back: an occurrence that is on began within this."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Reservations, and when they take place from now on: worked out before the ledger is locked."""
+
+    reservations: tuple[Reservation, ...]
+    returns: tuple[SeatReturn, ...]
+    occurrences: tuple[Occurrence, ...]
+
+
+def look_ahead(unit: LedgerUnit, host: str, now: datetime, known: Ahead | None = None) -> Ahead:
+    """Say when reservations take place within the horizon.
+
+    Args:
+        unit: The transaction.
+        host: The host.
+        now: The present.
+        known: What was found a moment ago; it is returned if nobody has changed a reservation since.
+    """
+    reservations = unit.reservations(host)
+    returns = unit.seat_returns(host, now - LONGEST_OCCURRENCE) if reservations else ()
+    if known is not None and (known.reservations, known.returns) == (reservations, returns):
+        return known
+    occurrences = open_occurrences(reservations, returns, now, now + HORIZON)
+    return Ahead(reservations, returns, occurrences)
+
+
 def gather(
     unit: LedgerUnit,
     host: str,
@@ -26,6 +53,7 @@ def gather(
     stale_after: timedelta,
     asking: Iterable[Ticket] = (),
     without: frozenset[str] = frozenset(),
+    ahead: Ahead | None = None,
 ) -> Situation:
     """Read everything that a decision about the line rests on.
 
@@ -36,6 +64,7 @@ def gather(
         stale_after: Age from which a report on a device is no longer believed.
         asking: Tickets that are not stored, or not like this: each stands for the stored one of its id.
         without: Ids of stored tickets that are left out.
+        ahead: What :func:`look_ahead` found a moment ago, if it was asked.
     """
     asked = {ticket.id: ticket for ticket in asking}
     stored = [
@@ -44,8 +73,6 @@ def gather(
         if ticket.state is TicketState.WAITING and ticket.id not in asked and ticket.id not in without
     ]
     tickets = (*stored, *asked.values())
-    reservations = unit.reservations(host)
-    returns = unit.seat_returns(host, now - LONGEST_OCCURRENCE) if reservations else ()
     leases = unit.live_leases(host)
     budgeted = any(ticket.terms.gpu_hours is not None for ticket in tickets)
     return Situation(
@@ -56,7 +83,7 @@ def gather(
         standings=unit.standings(host, {ticket.owner for ticket in tickets}),
         drains=unit.drains(host),
         pins=unit.pins(host),
-        occurrences=open_occurrences(reservations, returns, now, now + HORIZON),
+        occurrences=look_ahead(unit, host, now, ahead).occurrences,
         held=held_in_window(unit, host, leases, now) if budgeted else {},
         stale_after=stale_after,
     )

@@ -23,7 +23,7 @@ from gpuspawner.core.situation import Situation, find_unavailable
 
 from .clock import utc_now
 from .desk import Desk, let_go, new_ticket
-from .gather import gather
+from .gather import Ahead, gather, look_ahead
 from .usage import count_running, held_in_window
 
 SAME_REFUSAL_AGAIN = timedelta(minutes=1)
@@ -170,8 +170,12 @@ class Allocator:
         now = self._clock()
         party = party or Party()
         terms = terms or find_terms(Policy(), party, self._allowance)
+        ahead: Ahead | None = None
+        if request.gpus:
+            with self.ledger.read() as unit:
+                ahead = look_ahead(unit, self._host, now)
         with self.ledger.write() as unit:
-            desk = Desk(unit, self._host, now, self._stale_after)
+            desk = Desk(unit, self._host, now, self._stale_after, ahead)
             offered = desk.find_offer(owner, server, request)
             if offered is not None:
                 unknown = why_nothing_is_known(
