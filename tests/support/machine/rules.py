@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Holder, Ticket, TicketState
-from gpuspawner.core.errors import HubError, InvalidRequest, NotFound, Refused, ReservationConflict
+from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, NotFound, Refused, ReservationConflict
 from gpuspawner.core.model import SpawnRequest
 from gpuspawner.policy.options import parse_options
 from gpuspawner.policy.reservations import parse_body
@@ -233,7 +233,11 @@ class Machine(RuleBasedStateMachine):
     @step(n=which)
     def claim(self, n: int) -> None:
         ticket = pick(self.offered, n)
-        self.world.line.claim(ticket.id, actor=ticket.owner)
+        lease = self.world.watch.leases.get(ticket.lease_id or "")
+        try:
+            self.world.line.claim(ticket.id, actor=ticket.owner)
+        except Conflict:
+            assert lease is None or lease.state.ending, "an offer that stands can be taken"
 
     @precondition(lambda self: self.world.watch.leases)
     @step(n=which)
