@@ -178,30 +178,41 @@ class Allocator:
             desk = Desk(unit, self._host, now, self._stale_after, ahead)
             offered = desk.find_offer(owner, server, request)
             if offered is not None:
-                unknown = why_nothing_is_known(
-                    unit.inventory(self._host), now=now, stale_after=self._stale_after
-                )
-                if unknown is not None:
-                    raise Refused(RefusalKind.NO_INVENTORY, unknown)
+                self._require_inventory(unit, now)
                 return desk.take_up(*offered, claimant=claimant, image=image)
             desk.let_go_of_others(owner, server, keep_offer=request.gpus == 0)
             ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)
-            try:
-                self._judge(unit, request, owner)
-                grant = desk.find_turn(ask)
-            except Refused as error:
-                refusal: Refused = error
-                _note_refusal(unit, _refusal_event(error, request, owner, now))
-            else:
-                if isinstance(grant, Grant):
-                    return desk.grant(grant, claimant=claimant)
-                if queue and request.wait:
-                    desk.keep_place(ask, grant)
-                    refusal = InLine(grant.reason, ticket_id=ask.id, ahead=grant.ahead)
-                else:
-                    refusal = Refused(RefusalKind.NOT_NOW, grant.reason)
-                    _note_refusal(unit, _refusal_event(refusal, request, owner, now))
-        raise refusal
+            outcome = self._decide(unit, desk, ask, claimant=claimant, queue=queue and request.wait)
+        # A refusal is raised when what it leaves behind, a place or a line in the audit trail, is written.
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    def _require_inventory(self, unit: LedgerUnit, now: datetime) -> None:
+        """Raises: Refused, if nothing believable is known of the devices."""
+        unknown = why_nothing_is_known(unit.inventory(self._host), now=now, stale_after=self._stale_after)
+        if unknown is not None:
+            raise Refused(RefusalKind.NO_INVENTORY, unknown)
+
+    def _decide(
+        self, unit: LedgerUnit, desk: Desk, ask: Ticket, *, claimant: str, queue: bool
+    ) -> Lease | Refused:
+        """Grant a request its devices, keep a place in line for it if it may wait, or note why not."""
+        request, owner = ask.request, ask.owner
+        try:
+            self._judge(unit, request, owner)
+            grant = desk.find_turn(ask)
+        except Refused as error:
+            refusal = error
+        else:
+            if isinstance(grant, Grant):
+                return desk.grant(grant, claimant=claimant)
+            if queue:
+                desk.keep_place(ask, grant)
+                return InLine(grant.reason, ticket_id=ask.id, ahead=grant.ahead)
+            refusal = Refused(RefusalKind.NOT_NOW, grant.reason)
+        _note_refusal(unit, _refusal_event(refusal, request, owner, self._clock()))
+        return refusal
 
     def _judge(self, unit: LedgerUnit, request: SpawnRequest, owner: str) -> None:
         """What is refused however long one waits. Raises: Refused."""
