@@ -43,10 +43,6 @@ class LineView:
     places: tuple[Place, ...]
     """Offers first, then the line in order."""
 
-    def place_of(self, ticket_id: str) -> Place | None:
-        """One place in it."""
-        return next((place for place in self.places if place.ticket.id == ticket_id), None)
-
 
 @dataclass(frozen=True, slots=True)
 class Turn:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from .claims import Ticket
 from .words import describe_duration
@@ -33,17 +32,6 @@ def own_limits(ticket: Ticket, now: datetime) -> Bounds:
     if session is not None:
         bounds = bounds.within(now + session, "you asked for so long")
     return bounds
-
-
-def find_reach(tickets: Iterable[Ticket]) -> timedelta | None:
-    """How long a session of any of these may last at most: no reservation behind that can matter to it."""
-    longest = timedelta(0)
-    for ticket in tickets:
-        limits = [one for one in (ticket.terms.longest, ticket.request.session) if one is not None]
-        if not limits:
-            return None
-        longest = max(longest, min(limits))
-    return longest
 
 
 def is_later(one: datetime | None, other: datetime | None) -> bool:

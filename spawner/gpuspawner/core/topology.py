@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from operator import add
 
@@ -42,16 +42,6 @@ class Nearness(IntEnum):
     """One NVLink. Bandwidth adds up, and so n links, direct or through NVSwitches, are n times this."""
 
 
-_WORDS = {
-    Nearness.SYSTEM: "across CPU sockets",
-    Nearness.NODE: "across host bridges of one NUMA node",
-    Nearness.HOST_BRIDGE: "through one PCIe host bridge",
-    Nearness.MULTIPLE_SWITCHES: "through several PCIe switches",
-    Nearness.ONE_SWITCH: "through one PCIe switch",
-    Nearness.INTERNAL: "on one board",
-}
-
-
 def nearness_of_nvlinks(links: int) -> int:
     """The nearness of two GPUs that so many NVLinks join."""
     return Nearness.NVLINK * links
@@ -88,29 +78,6 @@ def choose_set(free: Sequence[Device], count: int) -> tuple[Device, ...]:
     graph = _Graph(rows)
     found = graph.find_best(count) if len(free) <= EXACT_UP_TO else graph.grow_best(count)
     return tuple(free[n] for n in found)
-
-
-def describe_links(devices: Sequence[Device]) -> str:
-    """Say for people how a set of devices is connected; empty for less than two, or when it is not known."""
-    rows = [*_pairs(devices)]
-    if not rows or min(rows) < Nearness.SYSTEM:
-        return ""
-    least, most = min(rows), max(rows)
-    if least >= Nearness.NVLINK:
-        few, many = least // Nearness.NVLINK, most // Nearness.NVLINK
-        links = f"{few} to {many} links" if few != many else "1 link" if few == 1 else f"{few} links"
-        return f"NVLink ({links}) between all"
-    worst = _WORDS[max(level for level in _WORDS if level <= least)]
-    if most >= Nearness.NVLINK:
-        return f"NVLink between some, others {worst}"
-    return worst if least == most else f"at worst {worst}"
-
-
-def _pairs(devices: Sequence[Device]) -> Iterator[int]:
-    known = [dict(device.links) for device in devices]
-    for n, device in enumerate(devices):
-        for m in range(n):
-            yield max(known[m].get(device.uuid, 0), known[n].get(devices[m].uuid, 0))
 
 
 def _read_matrix(devices: Sequence[Device]) -> list[list[int]] | None:

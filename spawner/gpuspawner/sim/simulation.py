@@ -5,9 +5,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gpuspawner.sim import cdi, native, store
 from gpuspawner.sim.errors import SimError
@@ -310,8 +311,14 @@ class Simulation:
     def _state_path(self, device: SimDevice | SimInstance) -> Path:
         return self.root / "devices" / device.uuid / "state"
 
-    def _change(self, device: SimDevice | SimInstance) -> "_Change":
-        return _Change(self.root, self._state_path(device))
+    @contextmanager
+    def _change(self, device: SimDevice | SimInstance) -> Iterator[store.State]:
+        """A device's state, under the simulation's lock; written back unless the body raises."""
+        path = self._state_path(device)
+        with store.locked(self.root):
+            state = store.parse_state(path.read_text())
+            yield state
+            store.write_text(path, state.text())
 
     def _set(self, device: SimDevice, **values: int) -> None:
         with self._change(device) as state:
@@ -343,26 +350,6 @@ class Simulation:
         state.values["mig"] = str(int(bool(after)))
         state.values.update(load="0", load_memory_mib="0")
         store.write_text(path, state.text())
-
-
-class _Change:
-    """Reads a device's state under the simulation's lock and writes it back, unless the body raises."""
-
-    def __init__(self, root: Path, path: Path) -> None:
-        self._lock = store.locked(root)
-        self._path = path
-
-    def __enter__(self) -> store.State:
-        self._lock.__enter__()
-        self._state = store.parse_state(self._path.read_text())
-        return self._state
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        try:
-            if kind is None:
-                store.write_text(self._path, self._state.text())
-        finally:
-            self._lock.__exit__(None, None, None)
 
 
 def _put_process(state: store.State, pid: int, utilization: int, memory_mib: int) -> None:

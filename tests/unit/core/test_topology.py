@@ -11,7 +11,6 @@ from gpuspawner.core.topology import (
     EXACT_UP_TO,
     Nearness,
     choose_set,
-    describe_links,
     nearness_of_nvlinks,
 )
 from hypothesis import given, settings
@@ -293,30 +292,6 @@ def test_sixty_four_devices_are_quick(near: Near, count: int) -> None:
 
 def test_a_thousand_devices_do_not_explode() -> None:
     assert seconds(machine(1000, blocks(8, 0)), 8) < 0.5
-
-
-# -- in words ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("near", "size", "says"),
-    [
-        (dgx, 8, "NVLink (12 links) between all"),
-        (lambda n, m: nearness_of_nvlinks(1), 2, "NVLink (1 link) between all"),
-        (lambda n, m: nearness_of_nvlinks(1 + (n + m) % 3), 4, "NVLink (1 to 3 links) between all"),
-        (quads, 8, "NVLink between some, others across CPU sockets"),
-        (bridges, 4, "NVLink between some, others through one PCIe host bridge"),
-        (pcie_pairs, 2, "through one PCIe switch"),
-        (pcie_pairs, 4, "at worst across host bridges of one NUMA node"),
-        (sockets, 4, "through one PCIe host bridge"),
-        (nothing, 4, ""),
-        (lambda n, m: 10 * (n + m > 1), 3, ""),
-        (dgx, 1, ""),
-        (dgx, 0, ""),
-    ],
-)
-def test_description(near: Near, size: int, says: str) -> None:
-    assert describe_links(machine(size, near)) == says
 
 
 def test_order_of_levels() -> None:

@@ -91,11 +91,6 @@ class LineUnit:
         row = line_rows.ticket_to_row(ticket)
         self._db.execute(sa.update(tickets).where(tickets.c.id == ticket.id).values(row))
 
-    def forget_tickets(self, before: datetime) -> int:
-        """Delete tickets that ended before then; how many."""
-        over = sa.and_(sa.not_(tickets.c.live), tickets.c.state_since < before)
-        return self._db.execute(sa.delete(tickets).where(over)).rowcount
-
     # -- drains and pins ------------------------------------------------------------------------------------
 
     def drains(self, host: str) -> tuple[Drain, ...]:
