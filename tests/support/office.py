@@ -39,9 +39,22 @@ class Office:
             for n in range(2):
                 unit.put_device(record(f"GPU-{n}", index=n, seen_at=self.now))
 
-    def start(self, gpus: int = 1, owner: str = "ada", queue: bool = True, **wanted: Any) -> Lease:
+    def start(
+        self,
+        gpus: int = 1,
+        owner: str = "ada",
+        queue: bool = True,
+        turn: str | None = None,
+        **wanted: Any,
+    ) -> Lease:
         return self.allocator.reserve(
-            SpawnRequest(gpus, **wanted), owner=owner, server="", claimant="run1", image="base", queue=queue
+            SpawnRequest(gpus, **wanted),
+            owner=owner,
+            server="",
+            claimant="run1",
+            image="base",
+            queue=queue,
+            turn=turn,
         )
 
     def ask(self, gpus: int = 1, owner: str = "ada", server: str = "", **wanted: Any) -> Ticket:

@@ -29,6 +29,10 @@ from .usage import count_running, held_in_window
 SAME_REFUSAL_AGAIN = timedelta(minutes=1)
 """A refusal that equals one of this age or younger is not stored again."""
 
+TURN_IS_OVER = (
+    "The turn that this server was to be started for is over: its person left it, or it was given on."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -145,6 +149,7 @@ class Allocator:
         party: Party | None = None,
         terms: Terms | None = None,
         queue: bool = False,
+        turn: str | None = None,
     ) -> Lease:
         """Reserve devices for a start.
 
@@ -161,6 +166,7 @@ class Allocator:
             party: Whom the session counts for beside its person.
             terms: What the line needs to know of the person's allowance; that of the allowance alone if none.
             queue: Whether there is somebody who looks after a line, so that a place in it can be taken.
+            turn: Id of the place in line that the controller starts this for; None for a person's own start.
 
         Raises:
             InLine: Not granted now; it has a place in line.
@@ -177,6 +183,8 @@ class Allocator:
         with self.ledger.write() as unit:
             desk = Desk(unit, self._host, now, self._stale_after, ahead)
             offered = desk.find_offer(owner, server, request)
+            if turn is not None and (offered is None or offered[0].id != turn):
+                raise Refused(RefusalKind.NOT_NOW, TURN_IS_OVER)
             if offered is not None:
                 self._require_inventory(unit, now)
                 return desk.take_up(*offered, claimant=claimant, image=image)

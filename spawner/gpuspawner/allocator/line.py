@@ -12,7 +12,7 @@ from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
 from gpuspawner.core.model import DeviceRecord, Event, Lease, Party, SpawnRequest
-from gpuspawner.core.placement import STALE_AFTER, require_possible
+from gpuspawner.core.placement import STALE_AFTER, list_hopeless, require_possible, why_nothing_is_known
 from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar
 from gpuspawner.core.situation import Board
@@ -283,11 +283,14 @@ class Line:
                 failure that is not theirs it keeps its place, and is tried again after a pause.
 
         Returns:
-            The ticket as it is now; None if it was claimed or left meanwhile.
+            The ticket as it is now; None if it was claimed or left meanwhile, or its server is being started.
         """
         with self.ledger.write() as unit:
             ticket = unit.ticket(ticket_id)
             if ticket is None or ticket.state is not TicketState.OFFERED:
+                return None
+            lease = unit.lease(ticket.lease_id) if ticket.lease_id else None
+            if lease is not None and lease.claim_by is None and not lease.state.ending:
                 return None
             desk = self._desk(unit, self._clock())
             if at_the_end and ticket.returns + 1 >= MOST_RETURNS:
@@ -310,16 +313,18 @@ class Line:
             if lease is not None and lease.claim_by is not None:
                 unit.update_lease(replace(lease, claim_by=claim_by))
 
-    def state_of(self, ticket_id: str) -> TicketState | None:
-        """What has become of a ticket; None when it is not known. Raises: LedgerError."""
-        with self.ledger.read() as unit:
-            ticket = unit.ticket(ticket_id)
-        return ticket.state if ticket else None
-
     def inventory(self) -> tuple[DeviceRecord, ...]:
         """Every device of the host. Raises: LedgerError."""
         with self.ledger.read() as unit:
             return unit.inventory(self.host)
+
+    def hopeless(self) -> dict[str, str]:
+        """By id, those who wait for what this host does not have any more, and why. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            waiting = [t for t in unit.live_tickets(self.host) if t.state is TicketState.WAITING]
+            inventory = unit.inventory(self.host) if waiting else ()
+        known = not why_nothing_is_known(inventory, now=self._clock(), stale_after=self._stale_after)
+        return list_hopeless(waiting, inventory) if known else {}
 
     def is_empty(self) -> bool:
         """Whether nobody waits, and nobody has been offered anything. Raises: LedgerError."""

@@ -8,7 +8,6 @@ from functools import partial
 
 from gpuspawner.allocator.line import Line
 from gpuspawner.allocator.places import Turn
-from gpuspawner.core.claims import TicketState
 from gpuspawner.core.errors import GpuSpawnerError, HubError
 from gpuspawner.core.model import Lease, LeaseState
 from gpuspawner.policy.options import write_options
@@ -122,7 +121,7 @@ class KeepTurns:
             there = self._hub.server(ticket.owner, ticket.server)
             if there is not None and there.pending == "stop":
                 raise HubError(f"The server of {ticket.owner} that ran before is still being stopped.")
-            self._hub.start_server(ticket.owner, ticket.server, write_options(ticket.request))
+            self._hub.start_server(ticket.owner, ticket.server, write_options(ticket.request, turn=ticket.id))
 
         self._calls.begin(f"start-{ticket.lease_id}", start, partial(self._after_start, turn))
 
@@ -131,11 +130,6 @@ class KeepTurns:
         status = error.status if isinstance(error, HubError) else None
         if status is not None and 400 <= status < 500 and status != 429:
             self._line.lapse(ticket.id, reason=f"its server could not be started: {error}", at_the_end=False)
-        elif self._line.state_of(ticket.id) in (TicketState.WAITING, TicketState.ENDED):
-            # The turn ended while the Hub was asked: what it may have started all the same is for nobody.
-            self._calls.begin(
-                f"undo-{ticket.lease_id}", lambda: self._hub.stop_server(ticket.owner, ticket.server)
-            )
         elif error is not None:
             # The Hub is away or busy: that is nobody's delay but ours.
             self._line.hold(ticket.id)

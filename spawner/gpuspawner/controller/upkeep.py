@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
@@ -10,7 +12,7 @@ from gpuspawner.allocator import Cards, Line, Reservations, Sessions
 from gpuspawner.allocator.usage import count_running, held_in_window
 from gpuspawner.core.budget import describe_budget_end, find_budget_end
 from gpuspawner.core.claims import Terms, Ticket
-from gpuspawner.core.errors import Conflict, Refused
+from gpuspawner.core.errors import Conflict, NotFound, Refused
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Party
 from gpuspawner.core.policy import Policy
 from gpuspawner.ports import ContainerEngine, HubApi
@@ -19,6 +21,10 @@ from .people import PolicyReader
 
 SLACK = timedelta(minutes=1)
 """An end that is only so much later than the budget's is left as it is."""
+LOOK_FOR_HOPELESS_SECONDS = 60.0
+"""How often it is looked for those who wait for what is not there."""
+GONE_SECONDS = 600.0
+"""What has not been there for so long is not waited for."""
 CAME_AFTER = timedelta(seconds=2)
 """Activity so long after a server's own start is somebody's."""
 
@@ -58,6 +64,36 @@ class KeepPolicy:
         except Refused as error:
             return f"the policy was changed: {error}"
         return wish.party, wish.terms
+
+
+class EndHopeless:
+    """Ends the places of those who wait for what the host has not had for a while.
+
+    Not at once: a card that is parted into other slices, or moved, may be back in a moment.
+
+    Args:
+        line: The line.
+        monotonic: Seconds that only go forward.
+    """
+
+    def __init__(self, line: Line, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._line, self._monotonic = line, monotonic
+        self._looked_at = -LOOK_FOR_HOPELESS_SECONDS
+        self._since: dict[str, float] = {}
+
+    def __call__(self) -> Iterable[str]:
+        """Take the step. Raises: LedgerError."""
+        now = self._monotonic()
+        if now - self._looked_at < LOOK_FOR_HOPELESS_SECONDS:
+            return ()
+        self._looked_at = now
+        hopeless = self._line.hopeless()
+        self._since = {ticket_id: self._since.get(ticket_id, now) for ticket_id in hopeless}
+        for ticket_id, reason in hopeless.items():
+            if now - self._since[ticket_id] >= GONE_SECONDS:
+                with suppress(NotFound):  # its person has left meanwhile
+                    self._line.leave(ticket_id, actor="controller", reason=reason)
+        return ()
 
 
 class KeepBudgets:

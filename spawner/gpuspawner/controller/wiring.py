@@ -17,7 +17,7 @@ from .loop import Tick
 from .people import PolicyReader
 from .services import Services
 from .turns import KeepTurns
-from .upkeep import ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often a server whose person may have come is asked."""
@@ -66,6 +66,7 @@ def make_tick(services: Services) -> Tick:
             ("returns", ReturnSeats(services.reservations)),
             ("drains", ExpireDrains(services.cards)),
             ("policy", KeepPolicy(services.line, services.hub, services.policies)),
+            ("hopeless", EndHopeless(services.line)),
             ("turns", turns),
             ("budgets", budgets),
             ("ends", ends),

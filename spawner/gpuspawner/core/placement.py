@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from .claims import Ticket
 from .errors import RefusalKind, Refused
-from .fitting import suits
+from .fitting import may_use, suits
 from .model import Device, DeviceRecord, Health, SpawnRequest
 from .policy import Allowance
 from .quota import why_not_device
@@ -101,19 +102,38 @@ def require_possible(
     unknown = why_nothing_is_known(inventory, now=now, stale_after=stale_after)
     if unknown is not None:
         raise Refused(RefusalKind.NO_INVENTORY, unknown)
+    never = why_never(request, inventory)
+    if never is not None:
+        raise Refused(RefusalKind.NEVER, never)
+
+
+def why_never(request: SpawnRequest, inventory: Sequence[DeviceRecord]) -> str | None:
+    """Say why these devices could not serve a request even if all were free; None when they could."""
     models = {record.device.model for record in inventory}
     if request.model is not None and request.model not in models:
         known = ", ".join(sorted(models))
-        raise Refused(
-            RefusalKind.NEVER, f"There is no GPU of model {request.model!r} here; there are: {known}."
-        )
+        return f"There is no GPU of model {request.model!r} here; there are: {known}."
     totals = Counter(record.device.model for record in inventory if suits(record.device, request))
     most = max(totals.values(), default=0)
     if request.gpus > most:
-        raise Refused(
-            RefusalKind.NEVER,
-            f"{_count(request, ' of one model')} asked for; this server has {most} at most.",
-        )
+        return f"{_count(request, ' of one model')} asked for; this server has {most} at most."
+    return None
+
+
+def list_hopeless(tickets: Iterable[Ticket], inventory: Sequence[DeviceRecord]) -> dict[str, str]:
+    """By ticket, why it can never be served with these devices; those that can be are left out."""
+    known: dict[object, str | None] = {}
+    found = {}
+    for ticket in tickets:
+        terms = ticket.terms
+        kind = (replace(ticket.request, image=None, session=None), terms.cards, terms.slices)
+        if kind not in known:
+            usable = [one for one in inventory if may_use(one.device, terms.cards, terms.slices)]
+            known[kind] = why_never(ticket.request, usable)
+        reason = known[kind]
+        if reason is not None:
+            found[ticket.id] = reason
+    return found
 
 
 def describe_kind(request: SpawnRequest, otherwise: str = "") -> str:

@@ -6,7 +6,7 @@ them before anything is checked. Only the :class:`~gpuspawner.core.model.SpawnRe
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from difflib import get_close_matches
@@ -69,6 +69,15 @@ class UserOptions(BaseModel):
     wait: Annotated[bool, Field(description="Take a place in line when the GPUs are not free.")] = True
 
 
+class StartOptions(UserOptions):
+    """What the Hub is given at a start: what its person chose, and whether a turn is what it is for."""
+
+    turn: Annotated[
+        str | None,
+        Field(min_length=1, max_length=200, description="Id of the place in line whose turn has come."),
+    ] = None
+
+
 def parse_options(raw: object, *, images: Collection[str], most_gpus: int) -> SpawnRequest:
     """Validate what a user sent.
 
@@ -81,7 +90,7 @@ def parse_options(raw: object, *, images: Collection[str], most_gpus: int) -> Sp
         InvalidRequest: With one sentence that names the option, what was sent, and what is right.
     """
     try:
-        options = UserOptions.model_validate(raw)
+        options = StartOptions.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequest(_explain(error, most_gpus)) from None
     return read_options(options, images=images, most_gpus=most_gpus)
@@ -128,6 +137,16 @@ def read_options(options: UserOptions, *, images: Collection[str], most_gpus: in
     )
 
 
+def split_turn(options: Mapping[str, object]) -> tuple[dict[str, object], str | None]:
+    """Options that were found valid without the turn that they are for, and that turn.
+
+    JupyterHub keeps options for the next start, which is for no turn, or for another.
+    """
+    rest = {name: value for name, value in options.items() if name != "turn"}
+    turn = options.get("turn")
+    return rest, turn if isinstance(turn, str) else None
+
+
 def require_capability(request: SpawnRequest, needed: str | None) -> SpawnRequest:
     """The request with what its image needs of a GPU.
 
@@ -144,8 +163,13 @@ def require_capability(request: SpawnRequest, needed: str | None) -> SpawnReques
     return replace(request, compute_capability=max(least, request.compute_capability or least))
 
 
-def write_options(request: SpawnRequest) -> dict[str, object]:
-    """The options that give this request: what the line hands to the Hub when a turn has come."""
+def write_options(request: SpawnRequest, *, turn: str) -> dict[str, object]:
+    """The options that give this request: what the line hands to the Hub when a turn has come.
+
+    Args:
+        request: What was asked for.
+        turn: Id of the place in line: the Hub starts nothing once that turn is over.
+    """
     capability, session = request.compute_capability, request.session
     found: dict[str, object | None] = {
         "gpus": None if request.slice_bytes else request.gpus,
@@ -157,6 +181,7 @@ def write_options(request: SpawnRequest) -> dict[str, object]:
         "session": None if session is None else f"{session.total_seconds():.3f} s",
         "shorten": True if request.shorten else None,
         "wait": None if request.wait else False,
+        "turn": turn,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -142,11 +142,12 @@ class PersonalSpawner(SpawnerSettings):
         try:
             request = self.parse_request(options)
             judge_server(request, self.allowance)
-            return request, choose_image(request, list(self.catalogue), self.allowance)
+            image = choose_image(request, list(self.catalogue), self.allowance)
         except (InvalidRequest, Refused):
             # JupyterHub has stored it already, and every later start without options would be refused for it.
             self.orm_spawner.user_options = {}
             raise
+        return request, image
 
     def require_capability(self, request: SpawnRequest, image: str) -> SpawnRequest:
         """The request with what its image needs of a GPU.

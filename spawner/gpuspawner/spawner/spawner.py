@@ -28,6 +28,7 @@ from gpuspawner.core.errors import (
     RunLockHeld,
 )
 from gpuspawner.core.model import Home, HomeKind, Lease, Party, SpawnRequest
+from gpuspawner.policy.options import split_turn
 
 from .choices import ChoosingSpawner
 from .containers import explain_engine
@@ -95,10 +96,12 @@ class GPUSpawner(ChoosingSpawner):
     async def _start(self) -> Any:
         access = await self.find_access()
         request, image = self.judge_request(self.user_options)
+        self.orm_spawner.user_options, turn = split_turn(self.user_options)
         self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
         self._step = (10, "Choosing your GPU" if request.gpus else "Preparing your server")
         party = access.party(image)
-        self.lease = await self._reserve(self.require_capability(request, image), party, access.terms(party))
+        request = self.require_capability(request, image)
+        self.lease = await self._reserve(request, party, access.terms(party), turn)
         self.home = await self._find_home()
         self._step = (30, "Creating your server")
         self._building = True
@@ -108,7 +111,9 @@ class GPUSpawner(ChoosingSpawner):
             await self._activate(self.lease.id)
         return address
 
-    async def _reserve(self, request: SpawnRequest, party: Party, terms: Terms) -> Lease | None:
+    async def _reserve(
+        self, request: SpawnRequest, party: Party, terms: Terms, turn: str | None
+    ) -> Lease | None:
         # Names come from JupyterHub's database session, which is not for threads.
         owner, server, image = self.user.name, self.name, self.image
         queue = bool(self.queue_url)
@@ -125,6 +130,7 @@ class GPUSpawner(ChoosingSpawner):
                 party=party,
                 terms=terms,
                 queue=queue,
+                turn=turn,
             )
             self.lease_id = lease.id
             return lease

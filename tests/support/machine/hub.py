@@ -26,7 +26,7 @@ from gpuspawner.core.errors import (
 from gpuspawner.core.model import ContainerState, Lease
 from gpuspawner.core.policy import Policy, find_party, find_terms
 from gpuspawner.core.quota import choose_image
-from gpuspawner.policy.options import parse_options
+from gpuspawner.policy.options import parse_options, split_turn
 from gpuspawner.ports import HubServer
 
 from support.fake_engine import FakeContainer, FakeEngine
@@ -255,6 +255,7 @@ class Hub:
             party=party,
             terms=find_terms(policy, party, allowance),
             queue=True,
+            turn=split_turn(found.options)[1],
         )
         found.lease_id = found.lease.id
 

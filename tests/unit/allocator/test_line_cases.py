@@ -277,6 +277,26 @@ def test_what_was_claimed_or_left_does_not_lapse(office: Office) -> None:
     assert office.line.opened(ticket.id) is None
 
 
+def test_what_the_hub_has_taken_up_meanwhile_does_not_lapse(office: Office) -> None:
+    ticket = office.offer()
+    office.start()
+    assert office.line.lapse(ticket.id, reason="the card went out of service", at_the_end=False) is None
+    assert office.ticket(ticket).state is T.OFFERED
+
+
+@pytest.mark.parametrize("other", [None, "somebody's"])
+def test_a_start_for_a_turn_that_is_over_is_refused_and_takes_no_place(
+    office: Office, other: str | None
+) -> None:
+    ticket = office.offer()
+    if other is None:
+        office.line.leave(ticket.id, actor="ada")
+    with pytest.raises(Refused, match="is over"):
+        office.start(turn=other or ticket.id)
+    assert office.line.is_empty() is (other is None)
+    assert office.start(turn=None if other is None else ticket.id).devices == ("GPU-0",) or other is None
+
+
 def test_holding_gives_the_whole_window_anew(office: Office) -> None:
     ticket = office.offer()
     office.wait(4)

@@ -10,7 +10,15 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions
 from gpuspawner.controller.people import PolicyReader
-from gpuspawner.controller.upkeep import ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+from gpuspawner.controller.upkeep import (
+    GONE_SECONDS,
+    EndHopeless,
+    ExpireDrains,
+    KeepBudgets,
+    KeepPolicy,
+    ReturnSeats,
+    SessionLook,
+)
 from gpuspawner.core.claims import Ticket, TicketState, Usage
 from gpuspawner.core.errors import EngineError, HubError
 from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest
@@ -168,6 +176,47 @@ def test_a_broken_policy_changes_nothing(site: Site, keep: KeepPolicy) -> None:
     site.write("groups: {default: {gpus: 1}}")
     keep()
     assert site.ticket(ada) == ada
+
+
+# -- what is not there any more ------------------------------------------------------------------------------
+
+
+def test_nobody_waits_for_ever_for_a_model_that_has_left_the_host(site: Site) -> None:
+    site.hold("GPU-0", "GPU-1", owner="edsger")
+    two, one = site.ask("ada", 2), site.ask("grace", 1)
+    seconds = [0.0]
+    end = EndHopeless(site.line, lambda: seconds[0])
+    end()
+    with site.ledger.write() as unit:
+        unit.drop_devices(HOST, ["GPU-0"])
+    seconds[0] = GONE_SECONDS
+    end()
+    assert site.ticket(two) == two, "it may be back in a moment"
+    seconds[0] += GONE_SECONDS
+    end()
+    ended = site.ticket(two)
+    assert (ended.state, ended.reason) == (
+        TicketState.ENDED,
+        "2 GPUs of one model were asked for; this server has 1 at most.",
+    )
+    assert site.ticket(one) == one
+
+
+@pytest.mark.parametrize("gone", ["back", "all"])
+def test_a_card_that_comes_back_ends_no_place(site: Site, gone: str) -> None:
+    two, seconds = site.ask("ada", 2), [0.0]
+    end = EndHopeless(site.line, lambda: seconds[0])
+    with site.ledger.write() as unit:
+        unit.drop_devices(HOST, [] if gone == "all" else ["GPU-0"])
+    end()
+    if gone == "back":
+        with site.ledger.write() as unit:
+            unit.put_device(record("GPU-1", index=1))
+        seconds[0] += GONE_SECONDS / 2
+        end()
+    seconds[0] += GONE_SECONDS
+    end()
+    assert site.ticket(two) == two
 
 
 # -- budgets ------------------------------------------------------------------------------------------------

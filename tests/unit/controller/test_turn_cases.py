@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def test_who_comes_has_the_server(hall: Hall) -> None:
     asked = hall.ask()
     hall.tick()
     assert hall.starts == ["ada"]
-    assert hall.hub.servers["ada", ""].user_options == {"gpus": 1}
+    assert hall.hub.servers["ada", ""].user_options == {"gpus": 1, "turn": asked.id}
     hall.hub_takes_up(asked)
     hall.tick(minutes=1)
     assert hall.ticket(asked).state is TicketState.OFFERED
@@ -366,21 +366,3 @@ def test_leaving_ends_a_server_that_was_started_for_the_turn(hall: Hall, runs: b
     (end,) = Sessions(hall.ledger, HOST, lambda: hall.now).plan_ends()
     assert isinstance(end, Stop)
     assert (end.lease.id, end.first) == (taken.id, False)
-
-
-@pytest.mark.parametrize("answered", [True, False])
-def test_what_is_started_while_its_person_leaves_is_stopped(hall: Hall, answered: bool) -> None:
-    asked = hall.ask()
-    start = hall.hub.start_server
-
-    def start_late(user: str, server: str, options: Mapping[str, object]) -> None:
-        hall.line.leave(asked.id, actor="ada")
-        start(user, server, options)
-        if not answered:
-            raise HubError("no answer")
-
-    hall.hub.start_server = start_late  # type: ignore[method-assign]
-    hall.tick()
-    assert (hall.starts, hall.stops) == (["ada"], ["ada"])
-    hall.tick(minutes=1)
-    assert hall.hub.servers == {}

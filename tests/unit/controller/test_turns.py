@@ -93,7 +93,7 @@ def test_a_turn_starts_the_server_with_what_was_asked_for(keeping: Keeping) -> N
     ticket = begin(keeping, model="A100", session=90 * MINUTE)
     assert keeping.asked() == [START]
     options = keeping.hub.servers["ada", ""].user_options
-    assert options == {"gpus": 1, "model": "A100", "session": "5400.000 s"}
+    assert options == {"gpus": 1, "model": "A100", "session": "5400.000 s", "turn": ticket.id}
     assert keeping.office.ticket(ticket).state is T.OFFERED
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import SpawnRequest
-from gpuspawner.policy.options import parse_options, shorten
+from gpuspawner.policy.options import parse_options, shorten, split_turn, write_options
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -40,6 +40,15 @@ def refusal(raw: object) -> str:
 )
 def test_valid(raw: object, request_: SpawnRequest) -> None:
     assert parse(raw) == request_
+
+
+def test_a_turn_is_for_one_start_only() -> None:
+    options = write_options(SpawnRequest(2, "A100"), turn="t1")
+    assert options == {"gpus": 2, "model": "A100", "turn": "t1"}
+    assert parse(options) == SpawnRequest(2, "A100")
+    assert split_turn(options) == ({"gpus": 2, "model": "A100"}, "t1")
+    assert split_turn({"gpus": 1}) == ({"gpus": 1}, None)
+    assert refusal({"gpus": 1, "turn": 5}).startswith("turn must be a text")
 
 
 GPUS = "gpus must be a whole number from 0 to 4; you sent "

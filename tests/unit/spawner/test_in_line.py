@@ -130,6 +130,18 @@ async def test_a_start_takes_up_what_is_reserved(queueing: MockHub, ledger: Ledg
     assert not turn.over
 
 
+async def test_a_start_for_a_turn_is_for_that_turn_only(
+    queueing: MockHub, ledger: Ledger, line: Line
+) -> None:
+    ticket = await give_turn(queueing, ledger, line)
+    line.leave(ticket.id, actor=ticket.owner)
+    with pytest.raises(SpawnException) as caught:
+        await queueing.start({"gpus": 1, "turn": ticket.id})
+    assert "is over" in str(caught.value)
+    assert queueing.spawner().orm_spawner.user_options == {"gpus": 1}
+    assert line.is_empty()
+
+
 async def test_a_server_without_gpu_keeps_the_offer(queueing: MockHub, ledger: Ledger, line: Line) -> None:
     ticket = await give_turn(queueing, ledger, line)
     await queueing.start({"gpus": 0})
