@@ -135,7 +135,7 @@ def find_own(services: Services, caller: Caller | None, ticket_id: str) -> Ticke
 
 def list_places(services: Services, caller: Caller, links: Links, token: str) -> tuple[list[str], bool]:
     """The caller's places and sessions as HTML, and whether something happens now. Raises: LedgerError."""
-    view = services.line.view()
+    view = services.see_line()
     mine = [place for place in view.places if place.ticket.owner == caller.person]
     sessions = [lease for lease in services.sessions.live() if _is_session(lease, caller)]
     parts = [describe_place(place, view.at, links, token) for place in mine]

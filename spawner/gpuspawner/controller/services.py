@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports
+from gpuspawner.allocator.places import LineView
 from gpuspawner.ports import HubApi
 
 from .people import PolicyReader
+from .together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,9 @@ class Services:
     cards: Cards
     usage: UsageReports
     reservations: Reservations
+    see_line: Callable[[], LineView] = field(init=False)
+    """The line at one moment, worked out once for all who ask at the same time. Raises: LedgerError."""
+
+    def __post_init__(self) -> None:
+        """Share what takes long."""
+        object.__setattr__(self, "see_line", Together(self.line.view))

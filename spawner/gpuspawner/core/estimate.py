@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from .line import Wait
 from .model import Lease, LeaseState
-from .situation import Board, Mask, Situation, union
+from .situation import Board, Mask, Situation
 from .words import describe_duration
 
 FEWEST_SESSIONS = 5
@@ -58,8 +58,8 @@ def estimate_turns(
     known: dict[Mask, tuple[list[datetime], list[datetime | None]]] = {}
     found = []
     for wait in waits:
-        reach = union(board.eligible(wait.ticket))
-        gpus = wait.ticket.request.gpus
+        want = board.want(wait.ticket)
+        reach, gpus = want.reach, want.gpus
         needed = gpus + sum(count for mask, count in ahead.items() if mask & reach)
         ahead[reach] = ahead.get(reach, 0) + gpus
         if reach not in known:

@@ -29,9 +29,19 @@ def suits(device: Device, request: SpawnRequest) -> bool:
 def may_use(device: Device, cards: frozenset[str] | None, slices: frozenset[str] | None) -> bool:
     """Whether a device is among those that may be used; None allows all.
 
-    A slice may be used where its own name, its card's model or UUID is allowed, and its profile is.
+    A slice may be used where one of its names is allowed, and its profile is.
     """
-    card, _, profile = device.model.partition(_SLICE)
-    if cards is not None and not {device.model, card, device.uuid, device.parent} & cards:
+    if cards is not None and cards.isdisjoint(names_of(device)):
         return False
-    return device.parent is None or slices is None or profile in slices
+    return slices is None or device.parent is None or profile_of(device) in slices
+
+
+def names_of(device: Device) -> frozenset[str]:
+    """By what a device may be allowed: its UUID and model, and of a slice also its card's."""
+    card = device.model.partition(_SLICE)[0]
+    return frozenset({device.uuid, device.model, card, device.parent or card})
+
+
+def profile_of(device: Device) -> str:
+    """The profile of a MIG instance, such as ``1g.5gb``; empty for a whole GPU."""
+    return device.model.partition(_SLICE)[2]

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from .claims import Ticket
-from .situation import Board, Mask, union
+from .situation import Board, Mask, Want, union
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,20 @@ class Heads:
         self._due: dict[Mask, datetime | None] = {}
         self._lasting: dict[datetime, Mask] = {}
 
-    def add(self, ticket: Ticket, wants: Mapping[str, Mask], not_before: datetime | None = None) -> None:
+    def add(self, want: Want, not_before: datetime | None = None) -> None:
         """A ticket has to wait for devices.
 
         Args:
-            ticket: The ticket.
-            wants: By model, the devices that it could ever be given.
+            want: What it waits for.
             not_before: When what stands in its way beside those who hold devices is over, such as a
                 reservation.
         """
-        count, open_to = ticket.request.gpus, self._board.open_to(ticket) & ~self._board.lost
-        if not union(wants) & open_to & ~self._kept:
+        count, usable = want.gpus, want.open & ~self._board.lost
+        if not usable & ~self._kept:
             return
-        own = {model: mask & open_to for model, mask in wants.items()}
+        own = {model: mask & usable for model, mask in want.models.items()}
         own = {model: mask for model, mask in own.items() if mask.bit_count() >= count}
-        reach = union(own)
+        reach = union(own.values())
         if reach & ~self._kept:
             start = self._earliest_start(count, own)
             if start is not None and not_before is not None:

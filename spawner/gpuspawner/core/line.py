@@ -25,12 +25,13 @@ from .placement import describe_shortage, pick, why_nothing_is_known
 from .policy import Limit
 from .retry import left_until_next_try
 from .seating import Calendar
-from .situation import Board, Mask, Situation, count_held, count_seats, union
+from .situation import Board, Mask, Situation, Want, count_held, count_seats, union
 from .words import describe_duration
 
 SHORTEST_SESSION = timedelta(minutes=10)
 """Nobody is given less time than this."""
 FOR_A_HEAD = "somebody who has waited longer is to have these GPUs then"
+WAITS_FOR_A_HEAD = f"Waiting, because {FOR_A_HEAD}."
 ACCEPT = " Ask for a shorter session, or accept that it is shortened."
 
 
@@ -90,10 +91,11 @@ class _Planner:
         self.held = count_held(situation.leases)
         self.seats = count_seats(situation.leases)
         self.on = [one for one in situation.occurrences if one.on(self.now)]
-        self.room = {one.key: one.seats - self.calendar.used(one) for one in self.on}
+        self.room = [one.seats - self.calendar.used(one) for one in self.on]
         self.unhurried = all(one.end - self.now >= SHORTEST_SESSION for one in self.on)
         self.heads = Heads(self.board)
-        self.shortages: dict[object, str] = {}
+        self.stuck: dict[Want, str] = {}
+        """What those wait for who want what is not free; until something more is given out."""
         self.picked: dict[object, tuple[str, ...]] = {}
         """By how many of which devices: most of those who wait ask for the same."""
 
@@ -114,12 +116,11 @@ class _Planner:
     def _book_seat(self, ticket: Ticket) -> bool:
         """Whether a reservation that is on has seats left for a ticket, those of earlier ones counted."""
         gpus = ticket.request.gpus
-        for one in self.on:
-            if self.room[one.key] >= gpus and one.reservation.admits(ticket.owner, ticket.party):
-                wants = union(self.board.eligible(ticket))
-                cards = self.calendar.serving(one, self.board.uuids(wants))
+        for n, one in enumerate(self.on):
+            if self.room[n] >= gpus and one.reservation.admits(ticket.owner, ticket.party):
+                cards = self.calendar.serving(one, self.board.uuids(self.board.want(ticket).reach))
                 if len(cards) >= gpus:
-                    self.room[one.key] -= gpus
+                    self.room[n] -= gpus
                     return True
         return False
 
@@ -130,17 +131,21 @@ class _Planner:
         personal = self._why_not_yet(ticket)
         if personal:
             return personal
-        wants = self.board.eligible(ticket)
-        usable = self.board.free & self.board.open_to(ticket)
+        want = self.board.want(ticket)
+        stuck = self.stuck.get(want)
+        if stuck is not None and (stuck != WAITS_FOR_A_HEAD or not self._may_be_short(ticket)):
+            return stuck
+        usable = self.board.free & want.open
         serving = {
             model: mask & usable
-            for model, mask in wants.items()
-            if (mask & usable).bit_count() >= ticket.request.gpus
+            for model, mask in want.models.items()
+            if (mask & usable).bit_count() >= want.gpus
         }
         if not serving:
-            self.heads.add(ticket, wants)
-            return self._describe_wait(ticket, wants, usable)
-        return self._choose(ticket, claim, wants, serving)
+            self.heads.add(want)
+            self.stuck[want] = self._describe_wait(ticket, want)
+            return self.stuck[want]
+        return self._choose(ticket, claim, want, serving)
 
     def _why_not_yet(self, ticket: Ticket) -> str | None:
         """What holds back this person alone; nobody behind has to wait for it."""
@@ -177,13 +182,12 @@ class _Planner:
 
     # -- choosing devices -----------------------------------------------------------------------------------
 
-    def _choose(
-        self, ticket: Ticket, claim: Claim, wants: Mapping[str, Mask], serving: dict[str, Mask]
-    ) -> Grant | str:
+    def _choose(self, ticket: Ticket, claim: Claim, want: Want, serving: dict[str, Mask]) -> Grant | str:
         """Of the models that can serve, the one that gives the whole session, or else the longest."""
-        if self._is_hopeless(ticket, serving):
-            self.heads.add(ticket, wants)
-            return f"Waiting, because {FOR_A_HEAD}."
+        if self._is_hopeless(want, serving) and not self._may_be_short(ticket):
+            self.heads.add(want)
+            self.stuck[want] = WAITS_FOR_A_HEAD
+            return WAITS_FOR_A_HEAD
         seat = self._find_seat(ticket, serving)
         wanted = self._wanted_end(ticket)
         if seat is not None:
@@ -193,10 +197,10 @@ class _Planner:
         needed = wanted.end if insists and wanted.end else self.now + self._shortest(wanted)
         lasting = self.heads.lasting(needed)
         if all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values()):
-            self.heads.add(ticket, wants)
-            return f"Waiting, because {FOR_A_HEAD}.{ACCEPT if insists else ''}"
+            self.heads.add(want)
+            return WAITS_FOR_A_HEAD + (ACCEPT if insists else "")
         best: tuple[tuple[str, ...], Bounds] | None = None
-        for stocks in self._alternatives(ticket, serving, wanted, seat):
+        for stocks in self._alternatives(ticket, want, serving, wanted, seat):
             devices = self._pick(ticket, stocks)
             bounds = self._find_bounds(ticket, self.board.mask(devices), devices, wanted)
             if best is None or is_later(bounds.end, best[1].end):
@@ -204,50 +208,53 @@ class _Planner:
             if bounds.end == wanted.end:
                 break
         if best is None:
-            self.heads.add(ticket, wants)
-            return self._describe_wait(ticket, wants, self.board.free & self.board.open_to(ticket))
+            self.heads.add(want)
+            return self._describe_wait(ticket, want)
         devices, bounds = best
         obstacle = self._why_too_short(ticket, wanted, bounds)
         if obstacle:
-            self.heads.add(ticket, wants, self.calendar.find_next_end(bounds.end))
+            self.heads.add(want, self.calendar.find_next_end(bounds.end))
             return obstacle
         return self._grant(ticket, claim, devices, bounds, wanted)
 
-    def _is_hopeless(self, ticket: Ticket, serving: Mapping[str, Mask]) -> bool:
-        """Whether those who wait longer need all of these devices too soon, seen without a closer look.
+    def _is_hopeless(self, want: Want, serving: Mapping[str, Mask]) -> bool:
+        """Whether those who wait longer need all of these devices too soon for any but a short session."""
+        lasting = self.heads.lasting(self.now + SHORTEST_SESSION)
+        return all((mask & lasting).bit_count() < want.gpus for mask in serving.values())
 
-        False where a session of less than :data:`SHORTEST_SESSION` may be wanted.
-        """
+    def _may_be_short(self, ticket: Ticket) -> bool:
+        """Whether a session of less than :data:`SHORTEST_SESSION` may be wanted."""
         terms, session = ticket.terms, ticket.request.session
         if terms.gpu_hours is not None or not self.unhurried:
-            return False
-        if any(one is not None and one < SHORTEST_SESSION for one in (terms.longest, session)):
-            return False
-        lasting = self.heads.lasting(self.now + SHORTEST_SESSION)
-        return all((mask & lasting).bit_count() < ticket.request.gpus for mask in serving.values())
+            return True
+        return any(one is not None and one < SHORTEST_SESSION for one in (terms.longest, session))
 
     def _find_seat(self, ticket: Ticket, serving: Mapping[str, Mask]) -> Occurrence | None:
         """The reservation that is on and has a seat for this ticket among these devices."""
         if not self.on:
             return None
-        usable = self.board.uuids(union(serving))
+        usable = self.board.uuids(union(serving.values()))
         return self.calendar.seat_for(ticket.owner, ticket.party, usable, ticket.request.gpus)
 
     def _alternatives(
-        self, ticket: Ticket, serving: Mapping[str, Mask], wanted: Bounds, seat: Occurrence | None
+        self,
+        ticket: Ticket,
+        want: Want,
+        serving: Mapping[str, Mask],
+        wanted: Bounds,
+        seat: Occurrence | None,
     ) -> list[Mapping[str, Mask]]:
         """Sets of devices to choose from, the best first.
 
         A reserved seat comes before all, then cards that are kept for this person, then those that no
         reservation needs back soon.
         """
-        gpus = ticket.request.gpus
+        gpus = want.gpus
         narrower: list[Mask] = []
         if self.situation.occurrences:
-            usable = self.board.uuids(union(serving))
+            usable = self.board.uuids(union(serving.values()))
             narrower += [self.board.mask(self.calendar.serving(seat, usable))] if seat else []
-        kept = self.board.kept_for(ticket)
-        narrower += [kept] if kept else []
+        narrower += [want.kept] if want.kept else []
         if self.situation.occurrences:
             widest = self.calendar.choose_widest(usable, gpus, ticket.owner, ticket.party, until=wanted.end)
             narrower.append(self.board.mask(widest))
@@ -307,6 +314,7 @@ class _Planner:
         self, ticket: Ticket, claim: Claim, devices: tuple[str, ...], bounds: Bounds, wanted: Bounds
     ) -> Grant:
         mask = self.board.mask(devices)
+        self.stuck = {}
         self.board.free &= ~mask
         self.board.held |= mask
         self.held[ticket.owner] += len(devices)
@@ -351,21 +359,14 @@ class _Planner:
         self.calendar = self.calendar.taking(lease)
         return lease.reservation
 
-    def _describe_wait(self, ticket: Ticket, wants: Mapping[str, Mask], usable: Mask) -> str:
-        request, everything = ticket.request, union(wants)
-        kind = (request.gpus, request.model, request.slice_bytes, request.memory_bytes)
-        key = (*kind, request.compute_capability, everything, usable, self.board.free)
-        found = self.shortages.get(key)
-        if found is None:
-            missing = everything & ~usable
-            held = (missing & self.board.held).bit_count()
-            kept = (missing & self.board.free).bit_count()
-            unfit = missing.bit_count() - held - kept
-            found = describe_shortage(
-                request, total=everything.bit_count(), held=held, kept=kept, unfit=unfit
-            )
-            self.shortages[key] = found
-        return found
+    def _describe_wait(self, ticket: Ticket, want: Want) -> str:
+        missing = want.reach & ~(self.board.free & want.open)
+        held = (missing & self.board.held).bit_count()
+        kept = (missing & self.board.free).bit_count()
+        unfit = missing.bit_count() - held - kept
+        return describe_shortage(
+            ticket.request, total=want.reach.bit_count(), held=held, kept=kept, unfit=unfit
+        )
 
 
 def _insists(ticket: Ticket) -> bool:

@@ -33,10 +33,9 @@ def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tup
         book_seat: Books a seat of a reservation for a ticket, if there is one for it.
     """
     standings = situation.standings
-    by_use = sorted(
-        situation.tickets,
-        key=lambda t: (weigh(standings.get(t.owner), t.terms.weight, situation.now), t.queued_at, t.id),
-    )
+    people = {(ticket.owner, ticket.terms.weight) for ticket in situation.tickets}
+    used = {(who, weight): weigh(standings.get(who), weight, situation.now) for who, weight in people}
+    by_use = sorted(situation.tickets, key=lambda t: (used[t.owner, t.terms.weight], t.queued_at, t.id))
     room = find_share_room(situation.leases, situation.tickets, len(situation.inventory))
     placed = []
     for ticket in by_use:

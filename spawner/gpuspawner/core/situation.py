@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from .budget import Held
-from .claims import Drain, Holder, Pin, Standing, Ticket
+from .claims import EVERYBODY, Drain, Holder, Pin, Standing, Terms, Ticket
 from .drains import find_drain, find_pin
-from .fitting import may_use, suits
+from .fitting import names_of, profile_of, suits
 from .model import Device, DeviceRecord, Health, Lease, LeaseState, SpawnRequest
 from .occurrences import Occurrence
 from .placement import STALE_AFTER, why_not_grantable
 
 Mask = int
 """A set of devices: bit n is the n-th of the inventory."""
+_ALL: Mask = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,22 @@ class Situation:
     """What people have held in the days that count for their GPU-hours, where somebody has a budget."""
     stale_after: timedelta = STALE_AFTER
     """Age from which a report on a device is no longer believed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Want:
+    """What some of those who wait want alike, so that it is looked at once for all of them."""
+
+    gpus: int
+    """How many devices."""
+    models: Mapping[str, Mask]
+    """By model, the devices that they could ever be given, free or not."""
+    reach: Mask
+    """All of these."""
+    kept: Mask
+    """The devices that are kept for them, whatever their kind."""
+    open: Mask
+    """Of :attr:`reach`, what is not kept for somebody else."""
 
 
 class Board:
@@ -70,17 +86,38 @@ class Board:
                 self.serving.append(record)
             if not why_not_grantable(record, busy, now=situation.now, stale_after=situation.stale_after):
                 self.free |= self.bits[device.uuid]
-        self._kinds: dict[object, dict[str, Mask]] = {}
-        self._allowed: dict[object, Mask] = {}
-        self._suiting: dict[object, Mapping[str, Mask]] = {}
-        self._kept: dict[Holder, Mask] = {}
-        self._mine: dict[tuple[str, int], Mask] = {}
+        self._index_devices()
+        self._stocks: list[dict[str, Mask]] = []
+        """By model, the devices that are right for some requests."""
+        self._kinds: dict[object, int] = {}
+        self._rights: dict[object, Mask] = {}
+        self._wants: dict[object, Want] = {}
+        self._kept: dict[str, dict[str, Mask]] = {"person": {}, "group": {}, "course": {}}
+        """By kind and name of the holder."""
+        self._kept_for_nobody: Mask = _ALL
         for record in self.records if situation.pins else ():
             pin = find_pin(record.device, situation.pins)
             if pin is not None:
-                self._kept[pin.holder] = self._kept.get(pin.holder, 0) | self.bits[record.device.uuid]
-        self._kept_for_nobody: Mask = ~union(self._kept)
+                kept, bit = self._kept[pin.holder.kind], self.bits[record.device.uuid]
+                kept[pin.holder.name] = kept.get(pin.holder.name, 0) | bit
+                self._kept_for_nobody &= ~bit
         self.ends = self._find_ends()
+
+    def _index_devices(self) -> None:
+        """Put the devices together that only their names tell apart, and find them by what allows them."""
+        alike: dict[object, tuple[Device, Mask]] = {}
+        self._named: dict[str, Mask] = {}
+        self._profiles: dict[str, Mask] = {}
+        for record in self.records:
+            device, bit = record.device, self.bits[record.device.uuid]
+            kind = (device.model, device.memory_bytes, device.compute_capability, device.parent is None)
+            first, mask = alike.get(kind, (device, 0))
+            alike[kind] = (first, mask | bit)
+            for name in names_of(device):
+                self._named[name] = self._named.get(name, 0) | bit
+            profile = profile_of(device)
+            self._profiles[profile] = self._profiles.get(profile, 0) | bit
+        self._alike = list(alike.values())
 
     def _find_ends(self) -> dict[str, datetime | None]:
         """When each device that is held comes free at the latest; None where nobody can say.
@@ -108,56 +145,66 @@ class Board:
         sick = record.health is Health.FAULTY or (record.health is Health.UNKNOWN and silent)
         return sick or record.occupied_by is not None
 
-    def eligible(self, ticket: Ticket) -> Mapping[str, Mask]:
-        """By model, the devices that this ticket could ever be given, free or not."""
-        request, terms = ticket.request, ticket.terms
-        kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
-        need = (kind, terms.cards, terms.slices)
-        found = self._suiting.get(need)
+    def want(self, ticket: Ticket) -> Want:
+        """What a ticket wants; the same value for all that want the same."""
+        stock, rights, kept = (
+            self._find_stock(ticket.request),
+            self._find_rights(ticket.terms),
+            self._kept_for(ticket),
+        )
+        # Other wishes and other terms often come to the same devices.
+        key = (ticket.request.gpus, stock, rights, kept)
+        found = self._wants.get(key)
         if found is None:
-            # Many tickets have other terms and the same wish, or the other way round.
-            allowed = self._list_allowed(terms.cards, terms.slices)
-            suiting = self._list_suiting(kind, request)
-            found = {model: mask & allowed for model, mask in suiting.items() if mask & allowed}
-            self._suiting[need] = found
+            some = {model: mask & rights for model, mask in self._stocks[stock].items()}
+            models = {model: mask for model, mask in some.items() if mask}
+            reach = union(models.values())
+            found = Want(ticket.request.gpus, models, reach, kept, reach & (self._kept_for_nobody | kept))
+            self._wants[key] = found
         return found
 
-    def _list_suiting(self, kind: object, request: SpawnRequest) -> dict[str, Mask]:
+    def _find_stock(self, request: SpawnRequest) -> int:
+        """Which of the stocks has the devices that are right for a request; the same for the same devices."""
+        kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
         found = self._kinds.get(kind)
         if found is None:
-            found = self._kinds[kind] = {}
-            for record in self.records:
-                device = record.device
+            stock: dict[str, Mask] = {}
+            for device, mask in self._alike:
                 if suits(device, request):
-                    found[device.model] = found.get(device.model, 0) | self.bits[device.uuid]
+                    stock[device.model] = stock.get(device.model, 0) | mask
+            if stock not in self._stocks:
+                self._stocks.append(stock)
+            found = self._kinds[kind] = self._stocks.index(stock)
         return found
 
-    def _list_allowed(self, cards: frozenset[str] | None, slices: frozenset[str] | None) -> Mask:
-        found = self._allowed.get((cards, slices))
+    def _find_rights(self, terms: Terms) -> Mask:
+        """The devices that may be used on these terms."""
+        rights = (terms.cards, terms.slices)
+        found = self._rights.get(rights)
         if found is None:
-            devices = (record.device for record in self.records)
-            found = self.mask(device.uuid for device in devices if may_use(device, cards, slices))
-            self._allowed[cards, slices] = found
+            devices = (self._named.get(name, 0) for name in terms.cards or ())
+            profiles = (self._profiles.get(name, 0) for name in terms.slices or ())
+            found = _ALL if terms.cards is None else union(devices)
+            if terms.slices is not None:
+                found &= union(profiles) | self._profiles.get("", 0)
+            self._rights[rights] = found
         return found
 
     def open_to(self, ticket: Ticket) -> Mask:
         """All devices but those that are kept for somebody else."""
-        return self._kept_for_nobody | self.kept_for(ticket)
+        return self._kept_for_nobody | self._kept_for(ticket)
 
-    def kept_for(self, ticket: Ticket) -> Mask:
+    def _kept_for(self, ticket: Ticket) -> Mask:
         """The devices that are kept for this ticket's person."""
-        if not self._kept:
+        if self._kept_for_nobody == _ALL:
             return 0
-        # Not the party itself: that two are equal takes as long to see as the answer.
-        key = (ticket.owner, id(ticket.party))
-        mine = self._mine.get(key)
-        if mine is None:
-            mine = 0
-            for holder, mask in self._kept.items():
-                if holder.has(ticket.owner, ticket.party):
-                    mine |= mask
-            self._mine[key] = mine
-        return mine
+        groups, courses = self._kept["group"], self._kept["course"]
+        found = groups.get(EVERYBODY, 0) | self._kept["person"].get(ticket.owner, 0)
+        for group in ticket.party.groups:
+            found |= groups.get(group, 0)
+        for course in ticket.party.courses:
+            found |= courses.get(course, 0)
+        return found
 
     def devices(self, mask: Mask) -> list[Device]:
         """The devices of a set, in the order of the inventory."""
@@ -180,10 +227,10 @@ class Board:
         return found
 
 
-def union(stocks: Mapping[Any, Mask]) -> Mask:
+def union(masks: Iterable[Mask]) -> Mask:
     """All of these devices together."""
     found = 0
-    for mask in stocks.values():
+    for mask in masks:
         found |= mask
     return found
 

@@ -223,8 +223,8 @@ def test_a_bug_tells_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) ->
     def fail() -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(office.services.line, "view", fail)
-    answer = office.raw("GET", "/api/queue")
+    monkeypatch.setattr(office.services.sessions, "live", fail)
+    answer = office.raw("GET", "/api/leases")
     assert answer.status_code == 500
     assert answer.json()["error"]["kind"] == "failed"
     assert "secret" not in answer.text

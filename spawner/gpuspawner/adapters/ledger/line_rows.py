@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import RowMapping
 
 from gpuspawner.core.claims import Drain, Holder, Pin, Reservation, Terms, Ticket, TicketState, Usage
@@ -154,7 +154,7 @@ class _Once(dict[str, Any]):
         self._read = read
 
     def __missing__(self, text: str) -> Any:
-        found = self[text] = self._read(json.loads(text))
+        found = self[text] = self._read(from_json(text))
         return found
 
 

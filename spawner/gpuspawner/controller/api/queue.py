@@ -15,7 +15,7 @@ from .routes import Call, Forbidden
 
 def show_queue(call: Call) -> m.Queue:
     """The line: all of it for who manages, else how long it is and one's own places."""
-    places = call.services.line.view().places
+    places = call.services.see_line().places
     mine = [p for p in places if call.caller.manages or p.ticket.owner == call.caller.person]
     return m.Queue(at=call.services.clock(), length=len(places), places=[_place(p.ticket, p) for p in mine])
 
@@ -89,7 +89,7 @@ def _find_wish(call: Call, person: str, groups: frozenset[str], options: UserOpt
 
 
 def _with_place(call: Call, ticket: Ticket) -> m.Place:
-    places = call.services.line.view().places if ticket.state.live else ()
+    places = call.services.see_line().places if ticket.state.live else ()
     return _place(ticket, next((p for p in places if p.ticket.id == ticket.id), None))
 
 
