@@ -9,7 +9,7 @@ that wait for other devices than all heads before them are heads of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -87,10 +87,11 @@ class _Planner:
         self.situation = situation
         self.now = situation.now
         self.board = Board(situation)
-        self.calendar = Calendar(self.board.serving, situation.leases, situation.occurrences, situation.now)
+        self.occurrences = _list_within_reach(situation)
+        self.calendar = Calendar(self.board.serving, situation.leases, self.occurrences, situation.now)
         self.held = count_held(situation.leases)
         self.seats = count_seats(situation.leases)
-        self.on = [one for one in situation.occurrences if one.on(self.now)]
+        self.on = [one for one in self.occurrences if one.on(self.now)]
         self.room = [one.seats - self.calendar.used(one) for one in self.on]
         self.unhurried = all(one.end - self.now >= SHORTEST_SESSION for one in self.on)
         self.heads = Heads(self.board)
@@ -251,11 +252,11 @@ class _Planner:
         """
         gpus = want.gpus
         narrower: list[Mask] = []
-        if self.situation.occurrences:
+        if self.occurrences:
             usable = self.board.uuids(union(serving.values()))
             narrower += [self.board.mask(self.calendar.serving(seat, usable))] if seat else []
         narrower += [want.kept] if want.kept else []
-        if self.situation.occurrences:
+        if self.occurrences:
             widest = self.calendar.choose_widest(usable, gpus, ticket.owner, ticket.party, until=wanted.end)
             narrower.append(self.board.mask(widest))
         found: list[Mapping[str, Mask]] = []
@@ -288,7 +289,7 @@ class _Planner:
     def _find_bounds(self, ticket: Ticket, mask: Mask, devices: tuple[str, ...], wanted: Bounds) -> Bounds:
         # What a head is to have is quick to find, and often leaves no reservation to be looked at.
         bounds = wanted.within(self.heads.due(mask), FOR_A_HEAD)
-        if self.situation.occurrences and (bounds.end is None or bounds.end > self.now):
+        if self.occurrences and (bounds.end is None or bounds.end > self.now):
             limit = self.calendar.limit(devices, ticket.owner, ticket.party, until=bounds.end)
             bounds = bounds.within(*limit)
         return bounds
@@ -338,7 +339,7 @@ class _Planner:
         self, ticket: Ticket, devices: tuple[str, ...], ends_at: datetime | None
     ) -> tuple[str, datetime] | None:
         """The seat of a reservation that a grant takes, if any; the calendar then knows of the grant."""
-        if not self.situation.occurrences:
+        if not self.occurrences:
             return None
         seat = self.calendar.seat_for(ticket.owner, ticket.party, devices, len(devices))
         lease = Lease(
@@ -367,6 +368,16 @@ class _Planner:
         return describe_shortage(
             ticket.request, total=want.reach.bit_count(), held=held, kept=kept, unfit=unfit
         )
+
+
+def _list_within_reach(situation: Situation) -> Sequence[Occurrence]:
+    """What takes place before the latest end that any session of this decision may have."""
+    longest = {ticket.terms.longest for ticket in situation.tickets}
+    ends = [situation.now + one for one in longest if one is not None]
+    if len(ends) < len(longest):
+        return situation.occurrences
+    latest = max(ends, default=situation.now)
+    return [one for one in situation.occurrences if one.held_from < latest]
 
 
 def _insists(ticket: Ticket) -> bool:
