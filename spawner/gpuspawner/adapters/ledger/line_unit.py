@@ -9,12 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from gpuspawner.core.claims import Drain, Pin, Reservation, SeatReturn, Standing, Ticket, TicketState, Usage
+from gpuspawner.core.claims import Drain, Pin, Reservation, SeatReturn, Standing, Ticket, Usage
 from gpuspawner.core.model import Message
 
 from . import line_rows
+from . import statements as sql
 from .schema import (
-    TICKET_COLUMNS,
     drains,
     leases,
     messages,
@@ -22,7 +22,6 @@ from .schema import (
     reservations,
     seat_returns,
     standings,
-    tickets,
     usage,
 )
 
@@ -40,62 +39,49 @@ class LineUnit:
 
     def live_tickets(self, host: str, *, owner: str | None = None) -> tuple[Ticket, ...]:
         """Every place in line and every offer not claimed yet, of all or of one person, by arrival."""
-        wanted = [tickets.c.host == host, tickets.c.live]
-        wanted += [tickets.c.owner == owner] if owner is not None else []
-        return self._tickets(*wanted)
+        if owner is None:
+            return self._tickets(sql.LIVE_TICKETS, host=host)
+        return self._tickets(sql.LIVE_TICKETS_OF, host=host, owner=owner)
 
     def offers(self, host: str) -> tuple[Ticket, ...]:
         """Every offer that is not claimed yet, by arrival."""
-        return self._tickets(
-            tickets.c.host == host, tickets.c.live, tickets.c.state == TicketState.OFFERED.value
-        )
+        return self._tickets(sql.OFFERS, host=host)
 
     def ticket(self, ticket_id: str) -> Ticket | None:
         """One ticket, live or not."""
-        found = self._tickets(tickets.c.id == ticket_id)
+        found = self._tickets(sql.TICKET, id=ticket_id)
         return found[0] if found else None
 
     def ticket_of(self, host: str, owner: str, server: str) -> Ticket | None:
         """The live ticket of a server."""
-        found = self._tickets(
-            tickets.c.host == host, tickets.c.live, tickets.c.owner == owner, tickets.c.server == server
-        )
+        found = self._tickets(sql.TICKET_OF_SERVER, host=host, owner=owner, server=server)
         return found[0] if found else None
 
     def ended_tickets(self, host: str, since: datetime) -> tuple[Ticket, ...]:
         """Tickets that came to their end since then, for waits and for telling how one ended."""
-        return self._tickets(tickets.c.host == host, sa.not_(tickets.c.live), tickets.c.state_since >= since)
+        return self._tickets(sql.ENDED_TICKETS, host=host, since=since)
 
     def last_ticket(self, host: str, owner: str, server: str) -> Ticket | None:
         """The newest ticket of a server, live or not."""
-        found = self._db.execute(
-            sa.select(*TICKET_COLUMNS)
-            .where(tickets.c.host == host, tickets.c.owner == owner, tickets.c.server == server)
-            .order_by(tickets.c.asked_at.desc(), tickets.c.id)
-            .limit(1)
-        )
-        return next(line_rows.rows_to_tickets(found), None)
+        found = self._tickets(sql.LAST_TICKET, host=host, owner=owner, server=server)
+        return found[0] if found else None
 
-    def _tickets(self, *conditions: sa.ColumnElement[bool]) -> tuple[Ticket, ...]:
-        found = self._db.execute(
-            sa.select(*TICKET_COLUMNS).where(*conditions).order_by(tickets.c.queued_at, tickets.c.id)
-        )
-        return tuple(line_rows.rows_to_tickets(found.all()))
+    def _tickets(self, query: sa.Select[Any], **values: object) -> tuple[Ticket, ...]:
+        return tuple(line_rows.rows_to_tickets(self._db.execute(query, values).all()))
 
     def add_ticket(self, ticket: Ticket) -> None:
         """Store a new ticket. The unique index refuses a second live one of the same server."""
-        self._db.execute(sa.insert(tickets).values(line_rows.ticket_to_row(ticket)))
+        self._db.execute(sql.ADD_TICKET, line_rows.ticket_to_row(ticket))
 
     def update_ticket(self, ticket: Ticket) -> None:
         """Store a ticket's new state."""
-        row = line_rows.ticket_to_row(ticket)
-        self._db.execute(sa.update(tickets).where(tickets.c.id == ticket.id).values(row))
+        self._db.execute(sql.UPDATE_TICKET, {**line_rows.ticket_to_row(ticket), "this": ticket.id})
 
     # -- drains and pins ------------------------------------------------------------------------------------
 
     def drains(self, host: str) -> tuple[Drain, ...]:
         """Every drain, those whose time is over included."""
-        found = self._db.execute(sa.select(drains).where(drains.c.host == host).order_by(drains.c.device))
+        found = self._db.execute(sql.DRAINS, {"host": host})
         return tuple(line_rows.row_to_drain(row) for row in found.mappings())
 
     def put_drain(self, host: str, drain: Drain) -> None:
@@ -117,7 +103,7 @@ class LineUnit:
 
     def pins(self, host: str) -> tuple[Pin, ...]:
         """Every device that is kept for somebody."""
-        found = self._db.execute(sa.select(pins).where(pins.c.host == host).order_by(pins.c.device))
+        found = self._db.execute(sql.PINS, {"host": host})
         return tuple(line_rows.row_to_pin(row) for row in found.mappings())
 
     def put_pin(self, host: str, pin: Pin) -> None:
@@ -141,11 +127,8 @@ class LineUnit:
 
     def reservations(self, host: str, *, ended: bool = False) -> tuple[Reservation, ...]:
         """Reservations that stand; with ``ended`` also those that were cancelled."""
-        wanted = [reservations.c.host == host]
-        wanted += [] if ended else [reservations.c.ended_at.is_(None)]
-        found = self._db.execute(
-            sa.select(reservations).where(*wanted).order_by(reservations.c.start, reservations.c.id)
-        )
+        query = sql.ALL_RESERVATIONS if ended else sql.RESERVATIONS
+        found = self._db.execute(query, {"host": host})
         return tuple(line_rows.row_to_reservation(row) for row in found.mappings())
 
     def reservation(self, reservation_id: str) -> Reservation | None:
@@ -160,11 +143,7 @@ class LineUnit:
 
     def seat_returns(self, host: str, since: datetime) -> tuple[SeatReturn, ...]:
         """Seats given back of occurrences that began since then."""
-        found = self._db.execute(
-            sa.select(seat_returns)
-            .join(reservations)
-            .where(reservations.c.host == host, seat_returns.c.start >= since)
-        )
+        found = self._db.execute(sql.SEAT_RETURNS, {"host": host, "since": since})
         return tuple(SeatReturn(**row) for row in found.mappings())
 
     def put_seat_return(self, given_back: SeatReturn) -> None:
@@ -181,11 +160,10 @@ class LineUnit:
 
     def standings(self, host: str, owners: Collection[str] | None = None) -> dict[str, Standing]:
         """What everybody, or each of some people, has used lately, by person."""
-        wanted = sa.select(standings.c.owner, standings.c.gpu_seconds, standings.c.at)
-        wanted = wanted.where(standings.c.host == host)
         if owners is not None and len(owners) <= _FEW:
-            wanted = wanted.where(standings.c.owner.in_(owners))
-        found = self._db.execute(wanted)
+            found = self._db.execute(sql.STANDINGS_OF, {"host": host, "owners": list(owners)})
+        else:
+            found = self._db.execute(sql.STANDINGS, {"host": host})
         return {owner: Standing(gpu_seconds, at) for owner, gpu_seconds, at in found.all()}
 
     def put_standings(self, host: str, changed: Mapping[str, Standing]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Sample
 
 from . import rows
+from . import statements as sql
 from .line_unit import LineUnit
-from .schema import devices, events, homes, lease_devices, leases, meta, sample_hours, samples
+from .schema import devices, events, homes, leases, sample_hours, samples
 
 
 class LedgerUnit(LineUnit):
@@ -26,7 +28,7 @@ class LedgerUnit(LineUnit):
 
     def ledger_id(self) -> str:
         """The random name of this ledger; it marks the containers that belong to it."""
-        return str(self._db.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one())
+        return str(self._db.execute(sql.LEDGER_ID).scalar_one())
 
     def hosts(self) -> tuple[str, ...]:
         """Every host that ever reported a card."""
@@ -39,17 +41,15 @@ class LedgerUnit(LineUnit):
     def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there at the last inventory, in the driver's order."""
         if host not in self._inventories:
-            self._inventories[host] = self._devices(devices.c.host == host, devices.c.present)
+            self._inventories[host] = self._devices(sql.PRESENT_DEVICES, host)
         return self._inventories[host]
 
     def absent_devices(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there once."""
-        return self._devices(devices.c.host == host, sa.not_(devices.c.present))
+        return self._devices(sql.ABSENT_DEVICES, host)
 
-    def _devices(self, *conditions: sa.ColumnElement[bool]) -> tuple[DeviceRecord, ...]:
-        found = self._db.execute(
-            sa.select(devices).where(*conditions).order_by(devices.c.index, devices.c.uuid)
-        )
+    def _devices(self, query: sa.Select[Any], host: str) -> tuple[DeviceRecord, ...]:
+        found = self._db.execute(query, {"host": host})
         return tuple(rows.row_to_device(row) for row in found.mappings())
 
     def put_device(self, record: DeviceRecord) -> None:
@@ -148,25 +148,18 @@ class LedgerUnit(LineUnit):
 
     def live_leases(self, host: str, *, owner: str | None = None) -> tuple[Lease, ...]:
         """Every lease of the host, or of one person there, that still holds its devices, oldest first."""
-        wanted = [leases.c.host == host, leases.c.state != LeaseState.RELEASED.value]
-        wanted += [leases.c.owner == owner] if owner is not None else []
-        return self._leases(sa.and_(*wanted))
+        if owner is None:
+            return self._leases(sql.LIVE_LEASES, host=host)
+        return self._leases(sql.LIVE_LEASES_OF, host=host, owner=owner)
 
     def lease(self, lease_id: str) -> Lease | None:
         """One lease, live or not."""
-        found = self._leases(leases.c.id == lease_id)
+        found = self._leases(sql.LEASE, id=lease_id)
         return found[0] if found else None
 
     def last_lease(self, owner: str, server: str) -> Lease | None:
         """The newest lease of a person's server."""
-        newest = (
-            sa.select(leases.c.id)
-            .where(leases.c.owner == owner, leases.c.server == server)
-            .order_by(leases.c.created_at.desc(), leases.c.id)
-            .limit(1)
-            .scalar_subquery()
-        )
-        found = self._leases(leases.c.id == newest)
+        found = self._leases(sql.LAST_LEASE, owner=owner, server=server)
         return found[0] if found else None
 
     def released_among(self, lease_ids: Collection[str]) -> frozenset[str]:
@@ -180,22 +173,14 @@ class LedgerUnit(LineUnit):
 
     def seats_left_since(self, host: str, since: datetime) -> tuple[Lease, ...]:
         """Leases that had a seat of a reservation, and are over, whose people let go of them since then."""
-        left = sa.func.coalesce(leases.c.ended_at, leases.c.state_since)
-        return self._leases(
-            sa.and_(
-                leases.c.host == host,
-                leases.c.state == LeaseState.RELEASED.value,
-                leases.c.reservation_id.is_not(None),
-                left >= since,
-            )
-        )
+        return self._leases(sql.SEATS_LEFT, host=host, since=since)
 
     def add_lease(self, lease: Lease) -> None:
         """Store a new lease. The unique index refuses a device that a live lease holds."""
-        self._db.execute(sa.insert(leases), rows.lease_to_row(lease))
+        self._db.execute(sql.ADD_LEASE, rows.lease_to_row(lease))
         if lease.devices:
             self._db.execute(
-                sa.insert(lease_devices),
+                sql.ADD_LEASE_DEVICES,
                 [
                     {
                         "lease_id": lease.id,
@@ -210,26 +195,15 @@ class LedgerUnit(LineUnit):
 
     def update_lease(self, lease: Lease) -> None:
         """Store a lease's new state; its devices never change."""
-        row = {**rows.lease_to_row(lease), "this": lease.id}
-        self._db.execute(sa.update(leases).where(leases.c.id == sa.bindparam("this")), row)
-        self._db.execute(
-            sa.update(lease_devices).where(lease_devices.c.lease_id == lease.id).values(live=lease.state.live)
-        )
+        self._db.execute(sql.UPDATE_LEASE, {**rows.lease_to_row(lease), "this": lease.id})
+        self._db.execute(sql.UPDATE_LEASE_DEVICES, {"live": lease.state.live, "this": lease.id})
 
-    def _leases(self, condition: sa.ColumnElement[bool]) -> tuple[Lease, ...]:
-        found = self._db.execute(
-            sa.select(leases).where(condition).order_by(leases.c.created_at, leases.c.id)
-        )
-        lease_rows = found.mappings().all()
+    def _leases(self, query: sql.LeaseQuery, **values: object) -> tuple[Lease, ...]:
+        lease_rows = self._db.execute(query.leases, values).mappings().all()
         if not lease_rows:
             return ()
         held: dict[str, list[str]] = {row["id"]: [] for row in lease_rows}
-        pairs = self._db.execute(
-            sa.select(lease_devices.c.lease_id, lease_devices.c.device)
-            .where(lease_devices.c.lease_id.in_(sa.select(leases.c.id).where(condition)))
-            .order_by(lease_devices.c.position)
-        )
-        for lease_id, device in pairs:
+        for lease_id, device in self._db.execute(query.devices, values):
             held[lease_id].append(device)
         return tuple(rows.row_to_lease(row, tuple(held[row["id"]])) for row in lease_rows)
 
@@ -253,15 +227,16 @@ class LedgerUnit(LineUnit):
     def add_event(self, event: Event) -> None:
         """Append to the audit trail."""
         self._db.execute(
-            sa.insert(events).values(
-                at=event.at,
-                kind=event.kind,
-                reason=event.reason,
-                actor=event.actor,
-                lease_id=event.lease_id,
-                device=event.device,
-                data=event.data,
-            )
+            sql.ADD_EVENT,
+            {
+                "at": event.at,
+                "kind": event.kind,
+                "reason": event.reason,
+                "actor": event.actor,
+                "lease_id": event.lease_id,
+                "device": event.device,
+                "data": event.data,
+            },
         )
 
     def has_event_since(self, since: datetime, like: Event) -> bool:
