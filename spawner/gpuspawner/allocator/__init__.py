@@ -3,7 +3,7 @@
 Every method may block on the ledger; hub and controller call them in threads.
 """
 
-from .cards import Cards, Cleared, Drained, Listing, Pinned
+from .cards import Cards, Cleared, Drained, Pinned
 from .clock import utc_now
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
 from .line import Line
@@ -18,7 +18,6 @@ __all__ = [
     "Cleared",
     "Drained",
     "Line",
-    "Listing",
     "Pinned",
     "Reservations",
     "Sessions",

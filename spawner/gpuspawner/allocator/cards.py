@@ -60,15 +60,6 @@ class Cleared:
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What administrators said of cards, for :func:`gpuspawner.core.drains.why_withheld`."""
-
-    drains: tuple[Drain, ...]
-    """Those that hold now."""
-    pins: tuple[Pin, ...]
-
-
 class Cards:
     """What an administrator may say of the cards of one host.
 
@@ -85,13 +76,6 @@ class Cards:
         self._ledger = ledger
         self._host = host
         self._clock = clock
-
-    def listing(self) -> Listing:
-        """What holds now. Raises: LedgerError."""
-        now = self._clock()
-        with self._ledger.read() as unit:
-            drains = tuple(d for d in unit.drains(self._host) if not is_over(d, now))
-            return Listing(drains, unit.pins(self._host))
 
     # -- drain ----------------------------------------------------------------------------------------------
 

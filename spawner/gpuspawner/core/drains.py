@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from .claims import Drain, Pin
-from .model import Device, DeviceRecord, Lease, Party
+from .model import Device, DeviceRecord, Lease
 
 NOW_GRACE = timedelta(minutes=1)
 """So long a session goes on whose card is drained now: its person is told, and can save."""
@@ -42,32 +42,6 @@ def why_drained(drain: Drain, now: datetime) -> str:
 def why_kept(pin: Pin) -> str:
     """Say for whom a device is kept: ``kept for group `vision` by root: their grant paid it``."""
     return f"kept for {pin.holder} by {pin.actor}: {pin.reason}"
-
-
-def why_withheld(
-    device: Device,
-    drains: Iterable[Drain],
-    pins: Iterable[Pin],
-    *,
-    person: str,
-    party: Party,
-    now: datetime,
-) -> str | None:
-    """Say why an administrator's word keeps a device from a person now, or None when none does.
-
-    Args:
-        device: The device.
-        drains: All drains of the host, those whose time is over included.
-        pins: All pins of the host.
-        person: Who asks.
-        party: Whom the session would count for.
-        now: The present.
-    """
-    drain = find_drain(device, drains, now)
-    if drain is not None:
-        return why_drained(drain, now)
-    pin = find_pin(device, pins)
-    return None if pin is None or pin.holder.has(person, party) else why_kept(pin)
 
 
 def describe_time(at: datetime, now: datetime) -> str:

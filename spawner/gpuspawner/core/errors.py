@@ -12,7 +12,6 @@
     ├── LedgerError            the ledger cannot be used, so no GPU can be given out
     ├── EngineError            the Docker Engine gave no usable answer: proves nothing
     ├── HubError               the Hub or a server gave no usable answer: proves nothing
-    ├── ProbeError             NVML gave no usable answer: proves nothing
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
     └── RunLockHeld            another process of the same kind uses this ledger
@@ -98,10 +97,6 @@ class HubError(GpuSpawnerError):
         super().__init__(message)
         self.status = status
         """HTTP status of its answer; None when there was none."""
-
-
-class ProbeError(GpuSpawnerError):
-    """NVML gave no usable answer."""
 
 
 class IllegalTransition(GpuSpawnerError):

@@ -14,10 +14,10 @@ from gpuspawner.core.drains import (
     find_pin,
     is_over,
     why_drained,
-    why_withheld,
 )
 from gpuspawner.core.model import LeaseState, Party
-from support.build import NOW, ago, device, lease, record
+from gpuspawner.core.situation import Situation, find_unavailable
+from support.build import NOW, ago, device, lease, record, ticket
 
 LATER = NOW + timedelta(hours=6)
 CARD, SLICE = device(), device("MIG-1", parent="GPU-0")
@@ -85,31 +85,28 @@ def test_a_time_is_told_in_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drains", "pins", "person", "party", "why"),
+    ("drains", "pins", "person", "party", "theirs"),
     [
-        ([], [], "ada", Party(), None),
-        ([DRAIN], [], "ada", Party(), "drained by root: fan is replaced"),
-        ([DRAIN], [PIN], "ada", Party(("vision",)), "drained by root: fan is replaced"),
-        ([drain(hours=-1)], [], "ada", Party(), None),
-        ([], [PIN], "ada", Party(), "kept for group `vision` by root: their grant paid it"),
-        ([], [PIN], "vision", Party(), "kept for group `vision` by root: their grant paid it"),
-        ([], [PIN], "ada", Party(("other", "vision")), None),
-        (
-            [],
-            [PIN],
-            "ada",
-            Party(courses=("vision",)),
-            "kept for group `vision` by root: their grant paid it",
-        ),
-        ([], [pin("person", "ada")], "ada", Party(), None),
-        ([], [pin("person", "ada")], "bob", Party(), "kept for ada by root: x"),
-        ([], [pin("course", "ml")], "ada", Party(courses=("ml",)), None),
-        ([], [pin("course", "ml")], "ada", Party(), "kept for course `ml` by root: x"),
+        ([], [], "ada", Party(), True),
+        ([DRAIN], [], "ada", Party(), False),
+        ([DRAIN], [PIN], "ada", Party(("vision",)), False),
+        ([drain(hours=-1)], [], "ada", Party(), True),
+        ([], [PIN], "ada", Party(), False),
+        ([], [PIN], "vision", Party(), False),
+        ([], [PIN], "ada", Party(("other", "vision")), True),
+        ([], [PIN], "ada", Party(courses=("vision",)), False),
+        ([], [pin("group", "default")], "ada", Party(), True),
+        ([], [pin("person", "ada")], "ada", Party(), True),
+        ([], [pin("person", "ada")], "bob", Party(), False),
+        ([], [pin("course", "ml")], "ada", Party(courses=("ml",)), True),
+        ([], [pin("course", "ml")], "ada", Party(), False),
     ],
 )
-def test_why_withheld(drains, pins, person: str, party: Party, why: str | None) -> None:
+def test_who_can_be_given_a_card(drains, pins, person: str, party: Party, theirs: bool) -> None:
     for one in (CARD, SLICE):
-        assert why_withheld(one, drains, pins, person=person, party=party, now=NOW) == why
+        situation = Situation(NOW, [record(device=one, seen_at=NOW)], (), drains=drains, pins=pins)
+        missing = find_unavailable(situation, ticket(owner=person, party=party))
+        assert missing == (frozenset() if theirs else {one.uuid})
 
 
 def test_families() -> None:
