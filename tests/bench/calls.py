@@ -20,6 +20,7 @@ from gpuspawner.allocator.line import CLAIM_WINDOW, Line
 from gpuspawner.controller.app import make_app, settle_memory
 from gpuspawner.controller.base import House
 from gpuspawner.controller.identity import MANAGE, READ, make_auth
+from gpuspawner.controller.live import Watch
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
 from gpuspawner.controller.people import PolicyReader
@@ -169,5 +170,6 @@ def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
     auth.api_url = f"{wiring.hub}/hub/api"
     metrics = Metrics(ledger, HOST, lambda: NOW, STALE_AFTER, [])
     settle_memory()
-    house = House(auth, services, metrics, Ticking(Tick([]), 1, metrics.observe_tick))
+    ticking = Ticking(Tick([]), 1, metrics.observe_tick)
+    house = House(auth, services, metrics, ticking, Watch(services.see_line))
     _serve(pipe, make_app(house, token))

@@ -38,3 +38,15 @@ def test_container_of_a_process(tmp_path: Path, text: str, container: str | None
 
 def test_a_process_that_is_gone_is_in_no_container(tmp_path: Path) -> None:
     assert find_container(7, tmp_path) is None
+
+
+def test_a_host_that_is_a_container_itself(tmp_path: Path) -> None:
+    for name, text in (
+        ("self", f"0::/docker/{ID}/agent"),
+        ("7", f"0::/docker/{ID}/docker/{OTHER}"),
+        ("8", "0::/"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup").write_text(text)
+    assert find_container(7, tmp_path) == OTHER
+    assert find_container(8, tmp_path) is None

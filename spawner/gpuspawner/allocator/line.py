@@ -82,7 +82,7 @@ class Line:
             Place(wait.ticket, ahead, wait.reason, estimate, other=find_beside(wait.ticket))
             for ahead, (wait, estimate) in enumerate(zip(waits, estimates, strict=True))
         ]
-        return LineView(now, tuple(places))
+        return LineView(now, tuple(places), situation)
 
     def turns(self) -> tuple[Turn, ...]:
         """Every offer, with what runs for it. Raises: LedgerError."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from gpuspawner.core.claims import Ticket
 from gpuspawner.core.estimate import Estimate
 from gpuspawner.core.model import Lease
+from gpuspawner.core.situation import Situation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class LineView:
     at: datetime
     places: tuple[Place, ...]
     """Offers first, then the line in order."""
+    situation: Situation
+    """The cards, who holds them, and what else it rests on."""
 
 
 @dataclass(frozen=True, slots=True)

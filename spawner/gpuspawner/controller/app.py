@@ -9,13 +9,15 @@ import hmac
 import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from tornado.httpserver import HTTPServer
-from tornado.web import Application
+from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
-from .pages import PressHandler, QueueHandler, RootHandler, press_claim, press_leave
+from .pages.base import LanguageHandler, PressHandler, ShowHandler, StreamHandler
+from .pages.table import PAGES, PRESSES, START
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in."""
@@ -23,6 +25,8 @@ FAREWELL_SECONDS = 15.0
 """How long a step that is under way may still take when the controller is told to stop."""
 THREADS = 16
 """Ledger and Hub calls for requests at once."""
+
+STATIC = Path(__file__).parent / "static"
 
 log = logging.getLogger("gpuspawner.controller")
 
@@ -38,10 +42,16 @@ def make_app(house: House, token: str) -> Application:
     arguments: dict[str, object] = {"house": house}
     return Application(
         [
-            (rf"{prefix}/?", RootHandler, arguments),
-            (rf"{prefix}/queue", QueueHandler, arguments),
-            (rf"{prefix}/queue/([^/]+)/claim", PressHandler, {**arguments, "press": press_claim}),
-            (rf"{prefix}/queue/([^/]+)/leave", PressHandler, {**arguments, "press": press_leave}),
+            (rf"{prefix}/?", RedirectHandler, {"url": f"{prefix}/{START}", "permanent": False}),
+            *((rf"{prefix}/{page.path}", ShowHandler, {**arguments, "page": page}) for page in PAGES),
+            *(
+                (rf"{prefix}/live/{page.path}", StreamHandler, {**arguments, "page": page})
+                for page in PAGES
+                if page.live
+            ),
+            *((rf"{prefix}/{press.path}", PressHandler, {**arguments, "press": press}) for press in PRESSES),
+            (rf"{prefix}/language", LanguageHandler, arguments),
+            (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
             (rf"{prefix}/health", HealthHandler, arguments),
             (rf"{prefix}/metrics", MetricsHandler, arguments),
             (rf"{prefix}/oauth_callback", CallbackHandler, arguments),

@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, SettingsError
 
 from .identity import READ, Caller, read_caller
+from .live import Watch
 from .loop import Ticking
 from .metrics import Metrics
 from .services import Services
@@ -39,6 +40,8 @@ class House:
     services: Services
     metrics: Metrics
     ticking: Ticking
+    watch: Watch
+    """Of all open pages."""
 
 
 class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # JupyterHub is untyped

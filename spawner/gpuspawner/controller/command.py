@@ -18,6 +18,7 @@ from gpuspawner.policy.settings import Settings, load_settings
 from .app import ADDRESS, serve
 from .base import House
 from .identity import make_auth
+from .live import Watch
 from .loop import Ticking
 from .metrics import Metrics
 from .wiring import make_services, make_tick
@@ -85,7 +86,7 @@ def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool
         return True
     metrics = Metrics(ledger, services.host, services.clock, services.stale_after, tick.names)
     ticking = Ticking(tick, settings.controller.tick, metrics.observe_tick)
-    house = House(make_auth(settings, token), services, metrics, ticking)
+    house = House(make_auth(settings, token), services, metrics, ticking, Watch(services.see_line))
     port = settings.controller.port
     try:
         return asyncio.run(serve(house, token, port))

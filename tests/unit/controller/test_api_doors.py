@@ -16,7 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from support.build import NOW
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation)
 

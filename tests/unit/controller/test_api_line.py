@@ -12,7 +12,7 @@ from gpuspawner.core.model import Lease, LeaseState, SpawnRequest
 from support.build import GIB, NOW
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 ONE = {"options": {"gpus": 1}}
 

@@ -10,7 +10,7 @@ from gpuspawner.core.model import Event, Health, LeaseState
 from support.build import NOW, record, sample
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 
 def card(office: Office, who: str = "ada", n: int = 0) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from support.build import NOW
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 RESERVATION = {
     "title": "Lecture",

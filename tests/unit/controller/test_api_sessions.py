@@ -11,7 +11,7 @@ from gpuspawner.core.model import LeaseState, Party
 from support.build import NOW
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 VISION = Party(groups=("students",), courses=("vision",))
 OTHER = Party(groups=("students",), courses=("sound",))

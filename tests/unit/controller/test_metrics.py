@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.build import GIB, HOST, NOW, record, sample
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from gpuspawner.controller.app import make_app
-from gpuspawner.controller.base import House
 from gpuspawner.core.model import Lease, LeaseState
 from support.build import NOW
 from support.client import text_of
-from tornado.web import create_signed_value
 
 if TYPE_CHECKING:
-    from .conftest import Office
+    from support.controller import Office
 
 
 @pytest.fixture
@@ -50,7 +47,8 @@ def page(office: Office, who: str = "ada") -> str:
 
 def buttons(html: str) -> dict[str, str]:
     """Where each button leads, by its label."""
-    found = re.findall(r'<form method="post" action="/services/gpu([^"]*)">.*?<button>(.*?)</button>', html)
+    form = r'<form method="post" action="/services/gpu([^"]*)" class="d-inline">'
+    found = re.findall(rf"(?s){form}.*?<button[^>]*>(.*?)</button>", html)
     return {label: action for action, label in found}
 
 
@@ -68,8 +66,7 @@ def test_login_and_the_way_there(office: Office) -> None:
 
 def test_nobody_is_in_line(office: Office) -> None:
     html = page(office)
-    assert "You are not in line. Nobody is in line now." in html
-    assert '<meta http-equiv="refresh" content="10">' in html
+    assert "You are not in line. Nobody is in line now." in text_of(html)
     assert buttons(html) == {}
 
 
@@ -77,11 +74,14 @@ def test_waiting(office: Office, full: Lease) -> None:
     ticket = join(office, server="<b>")
     html = page(office)
     assert "1 GPU for server &lt;b&gt;" in html
-    assert "Place 1: 0 ahead of you. You asked for 1 GPU; 0 of 2 GPUs are free now" in text_of(html)
-    assert "When it will be cannot be said." in html
+    text = text_of(html)
+    assert "Place 1: nobody is ahead of you You asked for 1 GPU; 0 of 2 GPUs are free now" in text.replace(
+        " :", ":"
+    )
+    assert "When it will be cannot be said yet" in text
     assert buttons(html) == {"Leave the line": f"/queue/{ticket}/leave"}
     others = page(office, "bob")
-    assert "You are not in line. 1 is in line now." in others
+    assert "You are not in line. 1 is in line now." in text_of(others)
     assert ticket not in others
 
 
@@ -90,10 +90,11 @@ def test_an_estimate_in_utc_that_a_script_may_put_into_the_viewer_s_zone(office:
         unit.update_lease(replace(full, ends_at=NOW + timedelta(hours=1)))
     join(office)
     html = page(office)
-    assert re.search(r'to <time datetime="2030-05-17T13:\d\d:00Z">13:\d\d UTC</time>', html)
+    assert '<time datetime="2030-05-17T13:00:00Z" data-show="time">2030-05-17 13:00 UTC</time>' in html
     answer = office.raw("GET", "/queue", "ada")
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
+    policy = answer.headers["Content-Security-Policy"].split("; ")
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy, "nothing that people wrote can run"
 
 
 def test_it_is_one_s_turn(office: Office, full: Lease) -> None:
@@ -101,23 +102,30 @@ def test_it_is_one_s_turn(office: Office, full: Lease) -> None:
     free(office)
     html = page(office)
     text = text_of(html)
-    assert "It is your turn. Take it by 12:05 UTC ; then the next in line gets it." in text
-    assert "The session would last until 13:50 UTC ." in text
+    assert "It is your turn. Take it by 2030-05-17 12:05 UTC" in text
+    assert "then the next in line gets it." in text
+    assert "The session would last until 2030-05-17 13:50 UTC ." in text
     assert buttons(html) == {
         "Open my server": f"/queue/{ticket}/claim", "Leave the line": f"/queue/{ticket}/leave",
     }  # fmt: skip
-    assert '<meta http-equiv="refresh" content="3">' in html
+    assert 'data-notice="It is your turn."' in html
 
 
 def test_opening_what_is_not_started_yet_leads_back(office: Office, full: Lease) -> None:
     ticket = join(office)
     free(office)
     answer = press(office, "Open my server")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/services/gpu/queue")
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"/services/gpu/queue?open={ticket}"
     html = page(office)
     assert "Your server is being started; it takes a moment." in html
     assert list(buttons(html)) == ["Leave the line"]
     assert office.get(f"/queue/{ticket}")["claimed_at"]
+    office.hub_starts("ada")
+    office.line.opened(ticket)
+    waiting = office.raw("GET", f"/queue?open={ticket}").text
+    assert 'data-goes="/user/ada"' in waiting
+    assert "data-goes" not in office.raw("GET", f"/queue?open={ticket}", "bob").text
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_opening_claims_and_leads_to_the_server(
     assert office.get(f"/queue/{ticket}")["state"] == "claimed"
     html = page(office)
     assert buttons(html) == {}
-    assert ("runs with 1 GPU" in html) == runs
+    assert ("runs with 1 GPU" in text_of(html)) == runs
 
 
 def test_switching(office: Office, full: Lease) -> None:
@@ -151,7 +159,7 @@ def test_switching(office: Office, full: Lease) -> None:
     assert "the kernels that run there end, what is saved stays" in html
     assert list(buttons(html)) == ["Switch now", "Leave the line"]
     answer = press(office, "Switch now")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/services/gpu/queue")
+    assert answer.headers["Location"] == f"/services/gpu/queue?open={ticket}"
     assert "Your server is being started anew" in page(office)
     assert office.get(f"/queue/{ticket}")["state"] == "offered"
 
@@ -168,10 +176,14 @@ def test_leaving(office: Office, full: Lease) -> None:
 
 def test_a_claim_that_comes_too_early_is_told(office: Office, full: Lease) -> None:
     ticket = join(office)
-    answer = office.raw("POST", f"/queue/{ticket}/claim", "ada")
-    assert answer.status_code == 400
-    assert "Your turn has not come yet" in answer.text
-    assert answer.headers["Content-Type"].startswith("text/html")
+    browser = requests.Session()
+    url = f"{office.url}/services/gpu/queue"
+    browser.headers["Authorization"] = "token ada"
+    told = browser.post(f"{url}/{ticket}/claim", timeout=10)
+    assert told.url == url
+    assert "Your turn has not come yet" in told.text
+    assert "alert-danger" in told.text
+    assert "Your turn has not come yet" not in browser.get(url, timeout=10).text, "it is told once"
 
 
 @pytest.mark.parametrize("what", ["claim", "leave"])
@@ -181,7 +193,7 @@ def test_other_people_s_places_are_not_there(office: Office, full: Lease, what: 
     for who in ("ada", "admin", "service-ada"):
         answer = office.raw("POST", f"/queue/{ticket}/{what}", who)
         assert answer.status_code == 404
-        assert answer.text == office.raw("POST", f"/queue/nothing/{what}", who).text
+        assert text_of(answer.text) == text_of(office.raw("POST", f"/queue/nothing/{what}", who).text)
     assert office.get(f"/queue/{ticket}", "bob")["claimed_at"] is None
 
 
@@ -195,12 +207,11 @@ def test_a_press_is_a_post(office: Office, full: Lease, what: str) -> None:
 def test_a_form_of_another_site_does_nothing(office: Office, full: Lease) -> None:
     ticket = join(office)
     browser = requests.Session()
-    cookie = create_signed_value(cookie_secret(office), "service-gpu", "ada").decode()
-    browser.cookies.set("service-gpu", cookie, path="/services/gpu/")
+    browser.cookies.set("service-gpu", office.cookie("ada"), path="/services/gpu/")
     url = f"{office.url}/services/gpu/queue"
     navigate = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
     html = browser.get(url, headers=navigate, timeout=10).text
-    assert "Place 1: 0 ahead of you." in html
+    assert "nobody is ahead of you" in html
     leave, cross = f"{url}/{ticket}/leave", {**navigate, "Sec-Fetch-Site": "cross-site"}
     for data in ({}, {"_xsrf": "guessed"}):
         forged = browser.post(leave, data=data, headers=cross, timeout=10, allow_redirects=False)
@@ -213,8 +224,3 @@ def test_a_form_of_another_site_does_nothing(office: Office, full: Lease) -> Non
     )
     assert pressed.status_code == 303
     assert office.get(f"/queue/{ticket}")["state"] == "ended"
-
-
-def cookie_secret(office: Office) -> str:
-    house = House(office.auth, office.services, office.metrics, None)  # type: ignore[arg-type]
-    return str(make_app(house, "s" * 64).settings["cookie_secret"])

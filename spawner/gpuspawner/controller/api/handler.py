@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from tornado.web import HTTPError
 
-from gpuspawner.allocator import SAME_REFUSAL_AGAIN as SAME_AGAIN
 from gpuspawner.controller.base import OurHandler
+from gpuspawner.controller.denials import note_denied
 from gpuspawner.core.errors import (
     Conflict,
     GpuSpawnerError,
@@ -26,7 +26,6 @@ from gpuspawner.core.errors import (
     ReservationConflict,
     SettingsError,
 )
-from gpuspawner.core.model import Event
 from gpuspawner.core.words import read_text
 from gpuspawner.policy.options import shorten
 
@@ -168,18 +167,9 @@ class ApiHandler(OurHandler):
         return check(route.body, sent, "key")
 
     def _note_denied(self, route: Route, reason: str = "") -> None:
-        """Write down that somebody tried, once a minute for the same; without a ledger only in the log."""
         assert self.caller is not None  # noqa: S101 - prepare() has seen to it
-        services = self.house.services
         why = reason or f"the scope {route.scope} is missing"
-        event = Event(services.clock(), "access.denied", f"{route.operation}: {why}", self.caller.actor)
-        log.warning("Denied to %s: %s", self.caller.actor, event.reason)
-        try:
-            with services.ledger.write() as unit:
-                if not unit.has_event_since(event.at - SAME_AGAIN, event):
-                    unit.add_event(event)
-        except LedgerError as error:
-            log.warning("%s", error)
+        note_denied(self.house.services, self.caller, route.operation, why)
 
 
 def judge_error(error: GpuSpawnerError) -> tuple[int, str]:

@@ -1,0 +1,33 @@
+"""Somebody tried what they may not do: it is written down."""
+
+from __future__ import annotations
+
+import logging
+
+from gpuspawner.allocator import SAME_REFUSAL_AGAIN as SAME_AGAIN
+from gpuspawner.core.errors import LedgerError
+from gpuspawner.core.model import Event
+
+from .identity import Caller
+from .services import Services
+
+log = logging.getLogger("gpuspawner.controller")
+
+
+def note_denied(services: Services, caller: Caller, what: str, why: str) -> None:
+    """Write down that somebody tried, once a minute for the same; without a ledger only in the log.
+
+    Args:
+        services: The use cases.
+        caller: Who tried.
+        what: What they tried, in one word: an operation of the API, or a path.
+        why: Why they may not.
+    """
+    event = Event(services.clock(), "access.denied", f"{what}: {why}", caller.actor)
+    log.warning("Denied to %s: %s", caller.actor, event.reason)
+    try:
+        with services.ledger.write() as unit:
+            if not unit.has_event_since(event.at - SAME_AGAIN, event):
+                unit.add_event(event)
+    except LedgerError as error:
+        log.warning("%s", error)

@@ -1,0 +1,236 @@
+"""Handlers of pages: who asks, in which language, what went wrong, and what was just done."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
+
+from gpuspawner.allocator.places import LineView
+from gpuspawner.controller.api.handler import judge_error
+from gpuspawner.controller.api.routes import Forbidden
+from gpuspawner.controller.base import House, OurHandler
+from gpuspawner.controller.denials import note_denied
+from gpuspawner.controller.links import Links
+from gpuspawner.core.errors import Conflict, GpuSpawnerError, HubError, InvalidRequest, LedgerError, Refused
+from gpuspawner.language import LANGUAGES, choose_language
+
+from .navigation import list_places_to_go
+from .page import Page, Press, Visit
+from .rendering import render
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Our scripts and styles and the Hub's, and nothing inline: what people wrote can never run."""
+STREAM_SECONDS = 120.0
+"""A stream ends after so long, and the page asks for another: a login that was withdrawn sees no more."""
+QUIET_SECONDS = 20.0
+"""After so long without news the connection is told that it lives."""
+LANGUAGE, SAID = "gpu-language", "gpu-said"
+SAID_SECONDS = 60
+TOLD_ON_THE_PAGE = (Conflict, InvalidRequest, Refused, HubError)
+"""What cannot be done as things are; all else is an error of its own."""
+
+
+class PageHandler(OurHandler):
+    """A page for people: who is not logged in is sent to the Hub's login, and comes back."""
+
+    name = ""
+    """Of the page, for the navigation bar."""
+    scope: str
+
+    def set_default_headers(self) -> None:
+        """Nothing that is not ours may run."""
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", CONTENT_POLICY)
+
+    async def prepare(self) -> None:
+        """Find out who asks, and whether they may."""
+        await self.find_caller()
+        if self.caller is None:
+            if self.request.method != "GET":
+                raise HTTPError(403, "This page is too old, or you are not logged in. Load it again.")
+            self.redirect(self.get_login_url())
+        elif not self.caller.may(self.scope):
+            await self.deny(f"the scope {self.scope} is missing")
+            raise HTTPError(403, f"This needs the scope {self.scope}.")
+
+    async def deny(self, why: str) -> None:
+        """Write down that somebody tried."""
+        caller, services, path = self.caller, self.house.services, self.request.path
+        if caller is not None:
+            await self.off_loop(lambda: note_denied(services, caller, path[:200], why))
+
+    @property
+    def links(self) -> Links:
+        """Where the pages are."""
+        return Links(hub=self.hub_auth.hub_prefix, service=self.hub_auth.base_url)
+
+    @property
+    def language(self) -> str:
+        """The language of who reads."""
+        return choose_language(self.get_cookie(LANGUAGE), self.request.headers.get("Accept-Language", ""))
+
+    def visit(self, parts: dict[str, str], seen: LineView | None = None) -> Visit:
+        """What a page is given."""
+        assert self.caller is not None  # noqa: S101 - prepare() has seen to it
+        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        form = {name: self.get_body_argument(name) for name in self.request.body_arguments}
+        query.pop("_xsrf", None)
+        form.pop("_xsrf", None)
+        return Visit(self.house.services, self.caller, self.links, parts, query, form, seen)
+
+    def render_page(self, template: str, **values: Any) -> str:
+        """A template, with what all pages show."""
+        site = {
+            "links": self.links,
+            "person": self.caller.actor if self.caller else "",
+            "xsrf": self.xsrf_token.decode(),
+            "places": list_places_to_go(self.caller, self.links, self.name) if self.caller else (),
+            "languages": LANGUAGES,
+            "here": self.request.path if self.request.method == "GET" else self.links.queue,
+        }
+        return render(template, self.language, {"site": site, "said": self._take_said(), **values})
+
+    def say(self, text: str, *, good: bool = True) -> None:
+        """What the next page says first."""
+        value = f"{'good' if good else 'bad'} {text}"
+        self.set_signed_cookie(
+            SAID, value, expires_days=None, path=self.links.service, httponly=True, samesite="Lax"
+        )
+
+    def _take_said(self) -> tuple[bool, str] | None:
+        value = self.get_signed_cookie(SAID, max_age_days=SAID_SECONDS / 86400)
+        if value is None:
+            return None
+        self.clear_cookie(SAID, path=self.links.service)
+        kind, _, text = value.decode(errors="replace").partition(" ")
+        return kind == "good", text
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """A page with one sentence, and the ways on."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, GpuSpawnerError):
+            status_code, _ = judge_error(error)
+            self.set_status(status_code)
+        title, text = HTTPStatus(status_code).phrase, self.explain(status_code, kwargs)
+        self.finish(self.render_page("error.html", title=title, text=text))
+
+    def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
+        """What is ours is an answer and no fault."""
+        if not isinstance(value, GpuSpawnerError):
+            super().log_exception(kind, value, trace)
+
+
+class ShowHandler(PageHandler):
+    """``GET`` of a page."""
+
+    def initialize(self, house: House, page: Page) -> None:  # type: ignore[override]
+        """Tornado's constructor."""
+        super().initialize(house)
+        self.page, self.scope, self.name = page, page.scope, page.name
+
+    async def get(self, **parts: str) -> None:
+        """The page."""
+        visit = self.visit(parts)
+        try:
+            model = await self.off_loop(lambda: self.page.load(visit))
+        except Forbidden as error:
+            await self.deny(str(error))
+            raise
+        stream = self.request.uri.replace(self.links.service, f"{self.links.service}live/", 1)
+        self.write(self.render_page(f"{self.name}.html", page=model, part=self.name, stream=stream))
+
+
+class StreamHandler(ShowHandler):
+    """``GET`` of a page's news: its part that changes, as server-sent events."""
+
+    async def prepare(self) -> None:
+        """A stream cannot be sent to a login."""
+        await self.find_caller()
+        if self.caller is None or not self.caller.may(self.scope):
+            raise HTTPError(401 if self.caller is None else 403)
+
+    async def get(self, **parts: str) -> None:
+        """The part each time that its model is another one."""
+        self.set_header("Content-Type", "text/event-stream")
+        ends = time.monotonic() + STREAM_SECONDS
+        shown, told = None, time.monotonic()
+        async for seen in self.house.watch.follow():
+            try:
+                model = None if seen is None else await self._load(parts, seen)
+                if model is None:
+                    self.write("event: away\ndata:\n\n")
+                elif model != shown:
+                    part = render(f"parts/{self.page.name}.html", self.language, self._values(model))
+                    lines = "".join(f"data: {line}\n" for line in part.splitlines())
+                    self.write(f"event: part\n{lines}\n")
+                    shown = model
+                elif time.monotonic() - told > QUIET_SECONDS:
+                    self.write("event: still\ndata:\n\n")
+                else:
+                    continue
+                told = time.monotonic()
+                await self.flush()
+            except StreamClosedError:
+                return
+            if told > ends:
+                return
+
+    async def _load(self, parts: dict[str, str], seen: LineView) -> Any:
+        visit = self.visit(parts, seen)
+        try:
+            return await self.off_loop(lambda: self.page.load(visit))
+        except LedgerError:
+            return None
+
+    def _values(self, model: Any) -> dict[str, Any]:
+        return {"page": model, "site": {"links": self.links, "xsrf": self.xsrf_token.decode()}}
+
+
+class PressHandler(PageHandler):
+    """What a button does, and where it leads."""
+
+    def initialize(self, house: House, press: Press) -> None:  # type: ignore[override]
+        """Tornado's constructor."""
+        super().initialize(house)
+        self.press, self.scope = press, press.scope
+
+    async def post(self, **parts: str) -> None:
+        """Do it and redirect."""
+        visit = self.visit(parts)
+        try:
+            outcome = await self.off_loop(lambda: self.press.do(visit))
+        except Forbidden as error:
+            await self.deny(str(error))
+            raise
+        except TOLD_ON_THE_PAGE as error:
+            self.say(str(error), good=False)
+            self.redirect(self.press.back(visit), status=303)
+            return
+        if outcome.said:
+            self.say(outcome.said)
+        self.redirect(outcome.leads_to, status=303)
+
+
+class LanguageHandler(PageHandler):
+    """``POST language``: the reader chooses a language."""
+
+    def initialize(self, house: House) -> None:
+        """Tornado's constructor."""
+        super().initialize(house)
+        self.scope = "custom:gpu:read"
+
+    async def post(self) -> None:
+        """Remember it, and go back."""
+        chosen, here = self.get_body_argument("language"), self.get_body_argument("here", "")
+        if chosen in LANGUAGES:
+            self.set_cookie(LANGUAGE, chosen, path=self.links.service, expires_days=365, samesite="Lax")
+        # Only back to a page of ours: anything else would lead people wherever a link says.
+        ours = here.startswith(self.links.service) and "//" not in here and "\\" not in here
+        self.redirect(here if ours else self.links.queue, status=303)

@@ -1,0 +1,87 @@
+"""From page models to HTML: Jinja2's environment, and how amounts and times are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gpuspawner.core.words import describe_bytes, describe_duration
+from gpuspawner.language import load
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+def render(template: str, language: str, values: Mapping[str, Any]) -> str:
+    """The text of a template.
+
+    Args:
+        template: Its name below ``templates/``.
+        language: A key of :data:`gpuspawner.language.LANGUAGES`.
+        values: What it shows.
+    """
+    return _environment(language).get_template(template).render(values)
+
+
+@cache
+def _environment(language: str) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+    )
+    texts = load(language)
+    environment.install_gettext_callables(texts.gettext, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals["language"] = language
+    environment.filters |= {
+        "time": show_time,
+        "countdown": partial(show_time, countdown=True),
+        "day": partial(show_time, kind="day"),
+        "bytes": describe_bytes,
+        "duration": describe_duration,
+        "hours": show_hours,
+        "percent": show_percent,
+        "short": shorten_uuid,
+    }
+    return environment
+
+
+def show_time(moment: datetime, *, kind: str = "time", countdown: bool = False) -> Markup:
+    """A time as HTML: in UTC, and by the script in the viewer's own zone.
+
+    Args:
+        moment: The time.
+        kind: ``time`` (the date too where it is not today's) or ``day``.
+        countdown: Whether the script counts down to it instead.
+    """
+    utc = moment.astimezone(UTC)
+    text = f"{utc:%Y-%m-%d}" if kind == "day" else f"{utc:%Y-%m-%d %H:%M} UTC"
+    mode = "countdown" if countdown else kind
+    return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" data-show="{}">{}</time>').format(utc, mode, text)
+
+
+def show_hours(hours: float) -> str:
+    """Hours for people: ``11 h 20 min``, ``45 min``."""
+    minutes = round(hours * 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    whole, rest = divmod(minutes, 60)
+    return f"{whole} h {rest} min" if rest and whole < 100 else f"{whole} h"
+
+
+def show_percent(part: float | None) -> str:
+    """A share from 0 to 1: ``62 %``; a dash where it is not known."""
+    return "-" if part is None else f"{round(100 * part)} %"
+
+
+def shorten_uuid(uuid: str) -> str:
+    """Enough of a UUID to tell cards apart: ``GPU-68441fdb``."""
+    return uuid[:12]

@@ -1,0 +1,62 @@
+"""Somebody who reads the controller's pages in a browser: what they see, and whether it can be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from browser.legibility import faint_texts
+from playwright.sync_api import Page
+from support.controller import Office
+
+GRAVE = ("serious", "critical")
+
+
+class Reader:
+    """One login in one browser window.
+
+    Args:
+        office: Whose pages.
+        page: The window.
+        pictures: Where pictures go.
+    """
+
+    def __init__(self, office: Office, page: Page, pictures: Path) -> None:
+        self.office, self.page, self._pictures = office, page, pictures
+        self.errors: list[str] = []
+        """What went wrong in scripts, or was refused by the content security policy."""
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+
+    def visit(self, path: str) -> Page:
+        self.page.goto(f"{self.office.url}/services/gpu{path}")
+        return self.page
+
+    def check(self, name: str) -> None:
+        """The page can be used by everybody, and is kept as a picture."""
+        assert self.errors == [], self.errors
+        self.page.screenshot(path=self._pictures / f"{name}.png", full_page=True, animations="disabled")
+        overflow = self.overflow()
+        assert overflow == 0, overflow
+        faint = faint_texts(self.page)
+        assert faint == [], faint
+        violations = self.violations()
+        assert violations == [], violations
+        self.errors.clear()  # what the picture and axe-core put into the page is against its policy
+
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than the window."""
+        width: int = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return width
+
+    def violations(self) -> list[Any]:
+        """Serious violations that axe-core finds, each with the places."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            (one["id"], [node["html"][:120] for node in one["nodes"]])
+            for one in found
+            if one["impact"] in GRAVE
+        ]
