@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpuspawner.controller.identity import Caller
@@ -18,7 +19,18 @@ class PlaceToGo:
     current: bool
 
 
-_FOR_ALL = (("queue", mark("Your place in line")),)
+def _anybody(caller: Caller) -> bool:
+    return True
+
+
+def _manages(caller: Caller) -> bool:
+    return caller.manages
+
+
+_PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
+    ("queue", mark("Your place in line"), _anybody),
+)
+"""Path, label, and who sees the link; the page itself judges who may come."""
 
 
 def list_places_to_go(caller: Caller, links: Links, current: str) -> tuple[PlaceToGo, ...]:
@@ -29,4 +41,6 @@ def list_places_to_go(caller: Caller, links: Links, current: str) -> tuple[Place
         links: Where the pages are.
         current: Name of the page that they look at.
     """
-    return tuple(PlaceToGo(label, links.page(name), name == current) for name, label in _FOR_ALL)
+    return tuple(
+        PlaceToGo(label, links.page(name), name == current) for name, label, sees in _PLACES if sees(caller)
+    )
