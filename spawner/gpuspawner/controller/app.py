@@ -16,7 +16,7 @@ from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
-from .pages.base import LanguageHandler, PressHandler, ShowHandler, StreamHandler
+from .pages.base import LanguageHandler, NothingHandler, PressHandler, ShowHandler, StreamHandler
 from .pages.table import PAGES, PRESSES, START
 
 ADDRESS = "127.0.0.1"
@@ -56,6 +56,7 @@ def make_app(house: House, token: str) -> Application:
             (rf"{prefix}/metrics", MetricsHandler, arguments),
             (rf"{prefix}/oauth_callback", CallbackHandler, arguments),
             (rf"{prefix}/api/(.*)", ApiHandler, arguments),
+            (rf"{prefix}/.*", NothingHandler, arguments),
         ],
         cookie_secret=hmac.new(token.encode(), b"cookies of the controller", hashlib.sha256).hexdigest(),
         xsrf_cookies=False,  # JupyterHub's own check, in find_caller(), is for GETs too and not for tokens

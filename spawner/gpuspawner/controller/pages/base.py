@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ from gpuspawner.controller.api.handler import judge_error
 from gpuspawner.controller.api.routes import Forbidden
 from gpuspawner.controller.base import House, OurHandler
 from gpuspawner.controller.denials import note_denied
+from gpuspawner.controller.identity import READ
 from gpuspawner.controller.links import Links
 from gpuspawner.core.errors import Conflict, GpuSpawnerError, HubError, InvalidRequest, LedgerError, Refused
 from gpuspawner.language import LANGUAGES, choose_language
@@ -33,6 +35,7 @@ QUIET_SECONDS = 20.0
 """After so long without news the connection is told that it lives."""
 LANGUAGE, SAID = "gpu-language", "gpu-said"
 SAID_SECONDS = 60
+_PLAIN_PATH = re.compile(r"(/[\w.~%@+-]+)*/?")
 TOLD_ON_THE_PAGE = (Conflict, InvalidRequest, Refused, HubError)
 """What cannot be done as things are; all else is an error of its own."""
 
@@ -224,7 +227,7 @@ class LanguageHandler(PageHandler):
     def initialize(self, house: House) -> None:
         """Tornado's constructor."""
         super().initialize(house)
-        self.scope = "custom:gpu:read"
+        self.scope = READ
 
     async def post(self) -> None:
         """Remember it, and go back."""
@@ -232,5 +235,15 @@ class LanguageHandler(PageHandler):
         if chosen in LANGUAGES:
             self.set_cookie(LANGUAGE, chosen, path=self.links.service, expires_days=365, samesite="Lax")
         # Only back to a page of ours: anything else would lead people wherever a link says.
-        ours = here.startswith(self.links.service) and "//" not in here and "\\" not in here
+        ours = here.startswith(self.links.service) and _PLAIN_PATH.fullmatch(here)
         self.redirect(here if ours else self.links.queue, status=303)
+
+
+class NothingHandler(PageHandler):
+    """Whatever is not there."""
+
+    scope = READ
+
+    async def get(self) -> None:
+        """Say so."""
+        raise HTTPError(404, "There is no such page.")

@@ -1,0 +1,158 @@
+"""What all pages share: who comes in, what is sent while they are open, languages, and where one is led."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+import requests
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.core.errors import LedgerError
+from support.client import text_of
+from support.controller import Office
+
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
+
+
+@contextmanager
+def stream(office: Office, who: str = "ada", path: str = "queue") -> Iterator[Iterator[tuple[str, str]]]:
+    """News of a page as they come: (event, data)."""
+    answer = office.raw("GET", f"/live/{path}", who, stream=True)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    with closing(answer):
+        yield read_events(answer)
+
+
+def read_events(answer: requests.Response) -> Iterator[tuple[str, str]]:
+    event, data = "", list[str]()
+    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+        if line.startswith("event: "):
+            event = line.removeprefix("event: ")
+        elif line.startswith("data:"):
+            data.append(line.removeprefix("data:").removeprefix(" "))
+        elif event:
+            yield event, "\n".join(data)
+            event, data = "", []
+
+
+def test_news_come_when_something_has_changed_and_only_then(office: Office) -> None:
+    office.fill()
+    with stream(office) as news:
+        assert "You are not in line." in text_of(next(news)[1])
+        office.ask("POST", "/queue", "bob", {"server": "", "options": {"gpus": 1}})
+        event, part = next(news)
+        assert event == "part"
+        assert "1 is in line now." in text_of(part)
+        assert "bob" not in part
+        office.ask("POST", "/queue", "ada", {"server": "", "options": {"gpus": 1}})
+        assert "1 GPU for your default server" in text_of(next(news)[1])
+
+
+def test_a_ledger_that_is_away_is_told_and_so_is_its_coming_back(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stream(office) as news:
+        assert next(news)[0] == "part"
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "read", fail)
+            assert next(news) == ("away", "")
+            page = office.raw("GET", "/queue")
+            assert page.status_code == 503
+            assert "The ledger, which says who has what, is away." in page.text
+        office.fill()
+        office.ask("POST", "/queue", "ada", {"server": "", "options": {"gpus": 1}})
+        while (event := next(news)[0]) == "away":
+            pass
+        assert event == "part"
+
+
+def fail(ledger: Ledger) -> None:
+    raise LedgerError("The ledger cannot be read.")
+
+
+@pytest.mark.parametrize(("who", "status"), [(None, 401), ("blind", 403), ("stranger", 403)])
+def test_who_may_not_see_a_page_gets_no_news_of_it(office: Office, who: str | None, status: int) -> None:
+    assert office.raw("GET", "/live/queue", who).status_code == status
+
+
+def test_a_cookie_alone_opens_no_stream(office: Office) -> None:
+    """A page of another site could open one, and would see how long its answers take."""
+    browser = requests.Session()
+    browser.cookies.set("service-gpu", office.cookie("ada"), path="/services/gpu/")
+    url = f"{office.url}/services/gpu/live/queue"
+    crossing = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "cross-site"}
+    assert browser.get(url, headers=crossing, timeout=10).status_code in (401, 403)
+    assert browser.get(url, params={"_xsrf": "guessed"}, headers=crossing, timeout=10).status_code in (
+        401,
+        403,
+    )
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("zh-TW", "zh"),
+        ("fr;q=0.9, zh", "zh"),
+        ("tlh, de", "en"),
+        ("\x00;;,,;q=9," * 50, "en"),
+    ],
+)
+def test_the_browser_s_language(office: Office, accepted: str, language: str) -> None:
+    headers = {"Accept-Language": accepted.replace("\x00", "")}
+    assert f'<html lang="{language}">' in office.raw("GET", "/queue", headers=headers).text
+
+
+def test_a_language_that_is_chosen_stays(office: Office) -> None:
+    answer = office.raw("POST", "/language", data={"language": "zh", "here": "/services/gpu/queue"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/services/gpu/queue")
+    chosen = {"Cookie": f"gpu-language={answer.cookies['gpu-language']}", "Accept-Language": "en"}
+    assert '<html lang="zh">' in office.raw("GET", "/queue", headers=chosen).text
+    strange = office.raw("POST", "/language", data={"language": "../../etc", "here": ""})
+    assert "gpu-language" not in strange.cookies
+    assert '<html lang="en">' in office.raw("GET", "/queue", headers={"Cookie": "gpu-language=../x"}).text
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        "https://example.org/", "//example.org/", "/hub/logout", "/services/gpu//example.org", "javascript:x",
+        "/services/gpu/\\example.org", "/services/gpux", "", "/services/gpu/\r\nSet-Cookie: a=b",
+    ],
+)  # fmt: skip
+def test_a_choice_leads_back_to_our_own_pages_only(office: Office, here: str) -> None:
+    answer = office.raw("POST", "/language", data={"language": "zh", "here": here})
+    assert answer.headers["Location"] == "/services/gpu/queue"
+    assert "a" not in answer.cookies
+
+
+def test_what_was_said_is_ours_and_said_once(office: Office) -> None:
+    forged = {"Cookie": 'gpu-said="good Your account was closed"'}
+    assert "Your account was closed" not in office.raw("GET", "/queue", headers=forged).text
+
+
+def test_no_other_site_can_put_a_page_into_a_frame_or_run_anything_there(office: Office) -> None:
+    for path in ("/queue", "/nothing", "/queue/x/leave"):
+        headers = office.raw("GET", path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["../app.py", "%2e%2e/app.py", "/etc/passwd", "", "nothing.js"])
+def test_only_what_is_there_for_all_is_served_as_a_file(office: Office, name: str) -> None:
+    assert office.raw("GET", "/static/gpu.js", None).status_code == 200
+    assert office.raw("GET", f"/static/{name}", None).status_code in (302, 403, 404)
+
+
+def test_a_page_needs_a_login_and_comes_back_after_it(office: Office) -> None:
+    browser = requests.Session()
+    answer = browser.get(
+        f"{office.url}/services/gpu/queue", headers=NAVIGATE, timeout=10, allow_redirects=False
+    )
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith("/hub/api/oauth2/authorize")
