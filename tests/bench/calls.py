@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from typing import Any
 
 import requests
@@ -38,6 +41,9 @@ PATHS = ("/me", "/cards", "/leases", "/queue", "/usage?by=user")
 CALLS = 60
 """Of each path in a repeat, by as many people."""
 AT_ONCE = 8
+OPEN_PAGES = 100
+SETTLE_SECONDS, OPEN_SECONDS = 6.0, 20.0
+OPEN_GOAL = Goal("< 10 %", lambda value: value < 10, of="ours")
 ADMIN = "admin"
 GOAL = Goal("p99 < 250 ms", lambda value: value < 250, of="ours")
 
@@ -45,7 +51,7 @@ GOAL = Goal("p99 < 250 ms", lambda value: value < 250, of="ours")
 def measure_api(repeats: int) -> list[Figure]:
     """What people's pages and programs ask, one call after the other, and several at once."""
     figures = []
-    with _controller() as url, requests.Session() as session:
+    with _controller() as (url, process), requests.Session() as session:
         session.trust_env = False
         people = name_people(CALLS)
         for path in PATHS:
@@ -56,7 +62,48 @@ def measure_api(repeats: int) -> list[Figure]:
             figures.append(_figure(f"admin-{path}", f"GET {path}, an administrator", found))
         found = [_ask_at_once(url, "/queue", people) for _ in range(repeats)]
         figures.append(_figure("at-once-/queue", f"GET /queue, {AT_ONCE} at once", found))
+        figures += _open_pages(url, process, repeats)
     return figures
+
+
+def _open_pages(url: str, process: int, repeats: int) -> list[Figure]:
+    """What the controller's processor does while a hundred people have the page of the line open."""
+    host, _, port = url.removeprefix("http://").partition("/")[0].partition(":")
+    shares, news = [], []
+    for _ in range(repeats):
+        with ExitStack() as stack, DefaultSelector() as selector:
+            for name in name_people(OPEN_PAGES):
+                page = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+                lines = [
+                    "GET /services/gpu/live/queue HTTP/1.1",
+                    f"Host: {host}",
+                    f"Authorization: token {name}",
+                ]
+                page.sendall("\r\n".join([*lines, "", ""]).encode())
+                selector.register(page, EVENT_READ)
+            sent = _read_for(selector, SETTLE_SECONDS)
+            assert sent >= OPEN_PAGES, f"only {sent} pages were sent"
+            begin, used = time.monotonic(), _processor_seconds(process)
+            news.append(_read_for(selector, OPEN_SECONDS))
+            shares.append(100 * (_processor_seconds(process) - used) / (time.monotonic() - begin))
+    what = f"{OPEN_PAGES} open pages of the line, share of one core"
+    return [Figure("pages-open", what, "%", shares, goal=OPEN_GOAL, notes={"pieces of news": news})]
+
+
+def _read_for(selector: BaseSelector, seconds: float) -> int:
+    """Read what comes; how many pieces came."""
+    ends, pieces = time.monotonic() + seconds, 0
+    while (left := ends - time.monotonic()) > 0:
+        for key, _ in selector.select(left):
+            came = key.fileobj.recv(65536)  # type: ignore[union-attr]
+            assert came, "a page was closed"
+            pieces += came.count(b"event: ")
+    return pieces
+
+
+def _processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _figure(name: str, what: str, found: list[list[float]]) -> Figure:
@@ -89,13 +136,13 @@ def _ask_at_once(url: str, path: str, people: list[str]) -> list[float]:
 
 
 @contextmanager
-def _controller() -> Iterator[str]:
-    """A controller in a process of its own on a full ledger; the URL of its API."""
+def _controller() -> Iterator[tuple[str, int]]:
+    """A controller in a process of its own on a full ledger; the URL of its API, and the process."""
     with make_folder() as folder, ExitStack() as stack:
         make_crowd(FULL, folder / "policy.yml").store(folder / "ledger.db").close()
-        hub = stack.enter_context(_process(_serve_hub, None))
-        url = stack.enter_context(_process(_serve_controller, _Wiring(folder, hub)))
-        yield f"{url}/services/gpu/api"
+        hub, _ = stack.enter_context(_process(_serve_hub, None))
+        url, process = stack.enter_context(_process(_serve_controller, _Wiring(folder, hub)))
+        yield f"{url}/services/gpu/api", process
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +152,15 @@ class _Wiring:
 
 
 @contextmanager
-def _process(serve: Callable[[Any, Any], None], argument: object) -> Iterator[str]:
+def _process(serve: Callable[[Any, Any], None], argument: object) -> Iterator[tuple[str, int]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, argument), daemon=True)
     process.start()
     try:
         assert ours.poll(60), "it does not come up"
-        yield f"http://127.0.0.1:{ours.recv()}"
+        assert process.pid
+        yield f"http://127.0.0.1:{ours.recv()}", process.pid
     finally:
         process.terminate()
         process.join(10)

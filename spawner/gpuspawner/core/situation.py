@@ -108,6 +108,7 @@ class Board:
         alike: dict[object, tuple[Device, Mask]] = {}
         self._named: dict[str, Mask] = {}
         self._profiles: dict[str, Mask] = {}
+        self._whole: Mask = 0
         for record in self.records:
             device, bit = record.device, self.bits[record.device.uuid]
             kind = (device.model, device.memory_bytes, device.compute_capability, device.parent is None)
@@ -115,8 +116,11 @@ class Board:
             alike[kind] = (first, mask | bit)
             for name in names_of(device):
                 self._named[name] = self._named.get(name, 0) | bit
-            profile = profile_of(device)
-            self._profiles[profile] = self._profiles.get(profile, 0) | bit
+            if device.parent is None:
+                self._whole |= bit
+            else:
+                profile = profile_of(device)
+                self._profiles[profile] = self._profiles.get(profile, 0) | bit
         self._alike = list(alike.values())
 
     def _find_ends(self) -> dict[str, datetime | None]:
@@ -186,7 +190,7 @@ class Board:
             profiles = (self._profiles.get(name, 0) for name in terms.slices or ())
             found = _ALL if terms.cards is None else union(devices)
             if terms.slices is not None:
-                found &= union(profiles) | self._profiles.get("", 0)
+                found &= union(profiles) | self._whole
             self._rights[rights] = found
         return found
 
