@@ -165,7 +165,7 @@ def test_what_runs_is_restarted_with_the_gpu_only_when_its_person_says_so(site: 
     assert site.started("ada") != before
     assert site.cards_seen("ada") == site.uuids
     opened = site.client("ada").page("/services/gpu/queue").text
-    assert "Your default server runs with 1 GPU." in text_of(opened)
+    assert "your default server runs with 1 GPU." in text_of(opened)
 
 
 def test_place_and_offer_outlive_controller_and_hub(site: Installation) -> None:

@@ -102,8 +102,8 @@ def test_it_is_one_s_turn(office: Office, full: Lease) -> None:
     free(office)
     html = page(office)
     text = text_of(html)
-    assert "It is your turn. Take it by 2030-05-17 12:05 UTC" in text
-    assert "then the next in line gets it." in text
+    at = "2030-05-17 12:05 UTC"
+    assert f"It is your turn. Take it by {at} ( {at} left); then the next in line gets it." in text
     assert "The session would last until 2030-05-17 13:50 UTC ." in text
     assert buttons(html) == {
         "Open my server": f"/queue/{ticket}/claim", "Leave the line": f"/queue/{ticket}/leave",
