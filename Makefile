@@ -13,7 +13,7 @@ PORT ?= 8000
 STEPS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format images pictures bench soak docs lock clean
+.PHONY: help demo test test-unit lint format images pictures bench soak docs words lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ soak:  ## anything that can happen, 100,000 steps of it at random (STEPS=5000: s
 docs:  ## write docs/settings.md, docs/commands.md and docs/api.md from the code
 	@$(PREPARE) environment
 	$(BIN)/python docs/reference.py
+
+words:  ## bring the catalogues of translations up to date with the pages
+	@$(PREPARE) environment
+	$(BIN)/python -m gpuspawner.language.update
 
 lock:  ## resolve every lock file anew
 	@$(PREPARE) lock

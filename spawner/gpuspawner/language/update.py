@@ -16,6 +16,11 @@ METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "mark": None}
 OPTIONS = {"**/templates/**.html": {"trimmed": "true", "silent": "false"}}
 
+_OF_NO_USE = tuple(
+    f'"{name}' for name in ("POT-", "PO-", "Project-", "Report-", "Last-", "Language-Team", "Generated-")
+)
+"""Lines of a catalogue's head that change with every run, or tell of nobody."""
+
 
 def collect() -> Catalog:
     """Everything that is said in English, without translations."""
@@ -31,11 +36,11 @@ def refresh(language: str) -> str:
     known = read_po(path.open("rb"), locale=language) if path.exists() else Catalog(locale=language)
     known.update(collect(), no_fuzzy_matching=True)
     known.obsolete.clear()
+    known.fuzzy = False
     text = io.BytesIO()
     write_po(text, known, width=100, omit_header=False, sort_output=True, include_lineno=False)
     lines = text.getvalue().decode().splitlines(keepends=True)
-    # Dates would make a difference of every run.
-    return "".join(line for line in lines if not line.startswith(('"POT-Creation', '"PO-Revision', "# ")))
+    return "".join(line for line in lines if not line.startswith(_OF_NO_USE))
 
 
 def list_missing(language: str) -> list[str]:
