@@ -218,12 +218,12 @@ def _list_actions(uuid: str, around: _Around, *, held: bool, fault: bool) -> tup
     else:
         names.append((mark("Undrain"), "undrain"))
         if held:
-            names.append((mark("End its sessions"), "drain-now"))
-    names.append((mark("Keep for somebody"), "keep"))
+            names.append((mark("End sessions"), "drain-now"))
+    names.append((mark("Assign"), "keep"))
     if uuid in around.pins:
-        names.append((mark("Keep for nobody"), "release"))
+        names.append((mark("Unassign"), "release"))
     if fault:
-        names.append((mark("Clear the fault"), "clear"))
+        names.append((mark("Clear fault"), "clear"))
     return tuple(ActionLink(label, link_action(around.links, name, uuid)) for label, name in names)
 
 
