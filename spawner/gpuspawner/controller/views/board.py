@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,9 @@ class Totals:
     free: int
     held: int
     out: int
-    """Neither free nor held: drained, faulty, in use by others, not yet proved free, not known."""
+    """Drained, faulty, in use by others, or not proved free in time."""
+    unknown: int
+    """Of which nothing is known at the moment."""
     working: int
     """People with a session."""
     waiting: int
@@ -120,12 +123,14 @@ def view_board(view: LineView, host: str, links: Links, *, undo: str = "") -> Bo
 
 
 def _add_up(units: Sequence[CardRow], leases: Iterable[Lease], places: Iterable[Place]) -> Totals:
-    free = sum(row.state == "free" for row in units)
-    held = sum(row.state in _HELD for row in units)
+    states = Counter(row.state for row in units)
+    free, unknown = states["free"], states["unknown"]
+    held = sum(states[state] for state in _HELD)
     return Totals(
         free=free,
         held=held,
-        out=len(units) - free - held,
+        out=len(units) - free - held - unknown,
+        unknown=unknown,
         working=len({lease.owner for lease in leases if not lease.state.ending}),
         waiting=len({place.ticket.owner for place in places}),
     )

@@ -166,14 +166,14 @@ def _plan_keep(uuid: str, subject: str, situation: Situation) -> Plan:
     return Plan(
         action="keep",
         what=uuid,
-        title=mark("Keep a GPU for somebody"),
+        title=mark("Assign a GPU"),
         subject=subject,
         says=(
-            mark("From now on only they can be given it."),
+            mark("It is kept for somebody: from now on only they can be given it."),
             *((mark("This takes the place of what stands now."),) if pin else ()),
         ),
         facts=(why_kept(pin),) if pin else (),
-        button=mark("Keep it for them"),
+        button=mark("Assign it to them"),
         sessions=_list_sessions(uuid, situation),
         asks=Asks.HOLDER,
     )
@@ -184,7 +184,7 @@ def _plan_release(uuid: str, subject: str, situation: Situation) -> Plan:
     return Plan(
         action="release",
         what=uuid,
-        title=mark("Keep a GPU for nobody"),
+        title=mark("Unassign a GPU"),
         subject=subject,
         says=(
             (mark("Everybody can be given it again."),)
@@ -194,7 +194,7 @@ def _plan_release(uuid: str, subject: str, situation: Situation) -> Plan:
             )
         ),
         facts=(why_kept(pin),) if pin else (),
-        button=mark("Keep it for nobody"),
+        button=mark("Unassign it"),
         sessions=_list_sessions(uuid, situation),
         possible=pin is not None,
     )

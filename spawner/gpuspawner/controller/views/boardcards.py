@@ -170,7 +170,7 @@ def _show_card(record: DeviceRecord, around: _Around) -> CardRow:
         index=device.index,
         state=name_card_state(record, lease, drain, now=now, stale_after=stale_after),
         health=Health.UNKNOWN.value if silent else record.health.value,
-        trouble=_find_trouble(record, lease, silent),
+        trouble=_find_trouble(record, lease),
         stranger=record.occupied_by is not None,
         silent_since=record.seen_at if silent else None,
         utilization_percent=sample.utilization_percent if sample else None,
@@ -190,13 +190,13 @@ def _show_card(record: DeviceRecord, around: _Around) -> CardRow:
     )
 
 
-def _find_trouble(record: DeviceRecord, lease: Lease | None, silent: bool) -> str:
+def _find_trouble(record: DeviceRecord, lease: Lease | None) -> str:
     """Why somebody must look after a card, the graver first."""
     if record.occupied_by is not None:
         return record.occupied_by
     if lease is not None and lease.state is LeaseState.QUARANTINED:
         return lease.reason
-    if record.health is Health.OK or silent:
+    if record.health is Health.OK:
         return ""
     return record.health_reason or record.health.value
 
