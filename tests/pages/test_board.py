@@ -62,7 +62,8 @@ def lively(office: Office) -> None:
 
 
 @LOOKS
-def test_the_board(office: Office, lively: None, reader: Meet, dark: bool, width: int, suffix: str) -> None:
+@pytest.mark.usefixtures("lively")
+def test_the_board(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     admin = reader("admin", dark=dark, width=width)
     page = admin.visit("/board")
     expect(page.get_by_role("heading", name="GPUs and people")).to_be_visible()
@@ -71,9 +72,8 @@ def test_the_board(office: Office, lively: None, reader: Meet, dark: bool, width
 
 
 @LOOKS
-def test_the_page_of_an_action(
-    office: Office, lively: None, reader: Meet, dark: bool, width: int, suffix: str
-) -> None:
+@pytest.mark.usefixtures("lively")
+def test_the_page_of_an_action(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     admin = reader("admin", dark=dark, width=width)
     page = admin.visit("/board/do/drain-now/GPU-01b2c3d4-5e6f")
     expect(page.get_by_text("This stops 1 server of 1 person:")).to_be_visible()
@@ -81,9 +81,8 @@ def test_the_page_of_an_action(
 
 
 @LOOKS
-def test_the_audit_trail(
-    office: Office, lively: None, reader: Meet, dark: bool, width: int, suffix: str
-) -> None:
+@pytest.mark.usefixtures("lively")
+def test_the_audit_trail(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     admin = reader("admin", dark=dark, width=width)
     page = admin.visit("/audit?kind=device.")
     expect(page.get_by_role("cell", name="device.drained")).to_be_visible()
