@@ -364,7 +364,7 @@ def test_no_such_card_or_action(action: str, card: str) -> None:
     [
         ("undrain", {}, False, ()),
         ("undrain", {"drains": [drain(until=ago(1))]}, False, ()),
-        ("undrain", {"drains": [drain(until=LATER)]}, True, ("root: fan",)),
+        ("undrain", {"drains": [drain(until=LATER)]}, True, ("drained by root: fan",)),
         ("release", {}, False, ()),
         ("release", {"pins": [pin()]}, True, ("kept for grace by root: grant",)),
         ("keep", {"pins": [pin()]}, True, ("kept for grace by root: grant",)),

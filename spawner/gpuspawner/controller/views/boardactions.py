@@ -153,7 +153,7 @@ def _plan_undrain(uuid: str, subject: str, situation: Situation) -> Plan:
         )
         if drain
         else (mark("It is not drained, so there is nothing to undo. If its whole card is, undrain that."),),
-        facts=(f"{drain.actor}: {drain.reason}",) if drain else (),
+        facts=(f"drained by {drain.actor}: {drain.reason}",) if drain else (),
         moment=(mark("By itself it comes back at"), drain.until) if drain and drain.until else None,
         button=mark("Undrain it"),
         sessions=_list_sessions(uuid, situation),
