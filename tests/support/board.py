@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
+from gpuspawner.core.situation import Situation
 
 from .build import GIB, NOW, ago, busy, device, lease, record
 
@@ -20,11 +23,31 @@ HOSTILE = (
     "n" * 64,
 )
 MODEL = "NVIDIA A100-SXM4-80GB"
+LATER = NOW + timedelta(hours=1)
+STALE = timedelta(seconds=30)
+ONE_CARD = (record(),)
+
+
+def drain(name: str = "GPU-0", **changes: Any) -> Drain:
+    """GPU-0 is out of use until somebody undrains it."""
+    return Drain(**{"device": name, "reason": "fan", "actor": "root", "since": ago(60)} | changes)
+
+
+def pin(name: str = "GPU-0", kind: str = "person", whom: str = "grace") -> Pin:
+    """GPU-0 is kept for somebody."""
+    return Pin(name, Holder(kind, whom), "grant", "root", ago(60))
+
+
+def situation(
+    inventory: Sequence[DeviceRecord] = ONE_CARD, leases: Sequence[Lease] = (), **more: Any
+) -> Situation:
+    """One free card, unless there is more."""
+    return Situation(NOW, inventory, leases, stale_after=STALE, **more)
 
 
 def name(n: int) -> str:
-    """A name of 64 characters that begins like one of the hostile ones."""
-    return f"{HOSTILE[n % 4]}{n}-".ljust(64, "x")[-64:] if n % 4 == 3 else f"{HOSTILE[n % 4]}{n}"[-64:]
+    """One of many hostile names, of 64 characters at most."""
+    return f"{HOSTILE[n % 4]}{n}"[-64:]
 
 
 def many_cards(count: int) -> list[DeviceRecord]:
