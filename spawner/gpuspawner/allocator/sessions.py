@@ -13,7 +13,7 @@ from datetime import datetime
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.model import Event, Lease, LeaseState, Message
-from gpuspawner.core.sessions import Stop, Warn, choose_end, plan_ends
+from gpuspawner.core.sessions import Stop, Warn, choose_end, find_newest, plan_ends
 from gpuspawner.core.words import read_text
 
 from .clock import utc_now
@@ -136,6 +136,25 @@ class Sessions:
             unit.add_message(message)
             self._note(unit, lease, "session.message", plain, actor)
             return message
+
+    def announce(self, text: str, *, actor: str) -> int:
+        """Leave a message for everybody who has a session; once, however many they have.
+
+        Returns:
+            How many people it is for.
+
+        Raises:
+            InvalidRequest: The text is empty or too long.
+            LedgerError: The ledger cannot be used.
+        """
+        plain, now = read_text(text, "A message", _MOST_TEXT), self._clock()
+        with self.ledger.write() as unit:
+            newest = find_newest(unit.live_leases(self._host))
+            for lease in newest.values():
+                unit.add_message(Message(now, lease.owner, plain, actor, lease.id))
+            data: dict[str, object] = {"people": sorted(newest)}
+            unit.add_event(Event(now, "session.announcement", plain, actor, data=data))
+        return len(newest)
 
     def request_stop(self, lease_id: str, *, reason: str, actor: str) -> Lease:
         """Write down who stops a session and why, and tell its person; the caller asks the Hub to do it.

@@ -68,6 +68,12 @@ def choose_end(wanted: datetime, now: datetime) -> datetime:
     return max(wanted, now + LEAST_NOTICE)
 
 
+def find_newest(leases: Iterable[Lease]) -> dict[str, Lease]:
+    """The newest session of everybody who has one that does not end already, by person."""
+    running = (lease for lease in leases if not lease.state.ending)
+    return {lease.owner: lease for lease in sorted(running, key=lambda one: (one.created_at, one.id))}
+
+
 def _plan_end(lease: Lease, now: datetime, minutes: Sequence[int], hold_stops: bool) -> Warn | Stop | None:
     if lease.state is not LeaseState.ACTIVE or lease.ends_at is None:
         return None

@@ -122,6 +122,23 @@ def test_messages_are_plain_and_bounded(house: House) -> None:
     assert len(house.told()) == 1
 
 
+def test_an_announcement_goes_to_everybody_once(house: House) -> None:
+    house.add(id="old", created_at=NOW - timedelta(hours=1))
+    house.add(id="new", server="two", devices=())
+    house.add(id="bobs", owner="bob", devices=("GPU-1",))
+    house.add(S.RELEASING, id="over", owner="eve", devices=())
+    house.add(id="elsewhere", host="gpu2", owner="zoe")
+    assert house.sessions.announce(" We reboot\x1b at six. ", actor="root") == 2
+    for owner in ("ada", "bob"):
+        assert house.told(owner) == [("root", "We reboot  at six.")]
+    assert house.told("eve") == house.told("zoe") == []
+    assert house.trail() == [("session.announcement", "root", "We reboot  at six.")]
+    with house.ledger.read() as unit:
+        assert unit.messages_for("ada")[0].lease_id == "new"
+    with pytest.raises(InvalidRequest):
+        house.sessions.announce(" ", actor="root")
+
+
 def test_a_stop_is_told_unless_it_is_one_s_own(house: House) -> None:
     house.add()
     house.sessions.request_stop("lease1", reason="the exam begins", actor="grace")

@@ -62,11 +62,12 @@ def clear(call: Call) -> Done:
 
 
 def _known(call: Call) -> str:
-    """The UUID of a card that is, or was, here. Raises: NotFound."""
+    """The UUID of a card that is, or was, here; also of a divided one. Raises: NotFound."""
     uuid = call.path["uuid"]
     with call.services.ledger.read() as unit:
         host = call.services.host
-        if any(r.device.uuid == uuid for r in (*unit.inventory(host), *unit.absent_devices(host))):
+        known = (*unit.inventory(host), *unit.absent_devices(host))
+        if any(uuid in (record.device.uuid, record.device.parent) for record in known):
             return uuid
     raise NotFound("There is no such card here; GET cards lists them by UUID.")
 

@@ -156,8 +156,11 @@ class StreamHandler(ShowHandler):
     async def prepare(self) -> None:
         """A stream cannot be sent to a login."""
         await self.find_caller()
-        if self.caller is None or not self.caller.may(self.scope):
-            raise HTTPError(401 if self.caller is None else 403)
+        if self.caller is None:
+            raise HTTPError(401)
+        if not self.caller.may(self.scope):
+            await self.deny(f"the scope {self.scope} is missing")
+            raise HTTPError(403)
 
     async def get(self, **parts: str) -> None:
         """The part each time that its model is another one."""

@@ -95,8 +95,8 @@ def _show_place(place: Place, links: Links) -> PlaceCard:
         server=ticket.server,
         ahead=place.ahead,
         reason=place.reason,
-        earliest=_round(estimate.earliest) if estimate else None,
-        latest=_round(estimate.latest) if estimate and estimate.latest else None,
+        earliest=round_time(estimate.earliest) if estimate else None,
+        latest=round_time(estimate.latest) if estimate and estimate.latest else None,
         basis=estimate.basis if estimate else "",
         claim_by=ticket.claim_by,
         ends_at=place.ends_at,
@@ -115,6 +115,7 @@ def _runs(lease: Lease, person: str | None) -> bool:
     return bool(lease.devices) and lease.owner == person and lease.state is LeaseState.ACTIVE
 
 
-def _round(moment: datetime) -> datetime:
+def round_time(moment: datetime) -> datetime:
+    """A time to :data:`STEP`."""
     since_midnight = moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return moment - since_midnight % STEP
