@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpuspawner.core.claims import Holder
 from gpuspawner.core.model import Event, Health, LeaseState
-from support.build import NOW, record, sample
+from support.build import NOW, device, record, sample
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -54,6 +55,23 @@ def test_states_of_a_card(office: Office, changes: dict[str, Any], state: str) -
 def test_a_card_in_a_lease(office: Office, state: LeaseState, word: str) -> None:
     office.add_lease(state=state)
     assert card(office)["state"] == word
+
+
+def test_a_slice_is_drained_and_kept_with_its_card(office: Office) -> None:
+    with office.services.ledger.write() as unit:
+        unit.put_device(record(device=device("MIG-1", parent="GPU-0")))
+    office.cards.drain("GPU-0", reason="fan", actor="root", until=NOW + timedelta(hours=1))
+    office.cards.pin("GPU-0", Holder("group", "students"), reason="theirs", actor="root")
+
+    def of_slice() -> tuple[str, bool, bool]:
+        (found,) = [one for one in office.get("/cards", "admin")["cards"] if one["uuid"] == "MIG-1"]
+        return found["state"], found["drain"] is not None, found["pin"] is not None
+
+    assert of_slice() == ("drained", True, True)
+    office.now[0] += timedelta(hours=2)
+    with office.services.ledger.write() as unit:
+        unit.put_device(record(device=device("MIG-1", parent="GPU-0"), seen_at=office.now[0]))
+    assert of_slice() == ("free", False, True), "its time is over, whether or not it was removed"
 
 
 def test_drain_and_undrain(office: Office) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpuspawner.controller.cardstate import by_device, fresh_sample, name_card_state
 from gpuspawner.core.claims import Drain, Holder, Pin
+from gpuspawner.core.drains import find_drain, find_pin
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.model import DeviceRecord, Lease
 
@@ -18,14 +19,16 @@ def list_cards(call: Call) -> m.Cards:
     services = call.services
     with services.ledger.read() as unit:
         inventory, leases = unit.inventory(services.host), unit.live_leases(services.host)
-        drains = {drain.device: drain for drain in unit.drains(services.host)}
-        pins = {pin.device: pin for pin in unit.pins(services.host)}
+        drains, pins = unit.drains(services.host), unit.pins(services.host)
     holders = by_device(leases)
+    now = services.clock()
     cards = [
-        _card(call, r, holders.get(r.device.uuid), drains.get(r.device.uuid), pins.get(r.device.uuid))
+        _card(
+            call, r, holders.get(r.device.uuid), find_drain(r.device, drains, now), find_pin(r.device, pins)
+        )
         for r in inventory
     ]
-    return m.Cards(host=services.host, at=services.clock(), cards=cards)
+    return m.Cards(host=services.host, at=now, cards=cards)
 
 
 def drain(call: Call) -> Done:

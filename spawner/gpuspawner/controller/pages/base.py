@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -165,6 +166,7 @@ class StreamHandler(ShowHandler):
     async def get(self, **parts: str) -> None:
         """The part each time that its model is another one."""
         self.set_header("Content-Type", "text/event-stream")
+        site = {"links": self.links, "xsrf": self.xsrf_token.decode()}  # sets its cookie, so before all else
         ends = time.monotonic() + STREAM_SECONDS
         shown, told = None, time.monotonic()
         async for seen in self.house.watch.follow():
@@ -173,7 +175,7 @@ class StreamHandler(ShowHandler):
                 if model is None:
                     self.write("event: away\ndata:\n\n")
                 elif model != shown:
-                    part = render(f"parts/{self.page.name}.html", self.language, self._values(model))
+                    part = await self.off_loop(partial(self._render_part, site, model))
                     lines = "".join(f"data: {line}\n" for line in part.splitlines())
                     self.write(f"event: part\n{lines}\n")
                     shown = model
@@ -195,8 +197,8 @@ class StreamHandler(ShowHandler):
         except LedgerError:
             return None
 
-    def _values(self, model: Any) -> dict[str, Any]:
-        return {"page": model, "site": {"links": self.links, "xsrf": self.xsrf_token.decode()}}
+    def _render_part(self, site: dict[str, Any], model: Any) -> str:
+        return render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})
 
 
 class PressHandler(PageHandler):
