@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import queue, servers
+from . import courses, queue, servers
 from .page import Page, Press
 
 START = "queue"
@@ -10,14 +10,26 @@ START = "queue"
 TICKET = r"(?P<ticket>[^/]{1,200})"
 
 LEASE = r"(?P<lease>[^/]{1,200})"
+COURSE = r"(?P<course>[^/]{1,200})"
+SEAT = f"courses/{COURSE}/seats/{LEASE}"
 
 PAGES: tuple[Page, ...] = (
     Page("servers", "servers", servers.load_servers),
     Page("queue", "queue", queue.load_queue),
+    Page("courses", "courses", courses.load_courses),
+    Page(f"courses/{COURSE}", "course", courses.load_course),
+    Page(f"courses/{COURSE}/message", "course_message", courses.load_message, live=False),
+    Page(f"courses/{COURSE}/extend", "course_extend", courses.load_extend, live=False),
+    Page(SEAT, "seat", courses.load_seat, live=False),
 )
 
 PRESSES: tuple[Press, ...] = (
     Press(f"queue/{TICKET}/claim", queue.press_claim, queue.back_to_queue),
     Press(f"queue/{TICKET}/leave", queue.press_leave, queue.back_to_queue),
     Press(f"servers/{LEASE}/stop", servers.press_stop, servers.back_to_servers),
+    Press(f"courses/{COURSE}/message/send", courses.press_message_all, courses.back_to_course),
+    Press(f"courses/{COURSE}/extend/send", courses.press_extend_all, courses.back_to_course),
+    Press(f"{SEAT}/message", courses.press_message, courses.back_to_seat),
+    Press(f"{SEAT}/extend", courses.press_extend, courses.back_to_seat),
+    Press(f"{SEAT}/stop", courses.press_stop, courses.back_to_seat),
 )
