@@ -206,6 +206,7 @@ def test_who_waits(office: Office) -> None:
     body = {"server": "", "options": {"gpus": 2, "image": "base"}}
     for who in ("ada", "bob"):
         assert office.ask("POST", "/queue", who, body).status_code == 201
+        office.now[0] += timedelta(seconds=1)
     found = text(office, "/courses/vision")
     assert "In line ada : place 1 in line, 2 GPUs, waits since" in found
     assert "bob" not in found
