@@ -72,6 +72,19 @@ LAST_LEASE = select_leases(
     .limit(1)
     .scalar_subquery()
 )
+LAST_SESSION = select_leases(
+    leases.c.id
+    == sa.select(leases.c.id)
+    .where(
+        leases.c.host == bindparam("host"),
+        leases.c.owner == bindparam("owner"),
+        leases.c.state.not_in([LeaseState.RESERVED.value, LeaseState.ACTIVE.value]),
+        leases.c.container_id.is_not(None),
+    )
+    .order_by(leases.c.created_at.desc(), leases.c.id)
+    .limit(1)
+    .scalar_subquery()
+)
 SEATS_LEFT = select_leases(
     leases.c.host == bindparam("host"),
     leases.c.state == LeaseState.RELEASED.value,

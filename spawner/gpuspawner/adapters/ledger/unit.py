@@ -162,6 +162,11 @@ class LedgerUnit(LineUnit):
         found = self._leases(sql.LAST_LEASE, owner=owner, server=server)
         return found[0] if found else None
 
+    def last_session(self, host: str, owner: str) -> Lease | None:
+        """The newest lease of a person that ran and is over, or coming to its end."""
+        found = self._leases(sql.LAST_SESSION, host=host, owner=owner)
+        return found[0] if found else None
+
     def released_among(self, lease_ids: Collection[str]) -> frozenset[str]:
         """Which of these are leases of this ledger that have ended."""
         found = self._db.execute(

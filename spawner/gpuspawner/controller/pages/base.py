@@ -44,8 +44,8 @@ TOLD_ON_THE_PAGE = (Conflict, InvalidRequest, Refused, HubError)
 class PageHandler(OurHandler):
     """A page for people: who is not logged in is sent to the Hub's login, and comes back."""
 
-    name = ""
-    """Of the page, for the navigation bar."""
+    menu = ""
+    """What the navigation bar shows as the present page."""
     scope: str
 
     def set_default_headers(self) -> None:
@@ -95,7 +95,7 @@ class PageHandler(OurHandler):
             "links": self.links,
             "person": self.caller.actor if self.caller else "",
             "xsrf": self.xsrf_token.decode(),
-            "places": list_places_to_go(self.caller, self.links, self.name) if self.caller else (),
+            "places": list_places_to_go(self.caller, self.links, self.menu) if self.caller else (),
             "languages": LANGUAGES,
             "here": self.request.path if self.request.method == "GET" else self.links.queue,
         }
@@ -137,7 +137,7 @@ class ShowHandler(PageHandler):
     def initialize(self, house: House, page: Page) -> None:  # type: ignore[override]
         """Tornado's constructor."""
         super().initialize(house)
-        self.page, self.scope, self.name = page, page.scope, page.name
+        self.page, self.scope, self.name, self.menu = page, page.scope, page.name, page.menu or page.name
 
     async def get(self, **parts: str) -> None:
         """The page."""

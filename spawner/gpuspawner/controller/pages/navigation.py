@@ -28,7 +28,9 @@ def _manages(caller: Caller) -> bool:
 
 
 _PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
+    ("servers", mark("Your servers"), _anybody),
     ("queue", mark("Your place in line"), _anybody),
+    ("courses", mark("Your courses"), _anybody),
     ("board", mark("GPUs and people"), _manages),
 )
 """Path, label, and who sees the link; the page itself judges who may come."""

@@ -41,12 +41,14 @@ class Page:
     path: str
     """A regular expression, below the service's prefix; named groups become :attr:`Visit.parts`."""
     name: str
-    """Of its template, without ``.html``; also what the navigation bar goes by."""
+    """Of its template, without ``.html``."""
     load: Callable[[Visit], Any]
     """Makes its model, which is compared by value. May block. Raises: GpuSpawnerError, HTTPError."""
     scope: str = READ
     live: bool = True
     """Whether it looks again by itself."""
+    menu: str = ""
+    """The page that the navigation bar shows as the present one; empty for this one."""
 
 
 @dataclass(frozen=True, slots=True)

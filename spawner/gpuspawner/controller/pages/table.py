@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpuspawner.controller.identity import MANAGE
 
-from . import board, boardactions, queue
+from . import board, boardactions, courses, queue, servers
 from .page import Page, Press
 
 START = "queue"
@@ -12,16 +12,31 @@ START = "queue"
 TICKET = r"(?P<ticket>[^/]{1,200})"
 
 ACTION = r"board/do/(?P<action>[a-z-]{1,30})/(?P<what>[^/]{1,200})"
+LEASE = r"(?P<lease>[^/]{1,200})"
+COURSE = r"(?P<course>[^/]{1,200})"
+SEAT = f"courses/{COURSE}/seats/{LEASE}"
 
 PAGES: tuple[Page, ...] = (
+    Page("servers", "servers", servers.load_servers),
     Page("queue", "queue", queue.load_queue),
+    Page("courses", "courses", courses.load_courses),
+    Page(f"courses/{COURSE}", "course", courses.load_course, menu="courses"),
+    Page(f"courses/{COURSE}/message", "course_message", courses.load_message, menu="courses", live=False),
+    Page(f"courses/{COURSE}/extend", "course_extend", courses.load_extend, menu="courses", live=False),
+    Page(SEAT, "seat", courses.load_seat, menu="courses", live=False),
     Page("board", "board", board.load_board, MANAGE),
-    Page(ACTION, "board_action", boardactions.load_action, MANAGE, live=False),
-    Page("audit", "audit", board.load_audit, MANAGE, live=False),
+    Page(ACTION, "board_action", boardactions.load_action, MANAGE, menu="board", live=False),
+    Page("audit", "audit", board.load_audit, MANAGE, menu="board", live=False),
 )
 
 PRESSES: tuple[Press, ...] = (
     Press(f"queue/{TICKET}/claim", queue.press_claim, queue.back_to_queue),
     Press(f"queue/{TICKET}/leave", queue.press_leave, queue.back_to_queue),
     Press(f"{ACTION}/confirm", boardactions.press_action, boardactions.back_to_action, MANAGE),
+    Press(f"servers/{LEASE}/stop", servers.press_stop, servers.back_to_servers),
+    Press(f"courses/{COURSE}/message/send", courses.press_message_all, courses.back_to_course),
+    Press(f"courses/{COURSE}/extend/send", courses.press_extend_all, courses.back_to_course),
+    Press(f"{SEAT}/message", courses.press_message, courses.back_to_seat),
+    Press(f"{SEAT}/extend", courses.press_extend, courses.back_to_seat),
+    Press(f"{SEAT}/stop", courses.press_stop, courses.back_to_seat),
 )

@@ -44,14 +44,33 @@ function become(old, fresh) {
   }
   const named = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
   const wanted = [...fresh.childNodes];
-  wanted.forEach((child, n) => {
-    const same = child.id && named.get(child.id);
-    if (same && old.childNodes[n] !== same) old.insertBefore(same, old.childNodes[n] ?? null);
-    const there = old.childNodes[n];
-    if (there) become(there, child);
-    else old.append(child);
-  });
-  while (old.childNodes.length > wanted.length) old.lastChild.remove();
+  const stays = new Set(wanted.map((child) => named.get(child.id)).filter(Boolean));
+  let there = old.firstChild;
+  for (const child of wanted) {
+    const same = named.get(child.id);
+    if (same) {
+      // What goes is taken away before what stays, rather than moving that: what is moved loses the focus.
+      while (there && there !== same && !stays.has(there)) {
+        const next = there.nextSibling;
+        there.remove();
+        there = next;
+      }
+      if (there === same) there = there.nextSibling;
+      else old.insertBefore(same, there);
+      become(same, child);
+    } else if (there && !stays.has(there)) {
+      const next = there.nextSibling;
+      become(there, child);
+      there = next;
+    } else {
+      old.insertBefore(child, there);
+    }
+  }
+  while (there) {
+    const next = there.nextSibling;
+    there.remove();
+    there = next;
+  }
 }
 
 function follow(live) {

@@ -1,0 +1,175 @@
+"""Courses for those who teach them: who works, and what can be done about one session or about all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gpuspawner.controller.api import leases
+from gpuspawner.controller.api.access import find_lease, taught_courses
+from gpuspawner.controller.api.routes import Call, Forbidden
+from gpuspawner.controller.views.courses import (
+    EXTENSIONS,
+    CoursePage,
+    CoursesPage,
+    ExtendPage,
+    Limits,
+    MessagePage,
+    SeatPage,
+    leases_of,
+    view_course,
+    view_courses,
+    view_extend,
+    view_message,
+    view_seat,
+)
+from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, NotFound
+from gpuspawner.core.model import Lease
+from gpuspawner.core.policy import Course
+
+from .operation import run
+from .page import Outcome, Visit
+
+_UNTIL = "until-"
+"""A form's field for the new end of a session begins so, and ends with its id."""
+_MOST_TOLD = 5
+"""Of what could not be done for some of many."""
+
+
+def load_courses(visit: Visit) -> CoursesPage:
+    """The courses that one teaches, or all. Raises: LedgerError, SettingsError."""
+    taught = taught_courses(Call(visit.services, visit.caller, {}))
+    known = visit.services.policies.current().courses
+    seen = [course for course in known if visit.caller.manages or course.name in taught]
+    return view_courses(visit.line, seen, visit.links)
+
+
+def load_course(visit: Visit) -> CoursePage:
+    """One course. Raises: Forbidden, NotFound, LedgerError."""
+    course = _find_course(visit)
+    return view_course(visit.line, course, visit.links)
+
+
+def load_message(visit: Visit) -> MessagePage:
+    """Before all are told something. Raises: Forbidden, NotFound, LedgerError."""
+    course = _find_course(visit)
+    return view_message(visit.line, course, visit.links)
+
+
+def load_extend(visit: Visit) -> ExtendPage:
+    """Before all are extended. Raises: Forbidden, NotFound, LedgerError."""
+    course, view = _find_course(visit), visit.line
+    wanted = visit.query.get("by", "")
+    minutes = int(wanted) if wanted in map(str, EXTENSIONS) else EXTENSIONS[0]
+    running = [lease for lease in leases_of(view, course.name) if not lease.state.ending]
+    return view_extend(view, course, visit.links, minutes, _find_limits(visit, running))
+
+
+def load_seat(visit: Visit) -> SeatPage:
+    """One session. Raises: Forbidden, NotFound, LedgerError."""
+    course = _find_course(visit)
+    lease = _find_seat(visit, course, visit.parts["lease"])
+    return view_seat(visit.line, course, visit.links, lease, _find_limits(visit, [lease]))
+
+
+def press_message_all(visit: Visit) -> Outcome:
+    """Tell all who work for the course something, each person once."""
+    course = _find_course(visit)
+    found = {one.owner: one for one in reversed(leases_of(visit.line, course.name)) if not one.state.ending}
+    body = {"text": visit.form.get("text", "")}
+    return _do_for_all(visit, "people told", [(one, body) for one in found.values()], leases.message)
+
+
+def press_extend_all(visit: Visit) -> Outcome:
+    """Extend the sessions that the page showed until the times that it showed; pressed twice, it is once."""
+    course, reason = _find_course(visit), visit.form.get("reason", "")
+    wanted = {
+        name.removeprefix(_UNTIL): value for name, value in visit.form.items() if name.startswith(_UNTIL)
+    }
+    found = {one.id: one for one in leases_of(visit.line, course.name)}
+    given = [
+        (found[lease_id], {"until": until, "reason": reason})
+        for lease_id, until in wanted.items()
+        if lease_id in found
+    ]
+    return _do_for_all(visit, "sessions extended", given, leases.extend)
+
+
+def press_message(visit: Visit) -> Outcome:
+    """Tell the person of one session something."""
+    return _do(visit, leases.message, {"text": visit.form.get("text", "")}, "The message is sent.")
+
+
+def press_extend(visit: Visit) -> Outcome:
+    """Extend one session."""
+    body = {"until": visit.form.get("until", ""), "reason": visit.form.get("reason", "")}
+    return _do(visit, leases.extend, body, "The session is extended.")
+
+
+def press_stop(visit: Visit) -> Outcome:
+    """Stop one session."""
+    _do(visit, leases.stop, {"reason": visit.form.get("reason", "")}, "")
+    return Outcome(back_to_course(visit), "The session is being stopped, and its person is told why.")
+
+
+def back_to_course(visit: Visit) -> str:
+    """Where the page of the course is."""
+    return visit.links.below("courses", visit.parts["course"])
+
+
+def back_to_seat(visit: Visit) -> str:
+    """Where the page of the session is."""
+    return visit.links.below("courses", visit.parts["course"], "seats", visit.parts["lease"])
+
+
+def _find_course(visit: Visit) -> Course:
+    """The course of the path. Raises: Forbidden: for who does not teach it, whether there is one or not."""
+    name, caller, policy = visit.parts["course"], visit.caller, visit.services.policies.current()
+    if not caller.manages and name not in taught_courses(Call(visit.services, caller, {})):
+        raise Forbidden("Only a teacher of this course or an administrator can see it.")
+    course = next((one for one in policy.courses if one.name == name), None)
+    if course is None:
+        raise NotFound("The policy has no such course.")
+    return course
+
+
+def _find_seat(visit: Visit, course: Course, lease_id: str) -> Lease:
+    """A live session of the course. Raises: NotFound."""
+    lease = find_lease(Call(visit.services, visit.caller, {"lease_id": lease_id}))
+    if course.name not in lease.party.courses or not lease.state.live or lease.claim_by is not None:
+        raise NotFound("There is no such session in this course, or not any more.")
+    return lease
+
+
+def _find_limits(visit: Visit, sessions: Iterable[Lease]) -> Limits:
+    return {lease.id: visit.services.line.latest_end(lease) for lease in sessions}
+
+
+def _do(visit: Visit, operation: Callable[[Call], object], body: dict[str, str], said: str) -> Outcome:
+    lease = _find_seat(visit, _find_course(visit), visit.parts["lease"])
+    run(visit, operation, {"lease_id": lease.id}, body)
+    return Outcome(back_to_seat(visit), said)
+
+
+def _do_for_all(
+    visit: Visit,
+    done: str,
+    given: list[tuple[Lease, dict[str, str]]],
+    operation: Callable[[Call], object],
+) -> Outcome:
+    """Do something about several sessions, and say of which it could not be done, and why.
+
+    Raises:
+        Conflict: It could be done for none of them.
+    """
+    failed = []
+    for lease, body in given:
+        try:
+            run(visit, operation, {"lease_id": lease.id}, body)
+        except (Conflict, InvalidRequest, NotFound, HubError) as error:
+            failed.append(f"{lease.owner}: {error}")
+    told = [f"{len(given) - len(failed)} of {len(given)} {done}.", *failed[:_MOST_TOLD]]
+    if len(failed) > _MOST_TOLD:
+        told.append(f"And {len(failed) - _MOST_TOLD} more.")
+    if len(failed) == len(given):
+        raise Conflict(" ".join(told) if given else "Nobody works for this course now.")
+    return Outcome(back_to_course(visit), " ".join(told))

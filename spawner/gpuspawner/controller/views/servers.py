@@ -1,0 +1,234 @@
+"""One's servers as a page shows them: what each holds, until when, and what its GPUs did in the last hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gpuspawner.allocator.places import LineView
+from gpuspawner.controller.cardstate import fresh_sample
+from gpuspawner.controller.links import Links
+from gpuspawner.core.endings import describe_end
+from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Message, Sample
+
+from .plot import Plot, Timed, Window, draw, mean, thin, window_before
+
+SHOWN = timedelta(hours=1)
+"""How far back the plots go."""
+_POINTS = 120
+"""The most in one plot."""
+_ROW = timedelta(minutes=5)
+"""Of the table behind the plots."""
+NEW = timedelta(days=1)
+"""A message is new for so long, and stands above everything else."""
+_MOST_NEW = 3
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class UseRow:
+    """A line of the table behind the plots."""
+
+    since: datetime
+    percent: int | None
+    """Mean utilisation; None is unknown."""
+    memory_bytes: int | None
+    """Most memory in use; None is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCard:
+    """A GPU that a session holds."""
+
+    uuid: str
+    model: str | None
+    """None while the card is not listed."""
+    memory_bytes: int | None
+    """Installed."""
+    percent: int | None
+    """Utilisation now; None while the sensor is silent."""
+    used_bytes: int | None
+    """Memory in use now; None while the sensor is silent."""
+    use: Plot
+    """Utilisation in %."""
+    memory: Plot | None
+    """Memory in GiB; None while it is not known how much there is."""
+    rows: tuple[UseRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCard:
+    """A session."""
+
+    id: str
+    server: str
+    """Name; empty for the default server."""
+    state: str
+    """``starting``, ``running`` or ``ending``."""
+    image: str
+    cards: tuple[HeldCard, ...]
+    since: datetime
+    ends_at: datetime | None
+    end_reason: str
+    courses: tuple[str, ...]
+    """Whose teachers may extend it."""
+    open: str
+    stop: str
+    """Where *Stop* leads."""
+    csv: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A message."""
+
+    at: datetime
+    actor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last session, where none runs."""
+
+    server: str
+    at: datetime
+    reason: str
+    explained: str | None
+    """What that means, where it was not wished for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServersPage:
+    """The page."""
+
+    servers: tuple[ServerCard, ...]
+    news: tuple[Note, ...]
+    """Messages of the last day, of which a few, newest first."""
+    messages: tuple[Note, ...]
+    """The others, newest first."""
+    ended: Ended | None
+    places: int
+    """Of one's own in line."""
+    queue: str
+    start: str
+
+
+def plot_window(now: datetime) -> Window:
+    """What the plots show at this moment."""
+    return window_before(now, SHOWN, _POINTS)
+
+
+def view_servers(
+    view: LineView,
+    person: str | None,
+    links: Links,
+    *,
+    samples: Mapping[str, Sequence[Sample]],
+    messages: Sequence[Message],
+    last: Lease | None,
+) -> ServersPage:
+    """Make the page of a person.
+
+    Args:
+        view: The line, the cards and who holds them.
+        person: Whose page it is; None for a service, which has nothing.
+        links: Where things are.
+        samples: By UUID, what was measured while the person held the device.
+        messages: To the person, newest first.
+        last: Their last session that is over.
+    """
+    records = {record.device.uuid: record for record in view.situation.inventory}
+    fresh = [one for one in messages if view.at - one.at < NEW][:_MOST_NEW]
+    servers = tuple(
+        _show_server(lease, view, records, samples, links)
+        for lease in view.situation.leases
+        if is_session(lease, person)
+    )
+    return ServersPage(
+        servers=servers,
+        news=tuple(map(_show_note, fresh)),
+        messages=tuple(map(_show_note, messages[len(fresh) :])),
+        ended=None if servers or last is None else _show_ended(last),
+        places=sum(place.ticket.owner == person for place in view.places),
+        queue=links.queue,
+        start=links.spawn(),
+    )
+
+
+def is_session(lease: Lease, person: str | None) -> bool:
+    """Whether a live lease is a person's session; an offer is a place in line, and what is stuck is ours."""
+    waits = lease.claim_by is not None
+    return lease.owner == person and not waits and lease.state is not LeaseState.QUARANTINED
+
+
+def _show_server(
+    lease: Lease,
+    view: LineView,
+    records: Mapping[str, DeviceRecord],
+    samples: Mapping[str, Sequence[Sample]],
+    links: Links,
+) -> ServerCard:
+    running = lease.state is LeaseState.ACTIVE
+    cards = () if lease.state.ending else lease.devices
+    return ServerCard(
+        id=lease.id,
+        server=lease.server,
+        state="ending" if lease.state.ending else "running" if running else "starting",
+        image=lease.image,
+        cards=tuple(
+            _show_card(uuid, view, records.get(uuid), lease, samples.get(uuid, ())) for uuid in cards
+        ),
+        since=lease.created_at,
+        ends_at=lease.ends_at,
+        end_reason=lease.end_reason,
+        courses=lease.party.courses,
+        open=links.server(lease) if running else links.pending(lease),
+        stop=links.below("servers", lease.id, "stop"),
+        csv=links.below("servers", lease.id, "use.csv"),
+    )
+
+
+def _show_card(
+    uuid: str, view: LineView, record: DeviceRecord | None, lease: Lease, samples: Sequence[Sample]
+) -> HeldCard:
+    window = plot_window(view.at)
+    use: list[Timed] = [(one.at, one.utilization_percent) for one in samples if one.at < window.until]
+    memory: list[Timed] = [(one.at, one.memory_used_bytes) for one in samples if one.at < window.until]
+    most = record.device.memory_bytes if record else None
+    stale_after = view.situation.stale_after
+    now = fresh_sample(record, now=view.at, stale_after=stale_after) if record else None
+    in_gib = [(at, None if value is None else value / _GIB) for at, value in memory]
+    return HeldCard(
+        uuid=uuid,
+        model=record.device.model if record else None,
+        memory_bytes=most,
+        percent=now.utilization_percent if now else None,
+        used_bytes=now.memory_used_bytes if now else None,
+        use=draw(thin(use, window, mean), window, 100.0),
+        memory=draw(thin(in_gib, window, max), window, most / _GIB) if most else None,
+        rows=_list_rows(use, memory, window, lease.created_at),
+    )
+
+
+def _list_rows(
+    use: Sequence[Timed], memory: Sequence[Timed], window: Window, begin: datetime
+) -> tuple[UseRow, ...]:
+    """In steps of five minutes by the clock, newest first; none from before the session."""
+    steps = window_before(window.until + _ROW - timedelta.resolution, SHOWN, SHOWN // _ROW)
+    pairs = zip(thin(use, steps, mean), thin(memory, steps, max), strict=True)
+    rows = [
+        UseRow(at, None if percent is None else round(percent), None if used is None else round(used))
+        for (at, percent), (_, used) in pairs
+        if at + _ROW > begin
+    ]
+    return tuple(reversed(rows))
+
+
+def _show_note(message: Message) -> Note:
+    return Note(message.at, message.actor, message.text)
+
+
+def _show_ended(lease: Lease) -> Ended:
+    return Ended(lease.server, lease.ended_at or lease.state_since, lease.reason, describe_end(lease))
