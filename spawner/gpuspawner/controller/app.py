@@ -16,8 +16,8 @@ from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
-from .pages.base import LanguageHandler, PressHandler, ShowHandler, StreamHandler
-from .pages.table import PAGES, PRESSES, START
+from .pages.base import DownloadHandler, LanguageHandler, PressHandler, ShowHandler, StreamHandler
+from .pages.table import DOWNLOADS, PAGES, PRESSES, START
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in."""
@@ -48,6 +48,10 @@ def make_app(house: House, token: str) -> Application:
                 (rf"{prefix}/live/{page.path}", StreamHandler, {**arguments, "page": page})
                 for page in PAGES
                 if page.live
+            ),
+            *(
+                (rf"{prefix}/{download.path}", DownloadHandler, {**arguments, "download": download})
+                for download in DOWNLOADS
             ),
             *((rf"{prefix}/{press.path}", PressHandler, {**arguments, "press": press}) for press in PRESSES),
             (rf"{prefix}/language", LanguageHandler, arguments),
