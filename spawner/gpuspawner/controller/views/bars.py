@@ -77,6 +77,8 @@ class DayPlot:
     """Pixels from the baseline to the highest line."""
     width: float
     """Of a bar, in percent."""
+    scale_width: int
+    """Pixels beside the plot, for the amounts at its lines."""
     lines: tuple[tuple[float, float], ...]
     """Where a line shows an amount: pixels from the top, and GPU-hours."""
 
@@ -116,7 +118,8 @@ def draw_days(rows: Iterable[ReportRow], since: date, until: date) -> DayPlot:
         for n, (row, (_, last)) in enumerate(zip(sums, spans, strict=True))
     )
     lines = tuple((COLUMNS_HEIGHT * (1 - part), top * part) for part in (1.0, 0.5, 0.0))
-    return DayPlot(bars, step, COLUMNS_HEIGHT, place * (1 - GAP), lines)
+    longest = max(len(f"{hours:,g}") for _, hours in lines)
+    return DayPlot(bars, step, COLUMNS_HEIGHT, _trim(place * (1 - GAP)), 10 + 8 * longest, lines)
 
 
 def round_up(hours: float) -> float:
