@@ -132,10 +132,11 @@ def test_many_people_and_a_long_time(office: Office, reader: Meet) -> None:
     expect(page.get_by_role("rowheader", name="person499")).to_be_visible()
 
 
-def test_on_paper(office: Office, reader: Meet) -> None:
+@pytest.mark.parametrize(("dark", "suffix"), [(False, ""), (True, "-dark")])
+def test_on_paper(office: Office, reader: Meet, dark: bool, suffix: str) -> None:
     """No navigation and no forms, and nothing of the tables is cut off at the width of a page."""
     store_a_week(office)
-    admin = reader("admin", width=718)
+    admin = reader("admin", width=718, dark=dark)
     page = admin.visit("/reports")
     page.emulate_media(media="print")
     expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
@@ -143,4 +144,4 @@ def test_on_paper(office: Office, reader: Meet) -> None:
     expect(page.get_by_role("link", name="Save this table as CSV")).to_be_hidden()
     expect(page.get_by_role("img", name="GPU-hours held, with the active part", exact=True)).to_be_visible()
     assert admin.overflow() == 0
-    admin.check("reports-paper")
+    admin.check(f"reports-paper{suffix}")

@@ -153,6 +153,12 @@ def test_hostile_questions(office: Office, query: str, sentence: str) -> None:
     assert sentence in text_of(answer.text)
 
 
+def test_what_is_no_text_gives_a_sentence(office: Office) -> None:
+    answer = office.raw("GET", "/reports?since=%ff", "ada")
+    assert answer.status_code == 400
+    assert "Invalid unicode in since" in text_of(answer.text)
+
+
 def test_there_is_no_such_table(office: Office) -> None:
     answer = office.raw("GET", "/reports.csv?table=%3Cscript%3E", "admin")
     assert answer.status_code == 400

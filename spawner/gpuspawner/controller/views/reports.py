@@ -139,6 +139,8 @@ class Contents:
     plot: RowPlot | None
     """None where the rows are days, which have a plot of their own."""
     days: DayPlot
+    days_table: str
+    """Where the figures of that plot are."""
     show_all: str
     """Where the whole table is."""
     files: dict[str, str]
@@ -200,7 +202,8 @@ def view_contents(
         everybody: Whether it is about all people.
         show_all: Whether to show all rows, however many.
     """
-    query = query_of(Period(report.since, report.until), report.by)
+    period = Period(report.since, report.until)
+    query = query_of(period, report.by)
     files = {
         table: links.page("reports.csv", **query, table=table)
         for table in ("usage", "courses", "waits", "refusals")
@@ -210,6 +213,7 @@ def view_contents(
         view_usage(report, None if show_all else MOST_LINES),
         None if report.by is By.DAY else draw_rows(report.rows, MOST_BARS),
         draw_days(by_day.rows, report.since, report.until),
+        links.page("reports", **query_of(period, By.DAY)),
         links.page("reports", **query, all="yes"),
         files,
     )
