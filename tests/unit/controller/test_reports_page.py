@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from gpuspawner.core.claims import TicketState, Usage
 from gpuspawner.core.model import Event, Party
+from markupsafe import escape
 from support.build import HOST, NOW, ticket
 from support.client import text_of
 
@@ -154,9 +155,9 @@ def test_hostile_questions(office: Office, query: str, sentence: str) -> None:
 
 
 def test_what_is_no_text_gives_a_sentence(office: Office) -> None:
-    answer = office.raw("GET", "/reports?since=%ff", "ada")
+    answer = office.raw("GET", "/reports?since=%25%ff", "ada")
     assert answer.status_code == 400
-    assert "Invalid unicode in since" in text_of(answer.text)
+    assert "Invalid unicode in since: b'%\\xff'" in text_of(answer.text)
 
 
 def test_there_is_no_such_table(office: Office) -> None:
@@ -181,7 +182,7 @@ def test_hostile_names(office: Office, name: str, by: str) -> None:
     line = file(office, "admin", f"?by={by}")[1]
     assert line[0] == (f"'{name}" if name.startswith("=") else name)
     if by != "device":
-        assert name in text_of(html) or "\u202e" in name or "<" in name or "🦊" in name
+        assert f"<bdi>{escape(name)}</bdi>" in html
 
 
 def test_the_file_s_name(office: Office) -> None:
