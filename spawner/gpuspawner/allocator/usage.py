@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.budget import Balance, begin_of_window, take_balance
@@ -13,8 +13,12 @@ from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.reports import By, Report, build_report
 from gpuspawner.core.usage import held_by_day, take_accounts
+from gpuspawner.core.waits import GRANTED, OFFERED, REFUSED, Refusals, Waits, count_refusals, take_waits
 
 from .clock import utc_now
+
+LONGEST_OFFER = timedelta(days=2)
+"""So long before a period offers are looked for whose tickets end in it; a claim window is minutes."""
 
 
 class UsageReports:
@@ -44,8 +48,15 @@ class UsageReports:
             InvalidRequest: There is no such kind of report, or the days are the wrong way round.
             LedgerError: The ledger cannot be used.
         """
-        if by not in list(By):
-            raise InvalidRequest(f"There is no report by {by!r}; there are: {', '.join(By)}.")
+        return self.reports((by,), since, until, owner)[0]
+
+    def reports(
+        self, kinds: Sequence[str], since: date, until: date, owner: str | None = None
+    ) -> tuple[Report, ...]:
+        """Several reports of the same use, which is read once; as :meth:`report`."""
+        for by in kinds:
+            if by not in list(By):
+                raise InvalidRequest(f"There is no report by {by!r}; there are: {', '.join(By)}.")
         if until < since:
             raise InvalidRequest(f"The last day, {until}, is before the first, {since}; exchange them.")
         now = self._clock()
@@ -54,7 +65,24 @@ class UsageReports:
             leases = _of(owner, unit.live_leases(self._host))
             devices = {record.device.uuid: record.device for record in unit.inventory(self._host)}
         fresh: tuple[Usage, ...] = take_accounts(leases, devices, {}, {}, until=now, now=now).usage
-        return build_report((*accounts, *fresh), By(by), since, until)
+        return tuple(build_report((*accounts, *fresh), By(by), since, until) for by in kinds)
+
+    def waits(self, since: date, until: date) -> tuple[Waits, tuple[Refusals, ...]]:
+        """How long people waited in these UTC days, both included, and what was refused.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        start, end = _begin(since), _begin(until + timedelta(days=1))
+        with self._ledger.read() as unit:
+            waits = take_waits(
+                unit.ended_tickets(self._host, start),
+                unit.events_between(OFFERED, start - LONGEST_OFFER, end),
+                unit.events_between(GRANTED, start, end),
+                start,
+                end,
+            )
+            return waits, count_refusals(unit.events_between(REFUSED, start, end))
 
     def today(self) -> date:
         """The UTC day that it is."""
@@ -100,6 +128,10 @@ def held_in_window(
 def count_running(live: Iterable[Lease], owner: str) -> int:
     """Devices in a person's sessions that are not over."""
     return sum(len(lease.devices) for lease in live if lease.owner == owner and not lease.state.ending)
+
+
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
 
 
 def _of(owner: str | None, leases: Iterable[Lease]) -> list[Lease]:

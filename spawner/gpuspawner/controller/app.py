@@ -16,9 +16,15 @@ from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
-from .pages.base import LanguageHandler, NothingHandler, PressHandler, ShowHandler, StreamHandler
-from .pages.servers import UseHandler
-from .pages.table import LEASE, PAGES, PRESSES, START
+from .pages.base import (
+    DownloadHandler,
+    LanguageHandler,
+    NothingHandler,
+    PressHandler,
+    ShowHandler,
+    StreamHandler,
+)
+from .pages.table import DOWNLOADS, PAGES, PRESSES, START
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in."""
@@ -50,8 +56,11 @@ def make_app(house: House, token: str) -> Application:
                 for page in PAGES
                 if page.live
             ),
+            *(
+                (rf"{prefix}/{download.path}", DownloadHandler, {**arguments, "download": download})
+                for download in DOWNLOADS
+            ),
             *((rf"{prefix}/{press.path}", PressHandler, {**arguments, "press": press}) for press in PRESSES),
-            (rf"{prefix}/servers/{LEASE}/use.csv", UseHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
             (rf"{prefix}/health", HealthHandler, arguments),

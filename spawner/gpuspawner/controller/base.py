@@ -92,7 +92,7 @@ class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # Ju
         if isinstance(error, GpuSpawnerError):
             return str(error)
         if isinstance(error, HTTPError) and error.log_message and status < 600:
-            return str(error.log_message)
+            return str(error.log_message % error.args)
         return "Something went wrong here; the administrator finds it in the log." if status >= 500 else "No."
 
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from .errors import InvalidRequest
 
 _KIBIBYTE = 1024
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With these a spreadsheet takes a text for a formula."""
 
 
 def describe_duration(duration: timedelta) -> str:
@@ -27,6 +29,11 @@ def describe_bytes(amount: int) -> str:
             return f"{value:.4g} {unit}"
         value /= _KIBIBYTE
     return f"{value:.4g} TiB"
+
+
+def guard_cell(text: str) -> str:
+    """A text that is no formula in a spreadsheet, whoever wrote it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def read_text(text: str, what: str, most: int = 500) -> str:

@@ -13,6 +13,7 @@ import click
 from gpuspawner.allocator.usage import UsageReports
 from gpuspawner.core.budget import WINDOW_DAYS
 from gpuspawner.core.reports import NOBODY, By, Report, ReportRow
+from gpuspawner.core.words import guard_cell
 
 from .common import clean, host_option, json_option, ledger_option, open_ledger, print_json, render_table
 
@@ -21,8 +22,6 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 _ABOUT = {By.DEVICE: "MODEL", By.LEASE: "SERVER"}
 _HEADINGS = ("HELD h", "SAMPLED h", "ACTIVE h", "WASTED h", "PEAK GiB", "ENERGY kWh", "SESSIONS")
 _A_WEEK = timedelta(days=WINDOW_DAYS - 1)
-_FORMULA = ("=", "+", "-", "@")
-"""With these a spreadsheet takes a text for a formula."""
 
 
 def render(report: Report, owner: str | None = None) -> str:
@@ -97,7 +96,7 @@ def _plain(row: ReportRow) -> dict[str, object]:
 
 def _harmless(text: str) -> str:
     """What others named is no formula in a spreadsheet."""
-    return f"'{clean(text)}" if text.startswith(_FORMULA) else clean(text)
+    return clean(guard_cell(text))
 
 
 @click.command(short_help="Show who held how many GPU-hours, and what for.")

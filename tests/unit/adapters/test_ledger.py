@@ -123,6 +123,16 @@ def test_homes_and_events(ledger: Ledger) -> None:
         assert unit.recent_events(2) == [events[2], events[1]]
 
 
+def test_events_of_one_kind_between_two_times(ledger: Ledger) -> None:
+    events = [Event(ago(-n), kind, "why") for n in range(4) for kind in ("a.b", "a.bc")]
+    with ledger.write() as unit:
+        for event in events:
+            unit.add_event(event)
+    with ledger.read() as unit:
+        assert unit.events_between("a.b", ago(-1), ago(-3)) == [events[2], events[4]]
+        assert unit.events_between("a.b", ago(-3), ago(-1)) == []
+
+
 def test_times_come_back_in_utc_and_naive_ones_are_refused(ledger: Ledger) -> None:
     abroad = NOW.astimezone(timezone(timedelta(hours=5)))
     with ledger.write() as unit:

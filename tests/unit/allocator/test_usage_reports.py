@@ -11,10 +11,13 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.usage import UsageReports, count_running, held_in_window
 from gpuspawner.core.claims import Usage
-from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.errors import InvalidRequest, RefusalKind, Refused
 from gpuspawner.core.model import LeaseState as S
+from gpuspawner.core.order import Claim
 from gpuspawner.core.policy import allow
+from gpuspawner.core.waits import Refusals
 from support.build import HOST, NOW, ago, lease, record
+from support.office import Office
 
 TODAY = NOW.date()
 BEFORE = Usage(
@@ -95,3 +98,48 @@ def test_a_session_that_began_before_the_window(ledger: Ledger) -> None:
     with ledger.read() as unit:
         held = held_in_window(unit, HOST, [old], NOW, owner="eve")["eve"]
     assert sum(held.values()) == 6.5 * 86400
+
+
+def test_waits_of_what_really_happens(tmp_path: Path) -> None:
+    """Bob begins at once; ada and cyd have turns, of which cyd's is taken; dan leaves; fay is refused."""
+    book = Ledger(tmp_path / "line.db")
+    office = Office(book)
+    held = office.start(2, "bob")
+    for owner in ("ada", "cyd", "dan"):
+        office.ask(owner=owner)
+        office.wait(1)
+    with pytest.raises(Refused):
+        office.start(3, "fay")
+    office.line.leave(office.line.view().places[2].ticket.id, actor="dan")
+    office.wait(7)
+    office.free(held)
+    assert [ticket.owner for ticket in office.line.grant_turns()] == ["ada", "cyd"]
+    ada, cyd = (place.ticket for place in office.line.view().places)
+    office.line.lapse(ada.id, reason="nobody came", at_the_end=True)
+    office.start(1, "cyd")
+    office.line.opened(cyd.id)
+    office.line.leave(ada.id, actor="ada")
+    reports = UsageReports(book, HOST, office.clock)
+    waits, refusals = reports.waits(TODAY, TODAY)
+    assert (waits.turns.count, waits.turns.p50_seconds, waits.turns.longest_seconds) == (2, 9 * 60, 10 * 60)
+    assert {claim: spread.count for claim, spread in waits.by_claim.items()} == {Claim.USE: 2}
+    assert waits.self_started.count == 0, "cyd's turn had come before"
+    assert (waits.left.count, waits.left.p50_seconds, waits.untaken.count) == (1, 60, 1)
+    assert waits.at_once == 1, "only bob's"
+    assert refusals == (Refusals(RefusalKind.NOT_ALLOWED, 1, 1),)
+    assert reports.waits(TODAY + timedelta(1), TODAY + timedelta(1))[0].turns.count == 0
+    book.close()
+
+
+def test_who_starts_the_server_while_they_wait(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "line.db")
+    office = Office(book)
+    held = office.start(2, "bob")
+    office.ask(owner="ada")
+    office.wait(4)
+    office.free(held)
+    office.start(1, "ada")
+    waits, _ = UsageReports(book, HOST, office.clock).waits(TODAY, TODAY)
+    assert waits.turns == waits.self_started
+    assert (waits.turns.count, waits.turns.p50_seconds, waits.at_once) == (1, 240, 1)
+    book.close()

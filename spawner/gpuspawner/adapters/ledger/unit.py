@@ -260,15 +260,25 @@ class LedgerUnit(LineUnit):
             .order_by(events.c.id.desc())
             .limit(limit)
         )
-        return [
-            Event(
-                at=row["at"],
-                kind=row["kind"],
-                reason=row["reason"],
-                actor=row["actor"],
-                lease_id=row["lease_id"],
-                device=row["device"],
-                data=row["data"],
-            )
-            for row in found.mappings()
-        ]
+        return [_row_to_event(row) for row in found.mappings()]
+
+    def events_between(self, kind: str, since: datetime, until: datetime) -> Sequence[Event]:
+        """The events of one kind from a time on and before another, oldest first."""
+        found = self._db.execute(
+            sa.select(events)
+            .where(events.c.kind == kind, events.c.at >= since, events.c.at < until)
+            .order_by(events.c.id)
+        )
+        return [_row_to_event(row) for row in found.mappings()]
+
+
+def _row_to_event(row: sa.RowMapping) -> Event:
+    return Event(
+        at=row["at"],
+        kind=row["kind"],
+        reason=row["reason"],
+        actor=row["actor"],
+        lease_id=row["lease_id"],
+        device=row["device"],
+        data=row["data"],
+    )

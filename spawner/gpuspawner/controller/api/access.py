@@ -73,3 +73,8 @@ def require_person(call: Call) -> str:
     if call.caller.person is None:
         raise Forbidden("A service has no servers of its own. Use a token of the person's.")
     return call.caller.person
+
+
+def whose_usage(call: Call) -> str | None:
+    """Whose accounts the caller may see: their own, or everybody's (None). Raises: Forbidden."""
+    return None if call.caller.manages else require_person(call)

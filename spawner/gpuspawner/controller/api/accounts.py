@@ -12,7 +12,7 @@ from gpuspawner.core.policy import LIMITS, Allowance, Limit
 from gpuspawner.core.reports import ReportRow
 
 from . import models as m
-from .access import require_person, taught_courses
+from .access import require_person, taught_courses, whose_usage
 from .routes import Call
 
 LONGEST_REPORT = timedelta(days=3660)
@@ -76,8 +76,7 @@ def show_usage(call: Call) -> m.Usage:
     since = query.since or until - timedelta(days=7)
     if not timedelta(0) <= until - since <= LONGEST_REPORT:
         raise InvalidRequest("since must be a day before until, and not more than ten years before it.")
-    owner = None if call.caller.manages else require_person(call)
-    report = call.services.usage.report(query.by, since, until, owner=owner)
+    report = call.services.usage.report(query.by, since, until, owner=whose_usage(call))
     return m.Usage(
         by=query.by,
         since=since,

@@ -22,7 +22,7 @@ from gpuspawner.core.errors import Conflict, GpuSpawnerError, HubError, InvalidR
 from gpuspawner.language import LANGUAGES, choose_language
 
 from .navigation import list_places_to_go
-from .page import Page, Press, Visit
+from .page import Download, Page, Press, Visit
 from .rendering import render
 
 CONTENT_POLICY = (
@@ -199,6 +199,27 @@ class StreamHandler(ShowHandler):
 
     def _render_part(self, site: dict[str, Any], model: Any) -> str:
         return render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})
+
+
+class DownloadHandler(PageHandler):
+    """``GET`` of a file to save."""
+
+    def initialize(self, house: House, download: Download) -> None:  # type: ignore[override]
+        """Tornado's constructor."""
+        super().initialize(house)
+        self.download, self.scope = download, download.scope
+
+    async def get(self, **parts: str) -> None:
+        """The file."""
+        visit = self.visit(parts)
+        try:
+            made = await self.off_loop(lambda: self.download.make(visit))
+        except Forbidden as error:
+            await self.deny(str(error))
+            raise
+        self.set_header("Content-Type", f"{made.media}; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{made.name}"')
+        self.write(made.text)
 
 
 class PressHandler(PageHandler):

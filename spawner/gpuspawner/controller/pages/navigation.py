@@ -31,6 +31,7 @@ _PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
     ("servers", mark("Your servers"), _anybody),
     ("queue", mark("Your place in line"), _anybody),
     ("courses", mark("Your courses"), _anybody),
+    ("reports", mark("Reports"), _anybody),
     ("board", mark("GPUs and people"), _manages),
 )
 """Path, label, and who sees the link; the page itself judges who may come."""

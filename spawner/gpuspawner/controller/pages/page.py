@@ -69,3 +69,23 @@ class Press:
     back: Callable[[Visit], str]
     """Where that page is."""
     scope: str = READ
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a browser saves."""
+
+    name: str
+    """Plain ASCII: it stands in a header."""
+    media: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that is made at the moment of asking: ``GET`` below the service's prefix."""
+
+    path: str
+    make: Callable[[Visit], File]
+    """May block. Raises: GpuSpawnerError, HTTPError."""
+    scope: str = READ

@@ -12,15 +12,12 @@ from tornado.web import HTTPError
 from gpuspawner.controller.api import leases
 from gpuspawner.controller.api.access import find_lease
 from gpuspawner.controller.api.routes import Call
-from gpuspawner.controller.base import House
-from gpuspawner.controller.identity import READ
 from gpuspawner.controller.views.servers import ServersPage, is_session, plot_window, view_servers
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.model import Sample
 
-from .base import PageHandler
 from .operation import run
-from .page import Outcome, Visit
+from .page import File, Outcome, Visit
 
 OWN_WISH = "its person stopped it"
 CSV_COLUMNS = ("time", "gpu", "utilization_percent", "memory_used_bytes")
@@ -58,23 +55,8 @@ def back_to_servers(visit: Visit) -> str:
     return visit.links.page("servers")
 
 
-class UseHandler(PageHandler):
-    """``GET servers/…/use.csv``: the samples of a session's GPUs in the last hour, as they were measured."""
-
-    def initialize(self, house: House) -> None:
-        """Tornado's constructor."""
-        super().initialize(house)
-        self.scope = READ
-
-    async def get(self, lease: str) -> None:
-        """The file, of a session that runs and that the caller may see."""
-        text = await self.off_loop(lambda: _write_use(self.visit({"lease": lease})))
-        self.set_header("Content-Type", "text/csv; charset=utf-8")
-        self.set_header("Content-Disposition", 'attachment; filename="gpu-use.csv"')
-        self.finish(text)
-
-
-def _write_use(visit: Visit) -> str:
+def make_use(visit: Visit) -> File:
+    """The samples of the GPUs of a session that runs in the last hour, as they were measured."""
     services = visit.services
     lease = find_lease(Call(services, visit.caller, {"lease_id": visit.parts["lease"]}))
     if lease.state.ending or lease.claim_by is not None:
@@ -82,7 +64,8 @@ def _write_use(visit: Visit) -> str:
     since = max(plot_window(services.clock()).since, lease.created_at)
     with services.ledger.read() as unit:
         found = [(uuid, unit.recent_samples(services.host, uuid, since)) for uuid in lease.devices]
-    return write_csv((uuid, sample) for uuid, samples in found for sample in samples)
+    rows = ((uuid, sample) for uuid, samples in found for sample in samples)
+    return File("gpu-use.csv", "text/csv", write_csv(rows))
 
 
 def write_csv(samples: Iterable[tuple[str, Sample]]) -> str:

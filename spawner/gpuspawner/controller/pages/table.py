@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gpuspawner.controller.identity import MANAGE
 
-from . import board, boardactions, courses, queue, servers
-from .page import Page, Press
+from . import board, boardactions, courses, queue, reports, servers
+from .page import Download, Page, Press
 
 START = "queue"
 """Where ``/services/gpu/`` leads."""
@@ -24,9 +24,14 @@ PAGES: tuple[Page, ...] = (
     Page(f"courses/{COURSE}/message", "course_message", courses.load_message, menu="courses", live=False),
     Page(f"courses/{COURSE}/extend", "course_extend", courses.load_extend, menu="courses", live=False),
     Page(SEAT, "seat", courses.load_seat, menu="courses", live=False),
+    Page("reports", "reports", reports.load_reports, live=False),
     Page("board", "board", board.load_board, MANAGE),
     Page(ACTION, "board_action", boardactions.load_action, MANAGE, menu="board", live=False),
     Page("audit", "audit", board.load_audit, MANAGE, menu="board", live=False),
+)
+DOWNLOADS: tuple[Download, ...] = (
+    Download(rf"servers/{LEASE}/use\.csv", servers.make_use),
+    Download(r"reports\.csv", reports.make_file),
 )
 
 PRESSES: tuple[Press, ...] = (
