@@ -15,6 +15,7 @@ from gpuspawner.core.budget import Balance
 from gpuspawner.core.errors import InLine
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Limit, allow
+from gpuspawner.core.prospects import add_up
 from gpuspawner.spawner.refusals import CPU_HINT, refuse, refuse_in_line
 from gpuspawner.spawner.startform import render_page
 from gpuspawner.spawner.startpage import build_page
@@ -50,10 +51,9 @@ class Form:
         return render_page(page, self.language)
 
     def offer(self, *offers: Offer, **changes: Any) -> None:
-        free, total = sum(o.free for o in offers), sum(o.total for o in offers)
-        any_gpu = Offer(
-            "", min(o.memory_bytes for o in offers), total, free, waits=None if free else "in use"
-        )
+        any_gpu = add_up([one for one in offers if not one.sliced and one.barred is None])
+        if any_gpu is not None and not any_gpu.free:
+            any_gpu = replace(any_gpu, waits="in use")
         self.stock = replace(self.stock, offers=offers, any_gpu=any_gpu, **changes)
 
 

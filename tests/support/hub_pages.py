@@ -119,7 +119,7 @@ class OtherPage(RequestHandler):
         failed = plain is not None
         values = {"failed": failed, "failed_message": plain, "failed_html_message": html}
         if name == "login":
-            values |= {"user": None, "login_error": "", "authenticator_login_url": "/hub/login"}
+            values |= {"user": None, "authenticator": SimpleNamespace(request_otp=False)}
         self.write(
             self.pages.render(
                 f"{name}.html", spawn_url="/hub/spawn/ada/", progress_url="/hub/api/x", **values

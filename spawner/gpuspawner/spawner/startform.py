@@ -41,9 +41,9 @@ def _environment(language: str) -> Environment:
     environment.globals["language"] = language
     environment.filters |= {
         "utc": _show_utc,
-        "bytes": describe_bytes,
-        "length": _show_length,
-        "hours": _show_hours,
+        "bytes": lambda amount: _keep_together(describe_bytes(amount)),
+        "length": lambda length: _keep_together(_show_length(length)),
+        "hours": lambda hours: _keep_together(_show_hours(hours)),
         "sentence": _begin_sentence,
     }
     return environment
@@ -74,3 +74,8 @@ def _show_hours(hours: float) -> str:
 
 def _begin_sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _keep_together(text: str) -> str:
+    """An amount whose unit never stands alone on the next line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

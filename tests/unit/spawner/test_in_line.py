@@ -89,10 +89,10 @@ async def test_the_start_page_does_not_count_one_s_own_place(queueing: MockHub) 
     await fill(queueing)
     await refused(queueing, {"gpus": 1})
     page = await read_page(queueing, "ada")
-    assert "None of 2 free now; within 8 h, you would be the first in line" in page
+    assert "None of 2 free now; expected within 8 h, you would be the first in line" in page
     assert "You are number 1 in line for 1 GPU. See your place in line" in page
     page = await read_page(queueing, "eve")
-    assert "None of 2 free now; within 8 h, 1 ahead of you in line" in page
+    assert "None of 2 free now; expected within 8 h, 1 ahead of you in line" in page
     assert "None of the 2 GPUs is free now 1 waiting" in page
     assert "You are number" not in page
 
