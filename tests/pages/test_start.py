@@ -248,6 +248,15 @@ def test_a_hub_that_does_not_answer(visit: Visit, hub: HubPages) -> None:
     expect(old).to_be_hidden()
 
 
+def test_the_server_starts_while_its_start_page_is_open(visit: Visit, hub: HubPages) -> None:
+    page = visit(clock=True).page
+    hub.runs = True
+    look_again(page, hub)
+    expect(page.get_by_text("Your server has been started meanwhile")).to_be_visible()
+    page.get_by_role("link", name="Go on from here").click()
+    expect(page.get_by_role("heading", name="Your server is starting")).to_be_visible()
+
+
 def test_the_keyboard_alone(visit: Visit, hub: HubPages) -> None:
     page = visit().page
     tab_until(page, "device")

@@ -37,6 +37,8 @@ class HubPages:
     looks: int = 0
     """How often the start page was fetched."""
     away: bool = False
+    runs: bool = False
+    """Whether the server runs: then the start page leads on to it."""
     url: str = ""
 
     def app(self) -> Application:
@@ -94,6 +96,9 @@ class SpawnPage(RequestHandler):
         self.pages.looks += 1
         if self.pages.away:
             self.send_error(503)
+            return
+        if self.pages.runs:
+            self.redirect("/hub/spawn_pending")
             return
         self.write(self.pages.render("spawn.html", spawner_options_form=self.pages.form()))
 

@@ -52,8 +52,8 @@ class Stock:
     """Why the person would be refused any GPU now, however long they waited; None when they would not."""
     holding: int = 0
     """GPUs in the person's other servers."""
-    waiting: int = 0
-    """Places in line, of everybody."""
+    waiting: int | None = None
+    """Places in line, of everybody; None when that is not known."""
     places: tuple[OwnPlace, ...] = ()
     """Those of the person."""
     balance: Balance | None = None

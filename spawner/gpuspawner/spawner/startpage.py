@@ -37,7 +37,7 @@ class State(StrEnum):
     BUSY = "busy"
     """None is free."""
     KEPT = "kept"
-    """Free, and kept for those who have waited longer."""
+    """Free, and kept for others."""
     RESERVED = "reserved"
     """Free, and kept for a reservation."""
     BARRED = "barred"
@@ -136,7 +136,7 @@ class StartPage:
     gpus: Tally
     slices: Tally
     waiting: int | None
-    """Places in line; None where there is no line."""
+    """Places in line; None where there is no line, or where that is not known."""
     budget: Budget | None
     advice: Advice
     reason: str

@@ -91,6 +91,12 @@
     try {
       // Not what follows in the address: options there would start a server.
       const answer = await fetch(location.pathname, { redirect: "manual" });
+      if (answer.type === "opaqueredirect") {
+        const moved = document.getElementById("gpu-moved");
+        moved.querySelector("a").href = location.pathname;
+        moved.hidden = false;
+        return;
+      }
       const html = answer.ok ? await answer.text() : "";
       const fresh = new DOMParser().parseFromString(html, "text/html").getElementById("gpu-start");
       if (fresh && !submitted) {
