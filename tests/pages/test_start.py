@@ -235,6 +235,26 @@ def test_what_was_chosen_and_is_gone(form: Form, visit: Visit, hub: HubPages) ->
     expect(button(page)).to_be_enabled()
 
 
+def test_an_image_that_needs_a_newer_card(form: Form, visit: Visit) -> None:
+    form.offer(replace(A100, capability=(8, 0)), replace(L40S, free=1, waits=None, capability=(7, 5)))
+    form.values["needs"] = {"PyTorch 2.9": "8.0"}
+    reader = visit()
+    page = reader.page
+    expect(card(page, "NVIDIA L40S")).to_be_disabled()
+    expect(page.get_by_text("Too old for the chosen image").locator("visible=true")).to_have_count(1)
+    page.get_by_label("Software image").select_option("PyTorch 2.7")
+    expect(page.get_by_text("Too old for the chosen image").locator("visible=true")).to_have_count(0)
+    card(page, "NVIDIA L40S").check()
+    expect(button(page)).to_be_enabled()
+    page.get_by_label("Software image").select_option("PyTorch 2.9")
+    expect(card(page, "NVIDIA L40S")).to_be_checked()
+    expect(button(page)).to_be_disabled()
+    reader.check("start-too-old")
+    card(page, "Any GPU").check()
+    expect(button(page)).to_have_text("Start")
+    expect(card(page, "NVIDIA L40S")).to_be_disabled()
+
+
 def test_a_hub_that_does_not_answer(visit: Visit, hub: HubPages) -> None:
     page = visit(clock=True).page
     old = page.get_by_text("The hub does not answer")

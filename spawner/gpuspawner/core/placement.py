@@ -39,6 +39,8 @@ class Offer:
     """Why the person may use none of them; the counts are then of all."""
     sliced: bool = False
     """Whether these are slices of cards, and no whole ones."""
+    capability: tuple[int, int] | None = None
+    """Compute capability of the model; None when that is not known."""
     until: datetime | None = None
     """When a session with one of them that is started now must end, if that is before the person's own limit;
     of what is reserved for others: until when."""
@@ -98,7 +100,8 @@ def survey(
         barred = None if allowed else why_not_device(everything[0].device, allowance)
         device = records[0].device
         sliced = device.parent is not None
-        offers.append(Offer(model, device.memory_bytes, len(records), len(free), barred, sliced))
+        capability = device.compute_capability
+        offers.append(Offer(model, device.memory_bytes, len(records), len(free), barred, sliced, capability))
     return tuple(offers)
 
 

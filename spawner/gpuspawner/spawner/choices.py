@@ -47,6 +47,7 @@ class ChoosingSpawner(ContainerSpawner):
             now=utc_now(),
             images=list(self.catalogue),
             last=options if isinstance(options, dict) else {},
+            needs=self.compute_capabilities,
             queue_url=self.queue_url,
             notice=self.describe_policy_problem() or await self.describe_last_end(),
             refused=self._failed_start,

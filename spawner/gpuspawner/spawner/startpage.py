@@ -11,7 +11,7 @@ from gpuspawner.allocator import OwnPlace, Stock
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
-from gpuspawner.policy.units import read_duration
+from gpuspawner.policy.units import read_capability, read_duration
 
 ANY_MODEL = "any"
 NO_GPU = "none"
@@ -87,6 +87,8 @@ class ImageChoice:
     selected: bool
     barred: str | None = None
     """Why the person may not use it; it is shown, with this."""
+    unfit: tuple[str, ...] = ()
+    """Choices that cannot be had with it: their GPUs are too old for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def build_page(
     now: datetime,
     images: Sequence[str],
     last: Mapping[str, object],
+    needs: Mapping[str, str] | None = None,
     queue_url: str = "",
     notice: str | None = None,
     refused: bool = False,
@@ -180,6 +183,7 @@ def build_page(
         now: The present.
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
+        needs: The least compute capability of a GPU, by the name of the image that needs it.
         queue_url: Where places in line are seen; empty where none can be taken.
         notice: What to tell of the last server, or None.
         refused: Whether a start was refused just now; the same is not offered again then.
@@ -207,7 +211,7 @@ def build_page(
         selected=NO_GPU if refused else _preselect(choices, last),
         longest=longest,
         lengths=_list_lengths(longest, last.get("session")),
-        images=_list_images(images, allowance, last.get("image")),
+        images=_list_images(images, allowance, last.get("image"), _list_unfit(needs or {}, usable)),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
         server_memory=allowance.memory.value,
@@ -341,13 +345,34 @@ def _list_lengths(longest: timedelta | None, last: object) -> tuple[Length, ...]
     return tuple(Length(n, timedelta(hours=n) == wanted) for n in hours)
 
 
-def _list_images(images: Sequence[str], allowance: Allowance, last: object) -> tuple[ImageChoice, ...]:
+def _list_images(
+    images: Sequence[str], allowance: Allowance, last: object, unfit: Mapping[str, tuple[str, ...]]
+) -> tuple[ImageChoice, ...]:
     barred = {name: why_not_image(name, allowance) for name in images}
     # What was asked for last may be anything, also what cannot be looked up in a mapping.
     wanted = last
     if last is None or last in [name for name in images if barred[name]]:
         wanted = next((name for name in images if not barred[name]), None)
-    return tuple(ImageChoice(name, name == wanted, barred[name]) for name in images)
+    return tuple(ImageChoice(name, name == wanted, barred[name], unfit.get(name, ())) for name in images)
+
+
+def _list_unfit(needs: Mapping[str, str], offers: Collection[Offer]) -> dict[str, tuple[str, ...]]:
+    """By image, the choices whose GPUs are too old for it, or not known to be new enough."""
+    found = {}
+    for image, needed in needs.items():
+        fit = {offer.model for offer in offers if _has(offer.capability, needed)}
+        unfit = [offer.model for offer in offers if offer.model not in fit]
+        if all(offer.sliced or offer.model not in fit for offer in offers):
+            unfit.append(ANY_MODEL)
+        found[image] = tuple(unfit)
+    return found
+
+
+def _has(capability: tuple[int, int] | None, needed: str) -> bool:
+    try:
+        return capability is not None and capability >= read_capability(needed)
+    except ValueError:
+        return False  # the site has written that wrongly, and no start with a GPU gets that image
 
 
 def _whole_number(text: object) -> object:

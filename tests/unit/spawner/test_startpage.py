@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -244,6 +245,20 @@ def test_lengths_of_a_session(
     assert [one.hours for one in shown.lengths] == hours
     assert [one.value for one in shown.lengths if one.selected] == selected
     assert ("at most" in read(shown)) == (longest is not None)
+
+
+def test_cards_that_are_too_old_for_an_image() -> None:
+    old, new = offer("T4", capability=(7, 5)), offer("H100", capability=(9, 0))
+    part = offer("H100 MIG", sliced=True, capability=(9, 0))
+    needs = {"base": "7.0", "torch": "8.0", "gone": "9.9"}
+    assert [one.unfit for one in page(old, new, needs=needs).images] == [(), ("T4",)]
+    assert [one.unfit for one in page(old, part, offer("X"), needs=needs).images] == [
+        ("X",),
+        ("T4", "X", "any"),
+    ], "what is not known does not suit, and a slice is no GPU"
+    assert page(new, needs={"base": "abc"}).images[0].unfit == ("H100", "any")
+    html = render_page(page(offer(HOSTILE), needs={"base": "8.0"}))
+    assert json.loads(str(Form(html).options[-2]["data-unfit"])) == [HOSTILE, "any"]
 
 
 def test_no_cards() -> None:

@@ -20,13 +20,17 @@
     }
   }
 
-  // What follows from the choice: how many there can be, and what the button does.
+  // What follows from what was filled in: what can be had with it, how many there can be, what the button does.
   function settle() {
     const card = chosen();
-    for (const input of cards.querySelectorAll("[data-gone]")) {
-      if (input === card) continue;
-      delete input.dataset.gone;
-      input.disabled = true;
+    const unfit = JSON.parse(page.querySelector("#gpu-image option:checked")?.dataset.unfit ?? "[]");
+    for (const input of cards.querySelectorAll("input")) {
+      const tooOld = unfit.includes(input.value);
+      const closed = "closed" in input.dataset || tooOld;
+      // What is chosen stays chosen and keeps the focus; the button says that it cannot be had.
+      input.disabled = closed && input !== card;
+      input.toggleAttribute("data-gone", closed && input === card);
+      input.closest("label").querySelector(".gpu-unfit").hidden = !tooOld;
     }
     const count = document.getElementById("gpu-count");
     const most = Number(card?.dataset.most ?? 1);
@@ -63,7 +67,10 @@
     if (before.length !== after.length || before.some((input, n) => input.value !== after[n].value)) {
       const kept = chosen()?.value;
       const focused = before.find((input) => input === document.activeElement)?.value;
-      for (const input of after) input.checked = input.value === kept;
+      for (const input of after) {
+        input.checked = input.value === kept;
+        if (input.checked) input.disabled = false;
+      }
       cards.replaceChildren(...fresh.querySelector(".gpu-choices").children);
       after.find((input) => input.value === focused)?.focus();
     } else {
@@ -72,16 +79,8 @@
         for (const part of [".gpu-detail", ".gpu-state"]) becomeLike(label.querySelector(part), other.querySelector(part));
         input.dataset.now = after[n].dataset.now;
         input.dataset.most = after[n].dataset.most;
-        delete input.dataset.gone;
-        // What is chosen stays chosen and keeps the focus; the button says that it cannot be had.
-        if (after[n].disabled && input.checked) input.dataset.gone = "";
-        else input.disabled = after[n].disabled;
+        input.toggleAttribute("data-closed", "closed" in after[n].dataset);
       });
-    }
-    const gone = chosen();
-    if (gone?.disabled) {
-      gone.disabled = false;
-      gone.dataset.gone = "";
     }
     settle();
   }
