@@ -227,7 +227,7 @@ def test_what_was_chosen_and_is_gone(form: Form, visit: Visit, hub: HubPages) ->
     expect(button(page)).to_be_disabled()
     expect(card(page, "NVIDIA A100")).to_be_checked()
     expect(card(page, "NVIDIA A100")).to_be_focused()
-    expect(page.get_by_text("What you had chosen cannot be had any more.")).to_be_visible()
+    expect(page.get_by_text("What is chosen cannot be had now.")).to_be_visible()
     reader.check("start-gone")
     card(page, "NVIDIA L40S").check()
     expect(card(page, "NVIDIA A100")).to_be_disabled()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -334,10 +335,19 @@ async def test_page_of_a_hub(hub: MockHub, docker: FakeDocker) -> None:
     assert "2 of 2" in form.text
 
 
+@pytest.mark.parametrize(("accepts", "language"), [(None, "en"), ("fr-CH, fr;q=0.9", "en"), ("en-GB", "en")])
+async def test_language_of_a_hub_s_page(hub: MockHub, accepts: str | None, language: str) -> None:
+    spawner = hub.spawner()
+    if accepts is not None:
+        spawner.handler = SimpleNamespace(request=SimpleNamespace(headers={"Accept-Language": accepts}))
+    assert f'id="gpu-start" lang="{language}"' in await spawner.get_options_form()
+
+
 async def test_page_without_ledger(hub: MockHub, outage: LedgerOutage) -> None:
     outage.everywhere()
     form = Form(await hub.spawner().get_options_form())
     assert "The ledger is away." in form.text
+    assert "waiting" not in form.text, "how many wait is not known"
     assert {f["value"] for f in form.inputs} == {"none"}
     assert await hub.spawner().describe_last_end() is None
 
