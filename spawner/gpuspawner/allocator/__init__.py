@@ -5,10 +5,11 @@ Every method may block on the ledger; hub and controller call them in threads.
 
 from .cards import Cards, Cleared, Drained, Pinned
 from .clock import utc_now
-from .leases import SAME_REFUSAL_AGAIN, Allocator, Status, Stock
+from .leases import SAME_REFUSAL_AGAIN, Allocator, Status
 from .line import Line
 from .reservations import Reservations
 from .sessions import Sessions
+from .stock import OwnPlace, Stock
 from .usage import UsageReports
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Cleared",
     "Drained",
     "Line",
+    "OwnPlace",
     "Pinned",
     "Reservations",
     "Sessions",

@@ -5,7 +5,7 @@ Every method may block on the ledger; the hub calls them in threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,16 +14,16 @@ from gpuspawner.core.budget import judge_budget
 from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
-from gpuspawner.core.line import Grant, plan_line
+from gpuspawner.core.line import Grant
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Party, SpawnRequest
-from gpuspawner.core.placement import Offer, require_possible, survey, why_nothing_is_known
+from gpuspawner.core.placement import require_possible, why_nothing_is_known
 from gpuspawner.core.policy import Allowance, Policy, find_terms
 from gpuspawner.core.quota import judge_devices, judge_quota
-from gpuspawner.core.situation import Situation, find_unavailable
 
 from .clock import utc_now
-from .desk import Desk, let_go, new_ticket
-from .gather import Ahead, gather, look_ahead
+from .desk import Desk, let_go
+from .gather import Ahead, look_ahead
+from .stock import Stock, take_stock
 from .usage import count_running, held_in_window
 
 SAME_REFUSAL_AGAIN = timedelta(minutes=1)
@@ -40,18 +40,6 @@ class Status:
 
     inventory: tuple[DeviceRecord, ...]
     leases: tuple[Lease, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """What a person can choose from."""
-
-    offers: tuple[Offer, ...]
-    """By model."""
-    any_gpu: Offer | None
-    """For whoever takes any whole GPU; None when there is none."""
-    problem: str | None
-    """Why nothing of it can be given out: its state is not known. None when some of it is."""
 
 
 class Allocator:
@@ -107,36 +95,20 @@ class Allocator:
         Raises:
             LedgerError: The ledger cannot be used.
         """
-        now = self._clock()
         party = party or Party()
         terms = terms or find_terms(Policy(), party, self._allowance)
         with self.ledger.read() as unit:
-            own = unit.ticket_of(self._host, owner, server)
-            without = frozenset({own.id} if own else ())
-            situation = gather(unit, self._host, now=now, stale_after=self._stale_after, without=without)
-        problem = why_nothing_is_known(situation.inventory, now=now, stale_after=self._stale_after)
-        probe = new_ticket(
-            SpawnRequest(1),
-            host=self._host,
-            owner=owner,
-            server=server,
-            image="",
-            party=party,
-            terms=terms,
-            now=own.queued_at if own else now,
-        )
-        offers = survey(
-            situation.inventory,
-            find_unavailable(situation, probe),
-            self._allowance,
-            now=now,
-            stale_after=self._stale_after,
-        )
-        if problem is None:
-            offers = tuple(
-                offer if offer.barred else _see_turn(offer, situation, probe, offer.model) for offer in offers
+            return take_stock(
+                unit,
+                self._host,
+                owner=owner,
+                server=server,
+                party=party,
+                terms=terms,
+                allowance=self._allowance,
+                now=self._clock(),
+                stale_after=self._stale_after,
             )
-        return Stock(offers, _find_any(offers, situation, probe, problem), problem)
 
     def reserve(
         self,
@@ -304,29 +276,6 @@ class Allocator:
                     Event(now, "home.created", "first server", fresh.owner, data={"source": fresh.source})
                 )
             return known or fresh
-
-
-def _see_turn(offer: Offer, situation: Situation, probe: Ticket, model: str | None) -> Offer:
-    """What the line would say to a request for one device of an offer."""
-    asking = replace(probe, request=SpawnRequest(1, model, shorten=True))
-    plan = plan_line(replace(situation, tickets=(*situation.tickets, asking)))
-    for grant in plan.grants:
-        if grant.ticket.id == asking.id:
-            return replace(offer, until=grant.ends_at)
-    wait = next(wait for wait in plan.waits if wait.ticket.id == asking.id)
-    return replace(offer, waits=wait.reason, ahead=wait.ahead)
-
-
-def _find_any(
-    offers: Sequence[Offer], situation: Situation, probe: Ticket, problem: str | None
-) -> Offer | None:
-    slices = {r.device.model for r in situation.inventory if r.device.parent is not None}
-    whole = [offer for offer in offers if offer.barred is None and offer.model not in slices]
-    if not whole:
-        return None
-    total, free = sum(offer.total for offer in whole), sum(offer.free for offer in whole)
-    found = Offer("", min(offer.memory_bytes for offer in whole), total, free)
-    return found if problem else _see_turn(found, situation, probe, None)
 
 
 def _note_refusal(unit: LedgerUnit, event: Event) -> None:

@@ -37,12 +37,25 @@ class Offer:
     """Of these, how many could be given out now."""
     barred: str | None = None
     """Why the person may use none of them; the counts are then of all."""
+    sliced: bool = False
+    """Whether these are slices of cards, and no whole ones."""
+    capability: tuple[int, int] | None = None
+    """Compute capability of the model; None when that is not known."""
     until: datetime | None = None
-    """When a session with one of them that is started now must end; None when it need not."""
+    """When a session with one of them that is started now must end, if that is before the person's own limit;
+    of what is reserved for others: until when."""
+    because: str = ""
+    """Why it must end then."""
     waits: str | None = None
     """What a request for one of them would wait for; None when it would be granted now."""
     ahead: int = 0
     """How many would then come before it."""
+    reserved: str | None = None
+    """Of what is free: the title of the reservation that keeps it for others."""
+    soonest: datetime | None = None
+    """When its turn may come at the earliest; None when nothing can be said."""
+    latest: datetime | None = None
+    """When at the latest; None when that cannot be bounded."""
 
 
 def why_not_grantable(
@@ -85,7 +98,10 @@ def survey(
         records = allowed or everything
         free = [r for r in records if why_not_grantable(r, held, now=now, stale_after=stale_after) is None]
         barred = None if allowed else why_not_device(everything[0].device, allowance)
-        offers.append(Offer(model, records[0].device.memory_bytes, len(records), len(free), barred))
+        device = records[0].device
+        sliced = device.parent is not None
+        capability = device.compute_capability
+        offers.append(Offer(model, device.memory_bytes, len(records), len(free), barred, sliced, capability))
     return tuple(offers)
 
 

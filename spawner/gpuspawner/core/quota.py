@@ -53,11 +53,28 @@ def why_no_gpus(allowance: Allowance) -> str | None:
     return None
 
 
-def find_most_gpus(allowance: Allowance, total: int) -> int:
-    """The most GPUs that one server of a person may have, of so many that there are."""
-    limits = (allowance.gpus_per_server.value, allowance.gpus_per_person.value)
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else max(total, 1)
+def why_no_more(holding: int, allowance: Allowance) -> str | None:
+    """Say why a person may have no GPU beside those that they hold in other servers, or None if they may."""
+    most = allowance.gpus_per_person
+    if most.value is None or holding < most.value or not holding:
+        return None
+    return (
+        f"You hold {holding} GPU{'' if holding == 1 else 's'} in other servers, and one person may hold at "
+        f"most {most.value}{most.because}. Stop one of them to get a GPU here."
+    )
+
+
+def find_most_gpus(allowance: Allowance, total: int, holding: int = 0) -> int:
+    """The most GPUs that one more server of a person may have.
+
+    Args:
+        allowance: What they may use.
+        total: How many there are of one model.
+        holding: GPUs in their other servers.
+    """
+    server, person = allowance.gpus_per_server.value, allowance.gpus_per_person.value
+    limits = [total, total if server is None else server, total if person is None else person - holding]
+    return max(min(limits), 0)
 
 
 def choose_image(request: SpawnRequest, catalogue: Sequence[str], allowance: Allowance) -> str:

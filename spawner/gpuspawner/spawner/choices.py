@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from gpuspawner.allocator import Stock
+from gpuspawner.allocator import Stock, utc_now
 from gpuspawner.core.endings import describe_end
 from gpuspawner.core.errors import GpuSpawnerError, InvalidRequest, LedgerError, Refused
-from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
+from gpuspawner.language import choose_language
 
 from .containers import ContainerSpawner
 from .refusals import refuse_for
-from .startpage import build_page, render_page
+from .startform import render_page
+from .startpage import build_page
 
 
 class ChoosingSpawner(ContainerSpawner):
@@ -32,30 +33,31 @@ class ChoosingSpawner(ContainerSpawner):
     async def render_start_page(self) -> str:
         """The options form: what there is, what is free now, and how the last server ended."""
         access = await self.find_access()
-        allowance, party = access.allowance, access.party()
+        party = access.party()
         try:
             stock = await self._off_loop(
                 self.allocator.stock, self.user.name, self.name, party, access.terms(party)
             )
         except GpuSpawnerError as error:
-            stock = Stock((), None, str(error))
-        options, images = self.orm_spawner.user_options, list(self.catalogue)
-        reasons = {name: why_not_image(name, allowance) for name in images}
-        return render_page(
-            build_page(
-                stock.offers,
-                stock.any_gpu,
-                queue=bool(self.queue_url),
-                problem=stock.problem,
-                notice=self.describe_policy_problem() or await self.describe_last_end(),
-                images=images,
-                last=options if isinstance(options, dict) else {},
-                most_gpus=find_most_gpus(allowance, sum(offer.total for offer in stock.offers)),
-                refused=self._failed_start,
-                barred_images={name: reason for name, reason in reasons.items() if reason},
-                barred_gpus=why_no_gpus(allowance),
-            )
+            stock = Stock(problem=str(error))
+        options = self.orm_spawner.user_options
+        page = build_page(
+            stock,
+            access.allowance,
+            now=utc_now(),
+            images=list(self.catalogue),
+            last=options if isinstance(options, dict) else {},
+            needs=self.compute_capabilities,
+            queue_url=self.queue_url,
+            notice=self.describe_policy_problem() or await self.describe_last_end(),
+            refused=self._failed_start,
         )
+        return render_page(page, self.find_language())
+
+    def find_language(self) -> str:
+        """The language of who looks: JupyterHub sets the handler before it asks for the form."""
+        headers = self.handler.request.headers if self.handler else {}
+        return choose_language(None, headers.get("Accept-Language", ""))
 
     async def describe_last_end(self) -> str | None:
         """How this server ended last time, if its person did not end it; for pages."""

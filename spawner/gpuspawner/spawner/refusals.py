@@ -19,6 +19,11 @@ from gpuspawner.core.errors import (
     Refused,
 )
 
+IN_LINE = Markup('<span class="gpu-in-line">')
+"""How the HTML of a place in line begins: our pages of the Hub show by it that this is no error.
+
+Everything else that a refusal says is escaped, so that no other begins like this.
+"""
 CPU_HINT = "You can start a server without a GPU now: choose “No GPU”."
 CPU_MEANWHILE = "Meanwhile you can start a server without a GPU: choose “No GPU”. It keeps your place."
 
@@ -55,7 +60,9 @@ def refuse_in_line(error: InLine, queue_url: str) -> SpawnException:
     text = f"{place}. {error} Your server starts when your turn comes; you need not try again."
     refusal = refuse(text, reason="in_line", status=409, hint=CPU_MEANWHILE)
     refusal.jupyterhub_html_message = str(
-        Markup('{}<br>{}<br><a href="{}">See your place in line</a>').format(text, CPU_MEANWHILE, queue_url)
+        Markup('{}{}<br>{}</span> <a href="{}">See your place in line</a>').format(
+            IN_LINE, text, CPU_MEANWHILE, queue_url
+        )
     )
     return refusal
 

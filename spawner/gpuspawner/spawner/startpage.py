@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime, timedelta
+from enum import StrEnum
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from gpuspawner.allocator import OwnPlace, Stock
 from gpuspawner.core.placement import Offer
+from gpuspawner.core.policy import Allowance
+from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
+from gpuspawner.policy.units import read_capability, read_duration
 
-GIBIBYTE = 1024**3
-TEMPLATES = Path(__file__).parent / "templates"
 ANY_MODEL = "any"
 NO_GPU = "none"
+SESSION_HOURS = (1, 2, 4, 8, 24)
+"""Lengths that are offered, where they are shorter than the longest session."""
+STEP = timedelta(minutes=5)
+"""An estimate is told to this, so that it does not change at every look."""
+
+
+class Kind(StrEnum):
+    """What a card of the page is for."""
+
+    CPU = "cpu"
+    ANY = "any"
+    CARD = "card"
+    SLICE = "slice"
+
+
+class State(StrEnum):
+    """What holds of a card of the page now."""
+
+    FREE = "free"
+    BUSY = "busy"
+    """None is free."""
+    KEPT = "kept"
+    """Free, and kept for others."""
+    RESERVED = "reserved"
+    """Free, and kept for a reservation."""
+    BARRED = "barred"
+    """Not for this person."""
+    REFUSED = "refused"
+    """Not for this person now, whatever the model."""
+    UNKNOWN = "unknown"
+    """Nothing can be given out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +53,30 @@ class Choice:
     """One card of the page: a kind of server that can be asked for."""
 
     value: str
-    title: str
-    detail: str
-    state: str
-    """What holds of it now, in words."""
-    free: bool
-    """Whether that is good news."""
+    kind: Kind
+    state: State
     enabled: bool
     """Whether it can be chosen; a choice that cannot is still shown, with its reason."""
+    memory_bytes: int | None = None
+    """Of one GPU; of any GPU that of the smallest. None without a GPU."""
+    total: int = 0
+    free: int = 0
+    most: int = 1
+    """The most GPUs of that kind that can be asked for."""
+    at_once: int = 1
+    """How many GPUs of that kind a start gets without waiting; 0 when all would wait."""
     until: datetime | None = None
-    """When a session that is started now must end; None when it need not."""
+    """When a session that is started now must end, if early; of a reservation its end."""
+    because: str = ""
+    """Why it ends then; for whom it is reserved; why the person may not have it."""
+    waits: bool = False
+    """Whether a place in line can be had for it."""
+    ahead: int = 0
+    """How many would come before."""
+    soonest: timedelta | None = None
+    """In how long the turn may come at the earliest; None when nothing can be said."""
+    latest: timedelta | None = None
+    """In how long at the latest; None when that cannot be bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,101 +87,143 @@ class ImageChoice:
     selected: bool
     barred: str | None = None
     """Why the person may not use it; it is shown, with this."""
+    unfit: tuple[str, ...] = ()
+    """Choices that cannot be had with it: their GPUs are too old for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """One length that a session can be asked for."""
+
+    hours: int
+    selected: bool
+
+    @property
+    def value(self) -> str:
+        """As the option ``session`` takes it."""
+        return f"{self.hours} h"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Devices of one sort that the person may use."""
+
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """GPU-hours of the last seven days."""
+
+    used: float
+    limit: float
+
+
+class Advice(StrEnum):
+    """What to do while no GPU can be had."""
+
+    NONE = "none"
+    NOT_ALLOWED = "not allowed"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    QUEUE = "queue"
+    COME_BACK = "come back"
 
 
 @dataclass(frozen=True, slots=True)
 class StartPage:
     """Everything that the template shows."""
 
-    summary: str
-    advice: str | None
-    """What to do while no GPU can be had."""
+    gpus: Tally
+    slices: Tally
+    waiting: int | None
+    """Places in line; None where there is no line, or where that is not known."""
+    budget: Budget | None
+    advice: Advice
+    reason: str
+    """Why no GPU can be had at all: known to the ledger's side, and in its words."""
     notice: str | None
     """How the last server ended, if there is something to tell."""
-    problem: str | None
-    """Why GPUs cannot be given out at all."""
+    places: tuple[OwnPlace, ...]
+    """The person's places in line."""
+    queue_url: str
+    """Where they see them; empty where there is no line."""
     choices: tuple[Choice, ...]
     selected: str
+    longest: timedelta | None
+    """The longest session; None for no limit."""
+    lengths: tuple[Length, ...]
     images: tuple[ImageChoice, ...]
     most_gpus: int
     count: int
     """How many GPUs are offered first."""
+    server_memory: int | None = None
+    """Main memory of a server, in bytes; None where it is not limited."""
+    server_cpus: float | None = None
 
 
 def build_page(
-    offers: Sequence[Offer],
-    any_gpu: Offer | None = None,
+    stock: Stock,
+    allowance: Allowance,
     *,
-    queue: bool = False,
-    problem: str | None,
-    notice: str | None,
+    now: datetime,
     images: Sequence[str],
     last: Mapping[str, object],
-    most_gpus: int,
+    needs: Mapping[str, str] | None = None,
+    queue_url: str = "",
+    notice: str | None = None,
     refused: bool = False,
-    barred_images: Mapping[str, str] | None = None,
-    barred_gpus: str | None = None,
 ) -> StartPage:
     """Build the page.
 
     Args:
-        offers: What there is, by model.
-        any_gpu: What there is for whoever takes any whole GPU.
-        queue: Whether a place in line can be taken.
-        problem: Why GPUs cannot be given out, or None.
-        notice: What to tell of the last server, or None.
+        stock: What there is, and how the person stands.
+        allowance: What they may use.
+        now: The present.
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
-        most_gpus: The most GPUs that a server may have.
+        needs: The least compute capability of a GPU, by the name of the image that needs it.
+        queue_url: Where places in line are seen; empty where none can be taken.
+        notice: What to tell of the last server, or None.
         refused: Whether a start was refused just now; the same is not offered again then.
-        barred_images: Images that the person may not use, with the reason.
-        barred_gpus: Why the person may use no GPU at all, or None.
     """
-    offers = [replace(offer, barred=barred_gpus or offer.barred) for offer in offers]
+    barred = why_no_gpus(allowance)
+    offers = [replace(offer, barred=barred or offer.barred) for offer in stock.offers]
     usable = [offer for offer in offers if offer.barred is None]
-    total, free = sum(o.total for o in usable), sum(o.free for o in usable)
-    choices = [Choice(NO_GPU, "No GPU", "Processor and memory only", "Always available", True, True)]
-    if len(usable) > 1 and any_gpu is not None:
-        choices.append(
-            _gpu_choice(
-                ANY_MODEL, "Any GPU", "Whichever model is free", any_gpu, problem=problem, queue=queue
-            )
-        )
-    for o in offers:
-        detail = f"{o.memory_bytes / GIBIBYTE:.0f} GiB of GPU memory"
-        choices.append(
-            Choice(o.model, o.model, detail, _begin_sentence(o.barred), False, False)
-            if o.barred
-            else _gpu_choice(o.model, o.model, detail, o, problem=problem, queue=queue)
-        )
-    nothing_allowed = bool(offers) and not usable
+    most = max(find_most_gpus(allowance, max((o.total for o in usable), default=0), stock.holding), 1)
+    choices = _list_choices(offers, _Judge(stock, now, bool(queue_url), most))
+    advice = _advise(stock, offers, usable, bool(queue_url))
+    balance = stock.balance
+    limit = balance.limit.value if balance else None
+    longest = allowance.longest_session.value
     return StartPage(
-        summary="No GPU is allowed to you" if nothing_allowed else _summarise(free, total, problem),
-        advice="You can start a server without a GPU." if nothing_allowed else _advise(free, problem, queue),
+        gpus=_tally(offer for offer in usable if not offer.sliced),
+        slices=_tally(offer for offer in usable if offer.sliced),
+        waiting=stock.waiting if queue_url else None,
+        budget=Budget(balance.used_hours, limit) if balance and limit is not None else None,
+        advice=advice,
+        reason=stock.problem or (stock.refused if advice is Advice.REFUSED else "") or "",
         notice=notice,
-        problem=problem,
-        choices=tuple(choices),
+        places=stock.places if queue_url else (),
+        queue_url=queue_url,
+        choices=choices,
         selected=NO_GPU if refused else _preselect(choices, last),
-        images=_list_images(images, barred_images or {}, last.get("image")),
-        most_gpus=most_gpus,
-        count=_offer_count(last.get("gpus"), most_gpus),
+        longest=longest,
+        lengths=_list_lengths(longest, last.get("session")),
+        images=_list_images(images, allowance, last.get("image"), _list_unfit(needs or {}, usable)),
+        most_gpus=most,
+        count=_offer_count(last.get("gpus"), most),
+        server_memory=allowance.memory.value,
+        server_cpus=allowance.cpus.value,
     )
-
-
-def render_page(page: StartPage) -> str:
-    """The HTML that goes into the Hub's spawn form."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["utc"] = lambda moment: f"{moment.astimezone(UTC):%a %H:%M} UTC"
-    return environment.get_template("start.html").render(page=page)
 
 
 def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """Turn form or query fields into options; what is not understood is passed on, to be refused by name.
 
-    The form's own fields are ``device`` (a choice's value), ``count`` and ``image``. A link may also give the
-    options by their API names, such as ``/hub/spawn?opt-gpus=1``.
+    The form's own fields are ``device`` (a choice's value), ``count``, ``session`` and ``image``. A link may
+    also give the options by their API names, such as ``/hub/spawn?opt-gpus=1``.
     """
     options: dict[str, object] = {
         name: values[0] if len(values) == 1 else list(values)
@@ -156,70 +243,142 @@ def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
     return options
 
 
-def _list_images(images: Sequence[str], barred: Mapping[str, str], last: object) -> tuple[ImageChoice, ...]:
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What makes a choice of an offer."""
+
+    stock: Stock
+    now: datetime
+    queue: bool
+    most: int
+
+    def judge(self, value: str, kind: Kind, offer: Offer, of_one_model: Offer) -> Choice:
+        """The choice.
+
+        Args:
+            value: Its name in the form.
+            kind: What it is for.
+            offer: What there is.
+            of_one_model: The model of which there is most, since several GPUs are always of one model.
+        """
+        state = self._find_state(offer)
+        waits = self.queue and state in (State.BUSY, State.KEPT, State.RESERVED)
+        at_once = of_one_model.free if state is State.FREE else 0
+        known = waits and offer.soonest is not None
+        return Choice(
+            value,
+            kind,
+            state,
+            enabled=waits or state is State.FREE,
+            memory_bytes=offer.memory_bytes,
+            total=offer.total,
+            free=offer.free,
+            most=max(min(self.most, of_one_model.total if self.queue else at_once), 1),
+            at_once=at_once,
+            until=offer.until if state in (State.FREE, State.RESERVED) else None,
+            because=offer.barred or offer.reserved or offer.because,
+            waits=waits,
+            ahead=offer.ahead,
+            soonest=_left(offer.soonest, self.now, up=False) if known else None,
+            latest=_left(offer.latest, self.now, up=True) if known else None,
+        )
+
+    def _find_state(self, offer: Offer) -> State:
+        if offer.barred is not None:
+            return State.BARRED
+        if self.stock.problem is not None:
+            return State.UNKNOWN
+        if self.stock.refused is not None:
+            return State.REFUSED
+        if offer.reserved is not None:
+            return State.RESERVED
+        if not offer.free:
+            return State.BUSY
+        return State.FREE if offer.waits is None else State.KEPT
+
+
+def _list_choices(offers: Sequence[Offer], judge: _Judge) -> tuple[Choice, ...]:
+    found = [Choice(NO_GPU, Kind.CPU, State.FREE, True)]
+    whole = [offer for offer in offers if not offer.sliced]
+    usable = [offer for offer in whole if offer.barred is None]
+    any_gpu = judge.stock.any_gpu
+    if len(usable) > 1 and any_gpu is not None:
+        most = max(usable, key=lambda offer: offer.total)
+        of_one = replace(most, free=max(offer.free for offer in usable))
+        found.append(judge.judge(ANY_MODEL, Kind.ANY, any_gpu, of_one))
+    found += [judge.judge(offer.model, Kind.CARD, offer, offer) for offer in whole]
+    found += [judge.judge(offer.model, Kind.SLICE, offer, offer) for offer in offers if offer.sliced]
+    return tuple(found)
+
+
+def _tally(offers: Iterable[Offer]) -> Tally:
+    known = list(offers)
+    return Tally(sum(offer.free for offer in known), sum(offer.total for offer in known))
+
+
+def _advise(stock: Stock, offers: Collection[Offer], usable: Collection[Offer], queue: bool) -> Advice:
+    if stock.problem is not None:
+        return Advice.UNKNOWN
+    if offers and not usable:
+        return Advice.NOT_ALLOWED
+    if stock.refused is not None:
+        return Advice.REFUSED
+    if any(offer.free for offer in usable):
+        return Advice.NONE
+    return Advice.QUEUE if queue and usable else Advice.COME_BACK
+
+
+def _left(moment: datetime | None, now: datetime, *, up: bool) -> timedelta | None:
+    """How long until then, in whole steps."""
+    if moment is None:
+        return None
+    left = max(moment - now, timedelta(0))
+    return -(-left // STEP) * STEP if up else left // STEP * STEP
+
+
+def _list_lengths(longest: timedelta | None, last: object) -> tuple[Length, ...]:
+    try:
+        wanted = read_duration(last)
+    except ValueError:
+        wanted = None
+    hours = [n for n in SESSION_HOURS if longest is None or timedelta(hours=n) < longest]
+    return tuple(Length(n, timedelta(hours=n) == wanted) for n in hours)
+
+
+def _list_images(
+    images: Sequence[str], allowance: Allowance, last: object, unfit: Mapping[str, tuple[str, ...]]
+) -> tuple[ImageChoice, ...]:
+    barred = {name: why_not_image(name, allowance) for name in images}
     # What was asked for last may be anything, also what cannot be looked up in a mapping.
     wanted = last
-    if last is None or last in list(barred):
-        wanted = next((name for name in images if name not in barred), None)
-    return tuple(ImageChoice(name, name == wanted, barred.get(name)) for name in images)
+    if last is None or last in [name for name in images if barred[name]]:
+        wanted = next((name for name in images if not barred[name]), None)
+    return tuple(ImageChoice(name, name == wanted, barred[name], unfit.get(name, ())) for name in images)
 
 
-def _begin_sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _list_unfit(needs: Mapping[str, str], offers: Collection[Offer]) -> dict[str, tuple[str, ...]]:
+    """By image, the choices whose GPUs are too old for it, or not known to be new enough."""
+    found = {}
+    for image, needed in needs.items():
+        fit = {offer.model for offer in offers if _has(offer.capability, needed)}
+        unfit = [offer.model for offer in offers if offer.model not in fit]
+        if all(offer.sliced or offer.model not in fit for offer in offers):
+            unfit.append(ANY_MODEL)
+        found[image] = tuple(unfit)
+    return found
+
+
+def _has(capability: tuple[int, int] | None, needed: str) -> bool:
+    try:
+        return capability is not None and capability >= read_capability(needed)
+    except ValueError:
+        return False  # the site has written that wrongly, and no start with a GPU gets that image
 
 
 def _whole_number(text: object) -> object:
     return (
         int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else text
     )
-
-
-def _gpu_choice(
-    value: str, title: str, detail: str, offer: Offer, *, problem: str | None, queue: bool
-) -> Choice:
-    if problem is not None:
-        return Choice(value, title, detail, "Not available now", False, False)
-    if offer.free and offer.waits is None:
-        state = f"{offer.free} of {offer.total} free now"
-        return Choice(value, title, detail, state, True, True, offer.until)
-    state = f"None of {offer.total} free now" if offer.total > 1 else "Not free now"
-    if offer.free:
-        state = "Free, but kept for others"
-    if queue:
-        state += f"; {_ahead(offer.ahead)}"
-    return Choice(value, title, detail, state, False, queue)
-
-
-def _ahead(count: int) -> str:
-    if count == 0:
-        return "you would be the first in line"
-    return f"{count} {'request' if count == 1 else 'requests'} ahead of you in line"
-
-
-def _summarise(free: int, total: int, problem: str | None) -> str:
-    if problem is not None:
-        return "No GPU now"
-    if total == 0:
-        return "No GPU is known here"
-    if free == 0:
-        return f"None of the {total} GPUs is free now" if total != 1 else "The GPU is not free now"
-    return f"{free} of {total} {'GPU' if total == 1 else 'GPUs'} free"
-
-
-def _advise(free: int, problem: str | None, queue: bool) -> str | None:
-    if problem is not None:
-        return "You can start a server without a GPU now."
-    if free == 0 and queue:
-        return (
-            "Choose a GPU all the same to get a place in line: your server starts when your turn comes. "
-            "Meanwhile you can work in a server without a GPU, and your files are the same in every server."
-        )
-    if free == 0:
-        return (
-            "You can start a server without a GPU now. To get a GPU later, look at this page again; stop "
-            "your server first if it runs. Your files are the same in every server."
-        )
-    return None
 
 
 def _offer_count(last: object, most: int) -> int:

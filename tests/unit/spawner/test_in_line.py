@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,12 @@ def queueing(make: Callable[..., MockHub], docker: FakeDocker, tmp_path: Path) -
 def tickets(ledger: Ledger) -> list[Ticket]:
     with ledger.read() as unit:
         return list(unit.live_tickets(HOST))
+
+
+async def read_page(hub: MockHub, name: str, server: str = "") -> str:
+    """What somebody reads on the start page."""
+    html = await hub.spawner(name, server).get_options_form()
+    return " ".join(re.sub(r"(?s)<(style|script)>.*?</\1>|<[^>]*>", " ", html).split())
 
 
 async def fill(hub: MockHub) -> None:
@@ -81,10 +88,13 @@ async def test_asking_again_keeps_the_place(queueing: MockHub, ledger: Ledger) -
 async def test_the_start_page_does_not_count_one_s_own_place(queueing: MockHub) -> None:
     await fill(queueing)
     await refused(queueing, {"gpus": 1})
-    page = await queueing.spawner("ada").get_options_form()
-    assert "None of 2 free now; you would be the first in line" in page
-    page = await queueing.spawner("eve").get_options_form()
-    assert "None of 2 free now; 1 request ahead of you in line" in page
+    page = await read_page(queueing, "ada")
+    assert "None of 2 free now; expected within 8 h, you would be the first in line" in page
+    assert "You are number 1 in line for 1 GPU. See your place in line" in page
+    page = await read_page(queueing, "eve")
+    assert "None of 2 free now; expected within 8 h, 1 ahead of you in line" in page
+    assert "None of the 2 GPUs is free now 1 waiting" in page
+    assert "You are number" not in page
 
 
 async def test_without_a_controller_nobody_queues(hub: MockHub, ledger: Ledger) -> None:

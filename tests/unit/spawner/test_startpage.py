@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gpuspawner.allocator import OwnPlace, Stock
+from gpuspawner.core.budget import Balance
 from gpuspawner.core.errors import GpuSpawnerError
 from gpuspawner.core.placement import Offer
+from gpuspawner.core.policy import Limit, allow
 from gpuspawner.policy.options import parse_options
-from gpuspawner.spawner.startpage import StartPage, build_page, read_form, render_page
+from gpuspawner.spawner.startform import render_page
+from gpuspawner.spawner.startpage import StartPage, State, build_page, read_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.build import GIB, NOW
@@ -24,26 +30,38 @@ IMAGES = ["base", "torch"]
 HOSTILE = """"><script>alert('1')</script>&amp;{{ 7*7 }}{% raise %}"""
 
 
-def offer(model: str = "A100", *, total: int = 2, free: int = 1) -> Offer:
+def offer(model: str = "A100", *, total: int = 2, free: int = 1, **changes: Any) -> Offer:
     waits = None if free else "all in use"
-    return Offer(model=model, memory_bytes=40 * GIB, total=total, free=free, waits=waits)
+    return replace(Offer(model=model, memory_bytes=40 * GIB, total=total, free=free, waits=waits), **changes)
 
 
 def page(*offers: Offer, **changes: Any) -> StartPage:
-    values: dict[str, Any] = {
-        "problem": None,
-        "notice": None,
-        "images": IMAGES,
-        "last": {},
-        "most_gpus": 1,
-    }
-    return build_page(offers, any_of(offers), **values | changes)
+    """The page of somebody who may have four GPUs; what the stock has can be changed too."""
+    stock = Stock(offers, any_of(offers))
+    names = [name for name in changes if name in {part.name for part in fields(Stock)}]
+    stock = replace(stock, **{name: changes.pop(name) for name in names})
+    limits = {name: changes.pop(name) for name in ("longest_session", "images_allowed") if name in changes}
+    if "images_allowed" in limits:
+        limits["images"] = frozenset(limits.pop("images_allowed"))
+    allowance = changes.pop("allowance", allow(4, 4, **limits))
+    values: dict[str, Any] = {"now": NOW, "images": IMAGES, "last": {}}
+    return build_page(stock, allowance, **values | changes)
 
 
 def any_of(offers: Sequence[Offer]) -> Offer:
     """What the ledger's side says of any GPU, where every model may be used."""
     free = sum(one.free for one in offers)
     return Offer("", 40 * GIB, sum(one.total for one in offers), free, waits=None if free else "all in use")
+
+
+def read(page: StartPage) -> str:
+    return " ".join(Form(render_page(page)).text.split())
+
+
+def states(page: StartPage) -> dict[str, str]:
+    """By choice, what its card says of it now."""
+    form = Form(render_page(page))
+    return {choice.value: form.states[n] for n, choice in enumerate(page.choices)}
 
 
 class Form(HTMLParser):
@@ -55,7 +73,10 @@ class Form(HTMLParser):
         self.inputs: list[dict[str, str | None]] = []
         self.options: list[dict[str, str | None]] = []
         self.text = ""
+        self.states: list[str] = []
+        self._in_state = False
         self.feed(text)
+        self.states = [" ".join(state.split()) for state in self.states]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -63,10 +84,22 @@ class Form(HTMLParser):
             self.inputs.append(dict(attrs))
         if tag == "option":
             self.options.append(dict(attrs))
+        if tag == "small":
+            self._in_state = "gpu-state" in str(dict(attrs)["class"]) if "class" in dict(attrs) else False
+            self.states += [""] if self._in_state and "gpu-state" in str(dict(attrs)["class"]) else []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "small":
+            self._in_state = False
+
+    def images(self) -> list[str | None]:
+        return [one["value"] for one in self.options if one["value"] and not one["value"].endswith(" h")]
 
     def handle_data(self, data: str) -> None:
         if self.tags[-1] not in ("style", "script"):
             self.text += data
+            if self._in_state:
+                self.states[-1] += data
 
 
 def enabled(page: StartPage) -> dict[str, bool]:
@@ -77,44 +110,156 @@ def test_one_model() -> None:
     shown = page(offer())
     assert enabled(shown) == {"none": True, "A100": True}
     assert shown.selected == "none"
-    assert "1 of 2" in shown.summary
-    assert "40 GiB" in shown.choices[1].detail
+    assert "1 of 2 GPUs free" in read(shown)
+    assert "40 GiB of GPU memory" in read(shown)
 
 
 def test_two_models_can_be_left_open() -> None:
     shown = page(offer(free=0), offer("H100"))
     assert enabled(shown) == {"none": True, "any": True, "A100": False, "H100": True}
-    assert "1 of 4" in shown.summary
+    assert "1 of 4 GPUs free" in read(shown)
 
 
 def test_none_free() -> None:
-    assert enabled(page(offer(free=0), offer("H100", free=0))) == {
-        "none": True,
-        "any": False,
-        "A100": False,
-        "H100": False,
-    }
+    shown = page(offer(free=0), offer("H100", free=0))
+    assert enabled(shown) == {"none": True, "any": False, "A100": False, "H100": False}
 
 
 def test_with_a_line_what_is_not_free_can_be_asked_for() -> None:
-    shown = page(replace(offer(free=0), ahead=2), offer("H100", free=0), queue=True)
+    shown = page(offer(free=0, ahead=2), offer("H100", free=0), queue_url="/queue", waiting=3)
     assert enabled(shown) == {"none": True, "any": True, "A100": True, "H100": True}
-    states = {choice.value: choice.state for choice in shown.choices}
-    assert states["A100"] == "None of 2 free now; 2 requests ahead of you in line"
-    assert states["H100"] == "None of 2 free now; you would be the first in line"
-    assert "place in line" in str(shown.advice)
+    assert states(shown) == {
+        "none": "Always available",
+        "any": "None of 4 free now; you would be the first in line",
+        "A100": "None of 2 free now; 2 ahead of you in line",
+        "H100": "None of 2 free now; you would be the first in line",
+    }
+    assert "place in line" in read(shown)
+    assert "3 waiting" in read(shown)
+    assert "waiting" not in read(page(offer(free=0), waiting=3)), "where there is no line"
+
+
+@pytest.mark.parametrize(
+    ("soonest", "latest", "told"),
+    [
+        (12, 38, "expected in 10 min to 40 min"),
+        (0, 38, "expected within 40 min"),
+        (3, 38, "expected within 40 min"),
+        (25, 25, "expected in about 25 min"),
+        (90, 170, "expected in 1 h 30 min to 2 h 50 min"),
+        (60, 3 * 24 * 60, "expected in 1 h to 3 d"),
+        (25, None, "expected in 25 min at the earliest"),
+        (0, None, None),
+        (None, None, None),
+    ],
+)
+def test_an_estimate_is_a_range_in_whole_steps(
+    soonest: int | None, latest: int | None, told: str | None
+) -> None:
+    at = [None if n is None else NOW + timedelta(minutes=n) for n in (soonest, latest)]
+    shown = page(offer(free=0, ahead=3, soonest=at[0], latest=at[1]), queue_url="/queue")
+    before = f"{told}, " if told else ""
+    assert states(shown)["A100"] == f"None of 2 free now; {before}3 ahead of you in line"
 
 
 def test_what_is_kept_for_others_is_not_called_free() -> None:
-    (_, choice) = page(replace(offer(), waits="kept", ahead=1)).choices
-    assert (choice.state, choice.free, choice.enabled) == ("Free, but kept for others", False, False)
+    (_, choice) = page(offer(waits="kept", ahead=1)).choices
+    assert (choice.state, choice.at_once, choice.enabled) == (State.KEPT, 0, False)
+    shown = page(offer(waits="kept", reserved="CS231", until=NOW + timedelta(hours=4)), queue_url="/queue")
+    assert states(shown)["A100"] == (
+        "Reserved for “CS231” until Fri 16:00 UTC; you would be the first in line"
+    )
 
 
 def test_the_end_is_shown_before_the_start() -> None:
-    until = NOW + timedelta(minutes=110)
-    shown = page(replace(offer(), until=until))
-    text = " ".join(Form(render_page(shown)).text.split())
-    assert "1 of 2 free now, until Fri 13:50 UTC" in text
+    shown = page(offer(until=NOW + timedelta(minutes=110), because="others have these GPUs then"))
+    text = "1 of 2 free now, until Fri 13:50 UTC, because others have these GPUs then"
+    assert states(shown)["A100"] == text
+
+
+def test_a_slice_is_another_thing_than_a_card() -> None:
+    shown = page(offer(), offer("A100 MIG 1g.5gb", sliced=True, total=7, free=7), offer("H100"))
+    assert [(c.value, c.kind.value) for c in shown.choices] == [
+        ("none", "cpu"),
+        ("any", "any"),
+        ("A100", "card"),
+        ("H100", "card"),
+        ("A100 MIG 1g.5gb", "slice"),
+    ]
+    assert "2 of 4 GPUs free, 7 of 7 slices free" in read(shown)
+    assert "A slice of a GPU, 40 GiB of GPU memory" in read(shown)
+
+
+def test_what_would_be_refused_is_shown_with_its_reason() -> None:
+    shown = page(
+        offer(barred="not allowed to you: group `lab` allows H100"), offer("H100"), queue_url="/queue"
+    )
+    assert enabled(shown) == {"none": True, "A100": False, "H100": True}
+    assert states(shown)["A100"] == "Not allowed to you: group `lab` allows H100"
+    shown = page(offer(), offer("H100", free=0), refused="You hold 4 GPUs.", queue_url="/queue")
+    assert enabled(shown) == {"none": True, "any": False, "A100": False, "H100": False}
+    assert "You hold 4 GPUs." in read(shown)
+    shown = page(offer(), allowance=allow(0, 4))
+    assert enabled(shown) == {"none": True, "A100": False}
+    assert "No GPU is allowed to you" in read(shown)
+
+
+@pytest.mark.parametrize(
+    ("queue_url", "most", "at_once"),
+    [("", [1, 2, 1, 2], [1, 2, 1, 2]), ("/queue", [1, 3, 3, 2], [1, 2, 1, 2])],
+)
+def test_no_more_can_be_asked_for_than_would_be_given(
+    queue_url: str, most: list[int], at_once: list[int]
+) -> None:
+    """Several GPUs are of one model, and without a line what is not free cannot be had."""
+    shown = page(offer(total=3), offer("H100", total=2, free=2), queue_url=queue_url)
+    assert [choice.most for choice in shown.choices] == most
+    assert [choice.at_once for choice in shown.choices] == at_once
+    assert page(offer(total=3), holding=2).most_gpus == 2, "of four that one person may hold"
+
+
+def test_how_one_stands() -> None:
+    balance = Balance(Limit(20.0, ("group `lab`",)), 11 + 1 / 3, 9.0, None, None)
+    places = (OwnPlace("", 1, None, 2), OwnPlace("second", 2, "H100", None, NOW + timedelta(minutes=5)))
+    shown = page(offer(), balance=balance, places=places, queue_url="/queue", waiting=2)
+    assert "your week: 11 h 20 min of 20 h" in read(shown)
+    assert "You are number 2 in line for 1 GPU. See your place in line" in read(shown)
+    turn = "It is your turn. Kept for you until Fri 12:05 UTC: 2 GPUs (server second). Take it"
+    assert turn in read(shown)
+    assert "your week" not in read(page(offer()))
+
+
+@pytest.mark.parametrize(
+    ("longest", "last", "hours", "selected"),
+    [
+        (None, None, [1, 2, 4, 8, 24], []),
+        (timedelta(hours=8), "2 h", [1, 2, 4], ["2 h"]),
+        (timedelta(hours=1), "2 h", [], []),
+        (timedelta(hours=3), ["2 h"], [1, 2], []),
+        (timedelta(hours=3), "7200 s", [1, 2], ["2 h"]),
+    ],
+)
+def test_lengths_of_a_session(
+    longest: timedelta | None, last: object, hours: list[int], selected: list[str]
+) -> None:
+    shown = page(offer(), longest_session=longest, last={"session": last})
+    assert [one.hours for one in shown.lengths] == hours
+    assert [one.value for one in shown.lengths if one.selected] == selected
+    assert ("at most" in read(shown)) == (longest is not None)
+
+
+def test_cards_that_are_too_old_for_an_image() -> None:
+    old, new = offer("T4", capability=(7, 5)), offer("H100", capability=(9, 0))
+    part = offer("H100 MIG", sliced=True, capability=(9, 0))
+    needs = {"base": "7.0", "torch": "8.0", "gone": "9.9"}
+    assert [one.unfit for one in page(old, new, needs=needs).images] == [(), ("T4",)]
+    assert [one.unfit for one in page(old, part, offer("X"), needs=needs).images] == [
+        ("X",),
+        ("T4", "X", "any"),
+    ], "what is not known does not suit, and a slice is no GPU"
+    assert page(new, needs={"base": "abc"}).images[0].unfit == ("H100", "any")
+    html = render_page(page(offer(HOSTILE), needs={"base": "8.0"}))
+    assert json.loads(str(Form(html).options[-2]["data-unfit"])) == [HOSTILE, "any"]
 
 
 def test_no_cards() -> None:
@@ -125,7 +270,7 @@ def test_no_cards() -> None:
 def test_problem_closes_all_but_cpu() -> None:
     shown = page(offer(), problem="The ledger is away.")
     assert enabled(shown) == {"none": True, "A100": False}
-    assert "The ledger is away." in Form(render_page(shown)).text
+    assert "The ledger is away." in read(shown)
 
 
 def test_notice_is_shown() -> None:
@@ -158,11 +303,11 @@ def test_many_models() -> None:
     assert len([field for field in form.inputs if field["name"] == "device"]) == 66
 
 
-@pytest.mark.parametrize("most", [1, 4])
+@pytest.mark.parametrize("most", [1, 2, 4])
 def test_count_is_asked_only_where_there_is_a_choice(most: int) -> None:
-    inputs = Form(render_page(page(offer(), most_gpus=most))).inputs
+    inputs = Form(render_page(page(offer(), allowance=allow(most, 4)))).inputs
     assert [(f["min"], f["max"]) for f in inputs if f["name"] == "count"] == (
-        [] if most == 1 else [("1", "4")]
+        [] if most == 1 else [("1", "2")]
     )
 
 
@@ -171,22 +316,38 @@ def test_hostile_names_are_text() -> None:
     form = Form(render_page(shown))
     assert form.tags.count("script") == 1
     assert HOSTILE in {field["value"] for field in form.inputs}
-    assert [option["value"] for option in form.options] == [HOSTILE]
+    assert form.images() == [HOSTILE]
     assert form.text.count(HOSTILE) >= 3
-    assert Form(render_page(page(problem=HOSTILE))).tags.count("script") == 1
+    reserved = offer(waits="kept", reserved=HOSTILE, until=NOW)
+    places = (OwnPlace(HOSTILE, 1, HOSTILE, 1),)
+    for hostile in (
+        page(problem=HOSTILE),
+        page(reserved, places=places, queue_url=HOSTILE),
+        page(refused=HOSTILE),
+    ):
+        assert Form(render_page(hostile)).tags.count("script") == 1
 
 
 async def test_page_of_a_hub(hub: MockHub, docker: FakeDocker) -> None:
     form = Form(await hub.spawner().get_options_form())
     assert {f["value"] for f in form.inputs} == {"none", "A100"}
-    assert [option["value"] for option in form.options] == IMAGES
+    assert form.images() == IMAGES
     assert "2 of 2" in form.text
+
+
+@pytest.mark.parametrize(("accepts", "language"), [(None, "en"), ("fr-CH, fr;q=0.9", "en"), ("en-GB", "en")])
+async def test_language_of_a_hub_s_page(hub: MockHub, accepts: str | None, language: str) -> None:
+    spawner = hub.spawner()
+    if accepts is not None:
+        spawner.handler = SimpleNamespace(request=SimpleNamespace(headers={"Accept-Language": accepts}))
+    assert f'id="gpu-start" lang="{language}"' in await spawner.get_options_form()
 
 
 async def test_page_without_ledger(hub: MockHub, outage: LedgerOutage) -> None:
     outage.everywhere()
     form = Form(await hub.spawner().get_options_form())
     assert "The ledger is away." in form.text
+    assert "waiting" not in form.text, "how many wait is not known"
     assert {f["value"] for f in form.inputs} == {"none"}
     assert await hub.spawner().describe_last_end() is None
 
@@ -212,6 +373,11 @@ async def test_page_after_odd_options(hub: MockHub) -> None:
             {"gpus": 1, "model": "A100", "image": "torch", "shorten": True},
         ),
         ({"device": ["A100"], "count": [""]}, {"gpus": 1, "model": "A100", "shorten": True}),
+        (
+            {"device": ["any"], "count": ["1"], "session": ["2 h"], "image": ["base"]},
+            {"gpus": 1, "session": "2 h", "image": "base", "shorten": True},
+        ),
+        ({"device": ["none"], "session": [""]}, {"gpus": 0}),
         ({"gpus": ["1"]}, {"gpus": 1}),
         (
             {"gpus": ["1"], "model": ["A100"], "image": ["base"]},
@@ -238,6 +404,8 @@ def test_read_form(form: dict[str, list[str]], options: dict[str, object]) -> No
         {"device": ["A100", "H100"]},
         {"device": ["A100"], "privileged": ["1"]},
         {"count": ["1"]},
+        {"device": ["any"], "session": ["for ever"]},
+        {"device": ["any"], "session": ["2 h", "4 h"]},
         {"gpus": ["1", "1"]},
         {"gpus": ["1.0"]},
         {"gpus": ["true"]},
@@ -255,7 +423,7 @@ def test_hostile_forms(form: Any) -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(
     st.dictionaries(
-        st.sampled_from(["device", "count", "gpus", "model", "image", "_xsrf", "x"]),
+        st.sampled_from(["device", "count", "gpus", "model", "session", "image", "_xsrf", "x"]),
         st.lists(st.sampled_from(["", "none", "any", "A100", "1", "base", "\ud800"]), max_size=2),
     )
 )
