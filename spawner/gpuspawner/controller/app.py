@@ -17,6 +17,8 @@ from tornado.web import Application, RedirectHandler, StaticFileHandler
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
 from .pages.base import LanguageHandler, PressHandler, ShowHandler, StreamHandler
+from .pages.calendars import AddressHandler, FeedHandler
+from .pages.reserve import CheckHandler
 from .pages.table import PAGES, PRESSES, START
 
 ADDRESS = "127.0.0.1"
@@ -50,6 +52,9 @@ def make_app(house: House, token: str) -> Application:
                 if page.live
             ),
             *((rf"{prefix}/{press.path}", PressHandler, {**arguments, "press": press}) for press in PRESSES),
+            (rf"{prefix}/reservations/check", CheckHandler, arguments),
+            (rf"{prefix}/reservations/address", AddressHandler, arguments),
+            (rf"{prefix}/feed/([A-Za-z0-9_-]{{1,200}})\.ics", FeedHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
             (rf"{prefix}/health", HealthHandler, arguments),
@@ -103,5 +108,6 @@ def _log_request(handler: object) -> None:
     status = handler.get_status()  # type: ignore[attr-defined]
     if status >= 500:
         request = handler.request  # type: ignore[attr-defined]
-        # Without the query, which may hold what is secret.
-        log.warning("%s %s: %s", request.method, request.path, status)
+        # Without the query, which may hold what is secret; the path of a person's calendar is.
+        path = getattr(handler, "shown_path", request.path)
+        log.warning("%s %s: %s", request.method, path, status)

@@ -83,7 +83,8 @@ class PageHandler(OurHandler):
         form = {name: self.get_body_argument(name) for name in self.request.body_arguments}
         query.pop("_xsrf", None)
         form.pop("_xsrf", None)
-        return Visit(self.house.services, self.caller, self.links, parts, query, form, seen)
+        files = {name: sent[0].body for name, sent in self.request.files.items()}
+        return Visit(self.house.services, self.caller, self.links, parts, query, form, files, seen)
 
     def render_page(self, template: str, **values: Any) -> str:
         """A template, with what all pages show."""

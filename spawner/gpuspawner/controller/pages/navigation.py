@@ -29,6 +29,7 @@ def _manages(caller: Caller) -> bool:
 
 _PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
     ("queue", mark("Your place in line"), _anybody),
+    ("reservations", mark("Reservations"), _anybody),
 )
 """Path, label, and who sees the link; the page itself judges who may come."""
 
