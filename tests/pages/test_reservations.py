@@ -26,7 +26,8 @@ NIGHT = {
     "length": "20 h", "zone": "Europe/Zurich",
 }  # fmt: skip
 LONG = {
-    "title": "<script>alert(1)</script> שלום 🎓 " + "x" * 62, "group": "students", "devices": 1, "pool": "teaching",
+    "title": "<script>alert(1)</script> שלום 🎓 " + "x" * 62, "group": "students", "devices": 1,
+    "pool": "teaching",
     "start": "2030-05-18T16:00", "length": "45 min", "zone": "Europe/Zurich",
 }  # fmt: skip
 

@@ -40,6 +40,12 @@ class Asked:
         return self.first + timedelta(days=DAYS_SHOWN[self.view])
 
     @property
+    def days(self) -> tuple[date, ...]:
+        """The days of a week; none in a list."""
+        count = DAYS_SHOWN[WEEK] if self.view == WEEK else 0
+        return tuple(self.first + timedelta(days=n) for n in range(count))
+
+    @property
     def begin(self) -> datetime:
         """Midnight, in UTC."""
         return to_utc(datetime.combine(self.first, time()), self.zone)
@@ -100,9 +106,9 @@ class Entry:
     given_back: int
     """GPUs that nobody used in time, and that are everybody's again."""
     on: bool
-    """Whether it takes place now."""
-    other_days: bool
-    """Whether it begins or ends on another day than the one it is shown on."""
+    """Whether it takes place now, and is shown on the present day."""
+    began_before: bool
+    """Whether it began on an earlier day than the one it is shown on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,8 @@ class Day:
     date: date
     today: bool
     entries: tuple[Entry, ...]
+    reserve: str
+    """Where something is reserved on it; empty where the reader may not, or it is past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +197,15 @@ def view_calendar(
         shown.setdefault(one.reservation_id, describe_what(show(one.reservation), links, asked.zone.key))
     local = now.astimezone(asked.zone)
     days = tuple(
-        _view_day(asked.first + timedelta(days=n), local, takes_place, shown, asked)
-        for n in range(DAYS_SHOWN[WEEK] if asked.view == WEEK else 0)
+        Day(
+            date=day,
+            today=day == local.date(),
+            entries=_view_entries(day, local, takes_place, shown, asked.zone),
+            reserve=links.page("reservations/new", day=day.isoformat(), zone=asked.zone.key)
+            if may_reserve and day >= local.date()
+            else "",
+        )
+        for day in asked.days
     )
     entries = (
         tuple(
@@ -259,25 +274,20 @@ def _lasts(one: Occurrence, asked: Asked) -> bool:
     return one.start < asked.end and one.end > asked.begin
 
 
-def _view_day(
-    day: date, local: datetime, takes_place: Sequence[Occurrence], shown: dict[str, What], asked: Asked
-) -> Day:
-    begin, end = (to_utc(datetime.combine(day + timedelta(days=more), time()), asked.zone) for more in (0, 1))
-    return Day(
-        date=day,
-        today=day == local.date(),
-        entries=tuple(
-            _view_entry(one, shown[one.reservation_id], day, local)
-            for one in takes_place
-            if one.start < end and one.end > begin
-        ),
+def _view_entries(
+    day: date, local: datetime, takes_place: Sequence[Occurrence], shown: dict[str, What], zone: ZoneInfo
+) -> tuple[Entry, ...]:
+    begin, end = (to_utc(datetime.combine(day + timedelta(days=more), time()), zone) for more in (0, 1))
+    return tuple(
+        _view_entry(one, shown[one.reservation_id], day, local)
+        for one in takes_place
+        if one.start < end and one.end > begin
     )
 
 
 def _view_entry(one: Occurrence, what: What, day: date | None, local: datetime) -> Entry:
     zone = local.tzinfo
     start, end = one.start.astimezone(zone), one.end.astimezone(zone)
-    last = (one.end - timedelta.resolution).astimezone(zone)
     return Entry(
         key=f"{what.id}-{one.start.astimezone(UTC):%Y%m%dT%H%M}" + (f"-{day}" if day else ""),
         what=what,
@@ -285,8 +295,8 @@ def _view_entry(one: Occurrence, what: What, day: date | None, local: datetime) 
         end=end,
         held_from=one.held_from.astimezone(zone),
         given_back=what.gpus - one.seats,
-        on=one.start <= local < one.end,
-        other_days=(start.date(), last.date()) != (day, day) if day else start.date() != last.date(),
+        on=one.start <= local < one.end and day in (None, local.date()),
+        began_before=day is not None and start.date() < day,
     )
 
 
