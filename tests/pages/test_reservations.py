@@ -10,7 +10,7 @@ import pytest
 from gpuspawner.core.model import LeaseState
 from pages.conftest import LOOKS
 from pages.reader import Reader
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from support.build import NOW
 from support.controller import Office
 
@@ -112,6 +112,96 @@ def test_an_import(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     grace.check(f"import{suffix}")
 
 
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
+def test_it_says_while_somebody_types_whether_it_fits(office: Office, reader: Meet) -> None:
+    fill(office)
+    grace = reader("grace")
+    page = grace.visit("/reservations/new?day=2030-05-21")
+    answer = page.get_by_role("status")
+    expect(answer).to_contain_text("Here you see whether it fits")
+    page.get_by_label("Title").press_sequentially("Exam")
+    page.get_by_label("How long").fill("soon")
+    expect(answer).to_contain_text("write a time with its unit")
+    expect(page.get_by_label("How long")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("How long").fill("3 h")
+    page.get_by_label("Starts at").fill("14:30")
+    expect(answer).to_contain_text("1 of 1 GPUs missing")
+    expect(page.get_by_label("How long")).not_to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Starts at").fill("16:00")
+    expect(page.get_by_label("How many times")).to_be_hidden()
+    page.get_by_label("How often").select_option("Every week")
+    page.get_by_label("How many times").fill("9")
+    expect(answer).to_contain_text("This fits. It takes place 9 times: Tue 21 May, 16:00 to 19:00")
+    grace.check("reserve-fits")
+    assert len(office.services.reservations.standing()) == 3
+    page.get_by_role("button", name="Reserve").click()
+    expect(page.get_by_text("Exam: reserved.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Exam")).to_be_visible()
+    grace.check("reserved")
+
+
+def test_what_is_typed_stays_when_it_cannot_be_reserved(office: Office, reader: Meet) -> None:
+    fill(office)
+    page = reader("grace").visit("/reservations/new?day=2030-05-21&zone=Europe/Zurich")
+    page.get_by_label("Title").fill("Exam")
+    page.get_by_label("Starts at").fill("15:00")
+    page.get_by_role("button", name="Reserve").click()
+    expect(page.get_by_role("status")).to_contain_text("This does not fit.")
+    expect(page.get_by_label("Title")).to_have_value("Exam")
+    expect(page.get_by_label("First day")).to_have_value("2030-05-21")
+
+
+def test_by_keyboard_alone(office: Office, reader: Meet) -> None:
+    page = reader("planner").visit("/reservations/new?day=2030-05-21&zone=Europe/Zurich")
+    page.get_by_label("Title").focus()
+    page.keyboard.type("Night run")
+    expect(page.get_by_role("status")).to_contain_text("This fits.")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Night run: reserved.")).to_be_visible()
+    reach(page, "Cancel it", "cancel-reason")
+    page.keyboard.type("rain")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Night run: cancelled.")).to_be_visible()
+    assert office.services.reservations.standing() == ()
+
+
+def reach(page: Page, heading: str, field: str) -> None:
+    """Go on with the tab key until a field has the focus."""
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == field:
+            return
+    raise AssertionError(f"{field} cannot be reached by keyboard")
+
+
+def test_without_a_script(office: Office, browser: Browser) -> None:
+    fill(office)
+    context = browser.new_context(java_script_enabled=False)
+    url = f"{office.url}/services/gpu/"
+    context.add_cookies([{"name": "service-gpu", "value": office.cookie("grace"), "url": url}])
+    page = context.new_page()
+    page.goto(f"{url}reservations")
+    expect(page.get_by_label("All times are in")).to_have_value("UTC")
+    expect(page.get_by_text("12:00 to 14:00")).to_be_visible()
+    page.get_by_label("All times are in").fill("Asia/Tokyo")
+    page.get_by_role("button", name="Change the time zone").click()
+    expect(page.get_by_text("21:00 to 23:00")).to_be_visible()
+    page.get_by_role("link", name="Reserve GPUs").click()
+    page.get_by_label("Title").fill("Exam")
+    page.get_by_label("First day").fill("2030-05-21")
+    page.get_by_label("Starts at").fill("22:00")
+    page.get_by_role("button", name="Check").click()
+    expect(page.get_by_role("status")).to_contain_text("1 of 1 GPUs missing")
+    page.get_by_label("Starts at").fill("23:30")
+    page.get_by_role("button", name="Reserve").click()
+    expect(page.get_by_text("Exam: reserved.")).to_be_visible()
+    context.close()
+
+
+def test_a_zone_that_was_chosen_is_remembered(reader: Meet) -> None:
+    page = reader("ada").visit("/reservations")
+    page.get_by_label("All times are in").fill("Asia/Tokyo")
+    page.get_by_role("button", name="Change the time zone").click()
+    expect(page.get_by_text("(UTC+9)")).to_be_visible()
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Reservations").click()
+    expect(page.get_by_label("All times are in")).to_have_value("Asia/Tokyo")

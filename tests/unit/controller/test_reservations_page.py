@@ -380,13 +380,18 @@ def test_others_look_and_change_nothing(office: Office) -> None:
     assert office.trail("reservation.c") == []
 
 
-@pytest.mark.parametrize("path", ["", "/change"])
-def test_what_is_not_there(office: Office, path: str) -> None:
+def test_what_is_over_or_not_there(office: Office) -> None:
     id_ = reserve(office, THESIS)
     office.ask("DELETE", f"/reservations/{id_}", "admin", {"reason": "r"})
+    html = page(office, f"/{id_}", "admin")
+    assert "It was cancelled, or is over, since Fri, 17 May 2030, 12:00 (UTC)." in text_of(html)
+    assert f"/{id_}/" not in html
+    assert office.raw("GET", f"/reservations/{'0' * 16}", "admin").status_code == 404
     for one in (id_, "0" * 16):
-        assert office.raw("GET", f"/reservations/{one}{path}", "admin").status_code == 404
-        assert send(office, f"/{one}/cancel", "admin", {"reason": "r"}).status_code == 404
+        assert office.raw("GET", f"/reservations/{one}/change", "admin").status_code == 404
+        for what in ("put", "cancel", "skip"):
+            form = {**FORM, "reason": "r", "start": "2030-05-18T10:00:00+00:00"}
+            assert send(office, f"/{one}/{what}", "admin", form).status_code == 404
 
 
 def test_cancelling_says_first_what_it_does(office: Office) -> None:

@@ -62,8 +62,8 @@ def load_reservation(visit: Visit) -> ReservationPage:
     services, call = visit.services, call_api(visit)
     now, (zone, _) = services.clock(), choose_zone(visit)
     found = services.reservations.find(visit.parts["reservation"])
-    if found is None or found.ended_at is not None:
-        raise HTTPError(404, "There is no such reservation, or not any more.")
+    if found is None:
+        raise HTTPError(404, "There is no such reservation.")
     ahead = list_ahead(found, now)
     on = {one.key for one in ahead if one.on(now)}
     leases = [one for one in visit.line.situation.leases if one.reservation in on and not one.state.ending]
@@ -77,6 +77,7 @@ def load_reservation(visit: Visit) -> ReservationPage:
         zone=zone,
         now=now,
         lead=found.lead,
+        ended_at=found.ended_at,
         given_back=sum(found.devices - one.seats for one in left if one.reservation_id == found.id),
     )
 

@@ -47,6 +47,8 @@ class ReservationPage:
     actor: str
     """Who made it; empty where the reader may not know."""
     made_at: datetime
+    ended_at: datetime | None
+    """When it was cancelled, or was over."""
     dates: tuple[Date, ...]
     """The next ones."""
     choice: tuple[Date, ...]
@@ -76,6 +78,7 @@ def view_reservation(
     zone: ZoneInfo,
     now: datetime,
     lead: timedelta,
+    ended_at: datetime | None,
     given_back: int,
 ) -> ReservationPage:
     """Make the page.
@@ -89,6 +92,7 @@ def view_reservation(
         zone: The reader's time zone.
         now: The present.
         lead: So long before each start the GPUs are kept free.
+        ended_at: When it was cancelled, or was over.
         given_back: GPUs of what is on that were given back.
     """
     dates = tuple(
@@ -104,6 +108,7 @@ def view_reservation(
         users=tuple(info.users),
         actor=info.actor,
         made_at=info.made_at.astimezone(zone),
+        ended_at=ended_at.astimezone(zone) if ended_at else None,
         dates=dates[:MOST_SHOWN],
         choice=dates,
         times=len(ahead),
