@@ -127,9 +127,9 @@ def test_it_says_while_somebody_types_whether_it_fits(office: Office, reader: Me
     expect(answer).to_contain_text("1 of 1 GPUs missing")
     expect(page.get_by_label("How long")).not_to_have_attribute("aria-invalid", "true")
     page.get_by_label("Starts at").fill("16:00")
-    expect(page.get_by_label("How many times")).to_be_hidden()
+    expect(page.get_by_label("Times")).to_be_hidden()
     page.get_by_label("How often").select_option("Every week")
-    page.get_by_label("How many times").fill("9")
+    page.get_by_label("Times").fill("9")
     expect(answer).to_contain_text("This fits. It takes place 9 times: Tue 21 May, 16:00 to 19:00")
     grace.check("reserve-fits")
     assert len(office.services.reservations.standing()) == 3

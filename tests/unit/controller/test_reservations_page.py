@@ -149,6 +149,24 @@ def test_who_may_not_reserve_reads_why(office: Office) -> None:
     assert "You cannot reserve" not in page(office, "", "grace")
 
 
+def test_one_s_own_come_first(office: Office) -> None:
+    reserve(office, LECTURE)
+    reserve(office, THESIS)
+
+    def own(who: str) -> list[str]:
+        section = page(office, "", who).partition('id="own"')[2].partition("</section>")[0]
+        return re.findall(r"<li .*?<bdi[^>]*>(.*?)</bdi>", section, re.DOTALL)
+
+    found = {who: own(who) for who in ("ada", "grace", "planner", "admin", "hub-admin")}
+    assert found == {
+        "ada": [], "grace": ["Lecture"], "planner": ["Thesis"], "admin": ["Thesis", "Lecture"],
+        "hub-admin": [],
+    }  # fmt: skip
+    text = text_of(page(office, "", "grace"))
+    assert "Lecture , 2 GPUs for course vision ; next Tue, 21 May 2030, 12:00 , 4 dates ahead" in text
+    assert "Look at it Thesis" in text_of(page(office, "", "planner"))
+
+
 # -- checking -----------------------------------------------------------------------------------------------
 
 

@@ -124,7 +124,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A reservation that the reader can change."""
+    """A reservation that the reader made, or that is for them or a course of theirs."""
 
     what: What
     following: datetime
@@ -184,7 +184,7 @@ def view_calendar(
     Args:
         asked: What is to be seen.
         takes_place: All of that time, by start.
-        own: Reservations that the reader can change, each with what is to come of it.
+        own: Reservations of the reader, each with what is to come of it.
         show: Tells of a reservation what the reader may know.
         links: Where things are.
         now: The present.
