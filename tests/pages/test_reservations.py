@@ -112,6 +112,17 @@ def test_an_import(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     grace.check(f"import{suffix}")
 
 
+def test_a_text_that_cannot_be_imported_stays(reader: Meet) -> None:
+    grace = reader("grace")
+    page = grace.visit("/reservations/import?zone=UTC")
+    page.get_by_label("or its text").fill("BEGIN:VCALENDAR nonsense")
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_text("This is not a calendar in iCalendar form")).to_be_visible()
+    expect(page.get_by_label("or its text")).to_have_value("BEGIN:VCALENDAR nonsense")
+    page.reload()
+    expect(page.get_by_label("or its text")).to_have_value("")
+
+
 def test_it_says_while_somebody_types_whether_it_fits(office: Office, reader: Meet) -> None:
     fill(office)
     grace = reader("grace")

@@ -18,8 +18,8 @@ from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
 from .pages.base import LanguageHandler, PressHandler, ShowHandler, StreamHandler
 from .pages.calendars import AddressHandler, FeedHandler
-from .pages.reserve import CheckHandler
-from .pages.table import PAGES, PRESSES, START
+from .pages.reserve import CheckHandler, FormHandler
+from .pages.table import PAGES, PRESSES, RESERVATION, START
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in."""
@@ -53,6 +53,8 @@ def make_app(house: House, token: str) -> Application:
             ),
             *((rf"{prefix}/{press.path}", PressHandler, {**arguments, "press": press}) for press in PRESSES),
             (rf"{prefix}/reservations/check", CheckHandler, arguments),
+            (rf"{prefix}/reservations/make", FormHandler, arguments),
+            (rf"{prefix}/{RESERVATION}/put", FormHandler, arguments),
             (rf"{prefix}/reservations/address", AddressHandler, arguments),
             (rf"{prefix}/feed/([A-Za-z0-9_-]{{1,200}})\.ics", FeedHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),

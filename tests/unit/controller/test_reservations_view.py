@@ -197,14 +197,8 @@ def test_an_empty_form_begins_at_the_next_hour_of_the_reader() -> None:
 
 
 def test_a_form_keeps_what_it_knows_and_no_more() -> None:
-    sent = {
-        "title": "x" * 9000, "_xsrf": "t", "check": "1", "model-1": "A100", "model-x": "B", "evil": "y",
-    } | {f"card-{n}": "GPU" for n in range(1000)}  # fmt: skip
-    kept = keep_fields(sent)
-    assert len(kept["title"]) == 4000
-    assert kept["model-1"] == "A100"
-    assert not {"_xsrf", "check", "model-x", "evil"} & set(kept)
-    assert len(kept) == 300
+    sent = {"title": "x", "_xsrf": "t", "check": "1", "model-1": "A100", "model-x": "B", "evil": "y"}
+    assert keep_fields(sent) == {"title": "x", "model-1": "A100"}
 
 
 def test_what_was_chosen_and_is_not_there_any_more_stays_on_offer() -> None:

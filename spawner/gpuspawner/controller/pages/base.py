@@ -33,6 +33,8 @@ QUIET_SECONDS = 20.0
 """After so long without news the connection is told that it lives."""
 LANGUAGE, SAID = "gpu-language", "gpu-said"
 SAID_SECONDS = 60
+MOST_SAID = 2700
+"""Bytes of what is said: as a signed cookie they are a third more."""
 TOLD_ON_THE_PAGE = (Conflict, InvalidRequest, Refused, HubError)
 """What cannot be done as things are; all else is an error of its own."""
 
@@ -99,8 +101,9 @@ class PageHandler(OurHandler):
         return render(template, self.language, {"site": site, "said": self._take_said(), **values})
 
     def say(self, text: str, *, good: bool = True) -> None:
-        """What the next page says first."""
-        value = f"{'good' if good else 'bad'} {text}"
+        """What the next page says first; a long text is cut, for browsers keep no cookie above 4 KiB."""
+        short = text.encode()[:MOST_SAID].decode(errors="ignore")
+        value = f"{'good' if good else 'bad'} {short}"
         self.set_signed_cookie(
             SAID, value, expires_days=None, path=self.links.service, httponly=True, samesite="Lax"
         )

@@ -60,7 +60,7 @@ def press_import(visit: Visit) -> Outcome:
     count, changed = len(made.reservations), len(made.changed)
     said = [f"{count} reservation{'' if count == 1 else 's'}: {count - changed} made, {changed} changed."]
     said += [warning for one in made.reservations for warning in one.warnings]
-    return Outcome(back_to_calendar(visit), " ".join(said)[:800])
+    return Outcome(back_to_calendar(visit), " ".join(said))
 
 
 def back_to_import(visit: Visit) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from gpuspawner.allocator.reservations import Preview
 from gpuspawner.controller.api import reservations
 from gpuspawner.controller.api.access import taught_courses
-from gpuspawner.controller.api.linemodels import ReservationInfo
 from gpuspawner.controller.api.routes import Call, Forbidden
 from gpuspawner.controller.base import House
 from gpuspawner.controller.identity import READ, RESERVE
@@ -37,26 +35,17 @@ from .base import PageHandler
 from .page import Outcome, Visit
 from .rendering import render
 from .reservations import call_api
-from .zones import READER, choose_zone
+from .zones import choose_zone
 
 MOST_DATES = 6
 """Of those that a reservation would make."""
-CHECKED = "checked"
-"""In the address of the form: what came of it is to be shown."""
 
 
 def load_reserve(visit: Visit) -> ReservePage:
-    """The form of a new reservation. Raises: LedgerError, SettingsError."""
+    """The empty form of a new reservation. Raises: LedgerError, SettingsError."""
     zone, _ = choose_zone(visit)
-    choices = find_choices(visit)
-    filled = "title" in visit.query
-    values = (
-        keep_fields(visit.query)
-        if filled
-        else begin_form(zone, visit.services.clock(), visit.query.get("day", ""), choices.whom)
-    )
-    checked = judge(visit, visit.query) if filled and CHECKED in visit.query and not choices.none else None
-    return _view(visit, values, choices, checked, zone=zone)
+    choices, day = find_choices(visit), visit.query.get("day", "")
+    return _view(visit, begin_form(zone, visit.services.clock(), day, choices.whom), choices, zone)
 
 
 def load_change(visit: Visit) -> ReservePage:
@@ -64,33 +53,60 @@ def load_change(visit: Visit) -> ReservePage:
     zone, _ = choose_zone(visit)
     call = call_api(visit)
     info = reservations.show(call, reservations.find_own(call))
-    filled = "title" in visit.query
-    values = keep_fields(visit.query) if filled else fill_form(info)
-    checked = judge(visit, visit.query) if filled and CHECKED in visit.query else None
-    return _view(visit, values, find_choices(visit), checked, zone=zone, info=info)
+    return _view(visit, fill_form(info), find_choices(visit), zone, title=info.title)
 
 
-def press_reserve(visit: Visit) -> Outcome:
-    """*Reserve* and *Change it*. *Check*, which needs no script, leads back to the form."""
-    if "check" in visit.form:
-        return Outcome(_form_again(visit))
-    try:
-        call = call_api(visit, body=parse_body(read_form(visit.form)))
-        made = reservations.change(call) if "reservation" in visit.parts else reservations.make(call)
-    except (InvalidRequest, Conflict):
-        # The form keeps what was typed in, and shows what is wrong in its place.
-        return Outcome(_form_again(visit))
+def press_reserve(visit: Visit) -> Outcome | ReservePage:
+    """*Reserve*, *Change it*, and *Check* for who has no script.
+
+    Returns:
+        Where it leads; or the form as it was filled in, with what is wrong with it.
+
+    Raises:
+        Forbidden: They may not reserve for this, or not change it.
+        LedgerError: The ledger cannot be used; nothing was changed.
+        NotFound: What is to be changed is not there, or not any more.
+        SettingsError: The policy cannot be read.
+    """
     zone, _ = choose_zone(visit)
-    done = "changed" if "reservation" in visit.parts else "reserved"
-    said = " ".join([f"{made.title}: {done}.", *made.warnings])
-    return Outcome(visit.links.page(f"reservations/{made.id}", zone=zone.key), said[:800])
+    changes = "reservation" in visit.parts
+    if "check" not in visit.form:
+        try:
+            call = call_api(visit, body=parse_body(read_form(visit.form)))
+            made = reservations.change(call) if changes else reservations.make(call)
+        except (InvalidRequest, Conflict):
+            pass  # told beside the form, by the check below
+        else:
+            said = " ".join([f"{made.title}: {'changed' if changes else 'reserved'}.", *made.warnings])
+            return Outcome(visit.links.page(f"reservations/{made.id}", zone=zone.key), said)
+    checked = judge(visit, visit.form)
+    return _view(visit, keep_fields(visit.form), find_choices(visit), zone, checked=checked)
 
 
-def back_to_form(visit: Visit) -> str:
-    """Where the form is."""
-    parts = visit.parts
-    own = (parts["reservation"], "change") if "reservation" in parts else ("new",)
-    return visit.links.below("reservations", *own)
+class FormHandler(PageHandler):
+    """``POST`` of the form: on to what was made, or the form again with what is wrong with it."""
+
+    name = "reservations"
+
+    def initialize(self, house: House) -> None:
+        """Tornado's constructor."""
+        super().initialize(house)
+        self.scope = READ
+
+    async def post(self, **parts: str) -> None:
+        """Do it."""
+        visit = self.visit(parts)
+        try:
+            outcome = await self.off_loop(lambda: press_reserve(visit))
+        except Forbidden as error:
+            await self.deny(str(error))
+            raise
+        if isinstance(outcome, ReservePage):
+            self.set_status(200 if "check" in visit.form else 409)
+            self.write(self.render_page("reserve.html", page=outcome))
+        else:
+            self.say(outcome.said)
+            self.redirect(outcome.leads_to, status=303)
 
 
 class CheckHandler(PageHandler):
@@ -178,31 +194,21 @@ def _view(
     visit: Visit,
     values: Mapping[str, str],
     choices: Choices,
-    checked: Checked | None,
-    *,
     zone: ZoneInfo,
-    info: ReservationInfo | None = None,
+    *,
+    checked: Checked | None = None,
+    title: str = "",
 ) -> ReservePage:
+    replaces = visit.parts.get("reservation", "")
+    links = visit.links
     return view_reserve(
         values,
         choices,
         checked,
-        action=_action(visit),
-        check=visit.links.below("reservations", "check"),
-        calendar=visit.links.page("reservations", zone=zone.key),
+        action=links.below("reservations", *((replaces, "put") if replaces else ("make",))),
+        check=links.below("reservations", "check"),
+        calendar=links.page("reservations", zone=zone.key),
         zone=zone.key,
-        replaces=info.id if info else "",
-        title=info.title if info else "",
+        replaces=replaces,
+        title=title,
     )
-
-
-def _action(visit: Visit) -> str:
-    parts = visit.parts
-    return visit.links.below("reservations", *((parts["reservation"], "put") if parts else ("make",)))
-
-
-def _form_again(visit: Visit) -> str:
-    zone, _ = choose_zone(visit)
-    # The form has a time zone of its own, beside the reader's.
-    values = {**keep_fields(visit.form), "title": visit.form.get("title", "")[:4000], CHECKED: "1"}
-    return f"{back_to_form(visit)}?{urlencode({**values, READER: zone.key})}#checked"

@@ -22,8 +22,6 @@ PAGES: tuple[Page, ...] = (
 PRESSES: tuple[Press, ...] = (
     Press(f"queue/{TICKET}/claim", queue.press_claim, queue.back_to_queue),
     Press(f"queue/{TICKET}/leave", queue.press_leave, queue.back_to_queue),
-    Press("reservations/make", reserve.press_reserve, reserve.back_to_form),
-    Press(f"{RESERVATION}/put", reserve.press_reserve, reserve.back_to_form),
     Press(f"{RESERVATION}/cancel", reservations.press_cancel, reservations.back_to_reservation),
     Press(f"{RESERVATION}/skip", reservations.press_skip, reservations.back_to_reservation),
     Press("reservations/take", calendars.press_import, calendars.back_to_import),

@@ -9,8 +9,6 @@ from gpuspawner.core.occurrences import find_zone
 
 from .page import Visit
 
-READER = "reader-zone"
-
 
 def choose_zone(visit: Visit) -> tuple[ZoneInfo, str]:
     """The reader's time zone: UTC where none, or an unknown one, is named.
@@ -19,8 +17,7 @@ def choose_zone(visit: Visit) -> tuple[ZoneInfo, str]:
         The zone, and the name of one that is not known.
     """
     # A form that makes a reservation has a zone of its own, and keeps the reader's beside it.
-    named = (visit.form.get(READER), visit.query.get(READER), visit.query.get("zone"))
-    wanted = next(filter(None, named), "").strip()
+    wanted = (visit.form.get("reader-zone") or visit.query.get("zone", "")).strip()
     try:
         return find_zone(wanted or "UTC"), ""
     except InvalidRequest:

@@ -6,7 +6,7 @@ const ZONE = "gpu-zone";
 
 function chooseZone() {
   const here = new URL(location.href);
-  if (!document.querySelector("[data-zone]") || here.searchParams.has("zone") || here.searchParams.has("reader-zone")) return;
+  if (!document.querySelector("[data-zone]") || here.searchParams.has("zone")) return;
   const zone = localStorage.getItem(ZONE) ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (!zone || zone === "UTC") return;
   here.searchParams.set("zone", zone);
@@ -77,7 +77,15 @@ function offerCopy(button) {
   });
 }
 
+// A text that was pasted, and could not be imported, is there again.
+function keepText(text) {
+  if (document.querySelector("main > .alert-danger")) text.value = sessionStorage.getItem(text.id) ?? "";
+  sessionStorage.removeItem(text.id);
+  text.form.addEventListener("submit", () => sessionStorage.setItem(text.id, text.value));
+}
+
 chooseZone();
 offerZones();
 document.querySelectorAll("form[data-check]").forEach(followForm);
+document.querySelectorAll("[data-keep-text]").forEach(keepText);
 document.querySelectorAll("[data-copy]").forEach(offerCopy);

@@ -39,15 +39,11 @@ _FIELDS = (
 )  # fmt: skip
 _CHOSEN = re.compile(r"(model|card)-\d{1,4}", re.ASCII)
 _FIELD = re.compile(r"(\w+)(?:: | (?=is missing))")
-_MOST_CHARACTERS = 4000
-"""Of one field that is sent back to the form."""
-_MOST_FIELDS = 300
 
 
 def keep_fields(form: Mapping[str, str]) -> dict[str, str]:
     """What of a form's values the form can be filled with again."""
-    known = {name: value for name, value in form.items() if name in _FIELDS or _CHOSEN.fullmatch(name)}
-    return {name: known[name][:_MOST_CHARACTERS] for name in list(known)[:_MOST_FIELDS]}
+    return {name: value for name, value in form.items() if name in _FIELDS or _CHOSEN.fullmatch(name)}
 
 
 def read_form(form: Mapping[str, str]) -> dict[str, object]:
