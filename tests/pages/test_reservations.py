@@ -147,7 +147,6 @@ def test_it_says_while_somebody_types_whether_it_fits(office: Office, reader: Me
     page.get_by_role("button", name="Reserve").click()
     expect(page.get_by_text("Exam: reserved.")).to_be_visible()
     expect(page.get_by_role("heading", name="Exam")).to_be_visible()
-    grace.check("reserved")
 
 
 def test_what_is_typed_stays_when_it_cannot_be_reserved(office: Office, reader: Meet) -> None:
