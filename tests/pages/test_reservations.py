@@ -208,6 +208,15 @@ def test_without_a_script(office: Office, browser: Browser) -> None:
     context.close()
 
 
+def test_downloading_all(office: Office, reader: Meet) -> None:
+    fill(office)
+    page = reader("ada").visit("/reservations?zone=UTC")
+    with page.expect_download() as found:
+        page.get_by_role("link", name="Download all as a file").click()
+    assert found.value.suggested_filename == "reservations.ics"
+    assert "SUMMARY:Thesis run" in found.value.path().read_text()
+
+
 def test_a_zone_that_was_chosen_is_remembered(reader: Meet) -> None:
     page = reader("ada").visit("/reservations")
     page.get_by_label("All times are in").fill("Asia/Tokyo")
