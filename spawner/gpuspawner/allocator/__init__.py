@@ -5,6 +5,7 @@ Every method may block on the ledger; hub and controller call them in threads.
 
 from .cards import Cards, Cleared, Drained, Pinned
 from .clock import utc_now
+from .feeds import Feeds
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status
 from .line import Line
 from .reservations import Reservations
@@ -18,6 +19,7 @@ __all__ = [
     "Cards",
     "Cleared",
     "Drained",
+    "Feeds",
     "Line",
     "OwnPlace",
     "Pinned",

@@ -19,9 +19,7 @@ from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import (
     PATIENCE,
-    Calendar,
     Occurrence,
-    Shortfall,
     describe_when,
     expand,
     open_occurrences,
@@ -31,7 +29,7 @@ from gpuspawner.policy.ical import from_ical
 from gpuspawner.policy.reservations import PolicyNames, ReservationBody, make_reservation, to_json
 
 from .clock import utc_now
-from .room import MOST_TOLD, Known, and_more, require_room
+from .room import Known, find_warnings, require_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,17 @@ class Made:
     """What may stand in its way, in words: it was made nevertheless."""
     replaced: bool = False
     """Whether there was one of this id before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A reservation that could be made; nothing was stored."""
+
+    reservation: Reservation
+    ahead: tuple[Occurrence, ...]
+    """All of it that is still to come, in order; never empty."""
+    warnings: tuple[str, ...]
+    """What may stand in its way, in words: it could be made nevertheless."""
 
 
 class Reservations:
@@ -70,12 +79,18 @@ class Reservations:
             found = unit.reservation(reservation_id)
         return found if found and found.host == self._host else None
 
-    def list(self, since: datetime, until: datetime) -> tuple[Occurrence, ...]:
-        """What takes place in that time, with the seats that are left of each. Raises: LedgerError."""
+    def list(self, since: datetime, until: datetime, *, empty: bool = False) -> tuple[Occurrence, ...]:
+        """What takes place in that time, with the seats that are left of each. Raises: LedgerError.
+
+        Args:
+            since: From when.
+            until: Until when.
+            empty: Whether that is listed too of which every seat was given back.
+        """
         with self.ledger.read() as unit:
             known = unit.reservations(self._host, ended=since < self._clock())
             returns = unit.seat_returns(self._host, since - LONGEST)
-        return open_occurrences(known, returns, since, until)
+        return open_occurrences(known, returns, since, until, empty=empty)
 
     def make(
         self,
@@ -122,6 +137,40 @@ class Reservations:
         return self._put_all(wanted, actor=actor, names=names, zone=zone, people=people, standing_only=True)[
             0
         ]
+
+    def preview(
+        self,
+        body: ReservationBody,
+        *,
+        actor: str,
+        names: PolicyNames | None = None,
+        people: bool = True,
+        replaces: str = "",
+    ) -> Preview:
+        """Say what :meth:`make`, or :meth:`change`, would do now; nothing is changed.
+
+        Args:
+            body: What was sent.
+            actor: Who would reserve.
+            names: What the policy has names for.
+            people: As for :meth:`make`.
+            replaces: Id of the reservation in whose place it would come; empty for a new one.
+
+        Raises:
+            InvalidRequest: What was sent makes no sense.
+            ReservationConflict: It collides with others, or wants more than there is.
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        new = make_reservation(
+            body, reservation_id=replaces or "new", host=self._host, actor=actor, now=now, names=names
+        )
+        with self.ledger.read() as unit:
+            known, leases = self._gather(unit, {new.id}, now), unit.live_leases(self._host)
+        taken = require_room([new], known, now, people=people)
+        ahead = expand(new, now, new.start + HORIZON + LONGEST)
+        warnings = find_warnings(ahead[0], taken, known.inventory, leases, now, people=people)
+        return Preview(new, ahead, warnings)
 
     def import_ical(
         self,
@@ -304,23 +353,8 @@ class Reservations:
         (first, *_) = expand(new, now, new.start + HORIZON)
         reason = f"{new.devices} GPUs for {new.holder}, first {describe_when(first, ZoneInfo(new.zone))}"
         unit.add_event(_event(now, kind, reason, actor=actor, about=new, data=to_json(new)))
-        warnings = _find_unknown_cards(new, inventory) if not new.pool else ()
-        lack = self._find_shortfall(unit, first, taken, inventory, now)
-        warnings += (_describe_shortfall(first, lack, people),) if lack else ()
+        warnings = find_warnings(first, taken, inventory, unit.live_leases(self._host), now, people=people)
         return Made(new, warnings, replaced=old is not None)
-
-    def _find_shortfall(
-        self,
-        unit: LedgerUnit,
-        first: Occurrence,
-        taken: Sequence[Occurrence],
-        inventory: tuple[DeviceRecord, ...],
-        now: datetime,
-    ) -> Shortfall | None:
-        """Sessions under way that may still run when it first takes place: they are never cut for it."""
-        occurrences = [one for one in taken if one.overlaps(now, first.end)]
-        calendar = Calendar(inventory, unit.live_leases(self._host), occurrences, now)
-        return calendar.find_shortfall(first.key)
 
     def _require(self, unit: LedgerUnit, reservation_id: str) -> Reservation:
         found = unit.reservation(reservation_id)
@@ -333,29 +367,6 @@ class Reservations:
 
 def _is_over(one: Reservation, now: datetime) -> bool:
     return one.start + one.length <= now and not expand(one, now, one.start + HORIZON + LONGEST)
-
-
-def _describe_end(end: datetime | None, zone: ZoneInfo) -> str:
-    return f"until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "without an end"
-
-
-def _describe_shortfall(first: Occurrence, lack: Shortfall, people: bool) -> str:
-    zone = ZoneInfo(first.reservation.zone)
-    listed = ", ".join(
-        f"{lease.owner if people else 'one'} ({_describe_end(lease.ends_at, zone)})"
-        for lease in lack.leases[:MOST_TOLD]
-    )
-    more = len(lack.leases) - MOST_TOLD
-    return (
-        f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
-        f"sessions under way are not cut for it, {'those of ' if people else ''}{listed}{and_more(more)}."
-    )
-
-
-def _find_unknown_cards(new: Reservation, inventory: tuple[DeviceRecord, ...]) -> tuple[str, ...]:
-    devices = [record.device for record in inventory]
-    known = {name for device in devices for name in (device.model, device.uuid, device.parent)}
-    return tuple(f"There is no GPU {name!r} here now." for name in sorted(new.cards - known))
 
 
 def _event(

@@ -1,17 +1,27 @@
-"""Whether there is room for new reservations beside those that stand."""
+"""Whether there is room for new reservations beside those that stand, and what may stand in their way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from gpuspawner.core.claims import Reservation, SeatReturn
 from gpuspawner.core.errors import InvalidRequest, ReservationConflict
-from gpuspawner.core.model import Device, DeviceRecord
+from gpuspawner.core.model import Device, DeviceRecord, Lease
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
-from gpuspawner.core.reservations import Conflict, Occurrence, expand, find_collisions, open_occurrences
+from gpuspawner.core.reservations import (
+    Calendar,
+    Conflict,
+    Occurrence,
+    Shortfall,
+    describe_when,
+    expand,
+    find_collisions,
+    open_occurrences,
+)
 
 MOST_STANDING = 1000
 """Reservations of a host that are not over."""
@@ -62,3 +72,52 @@ def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...], peopl
 def and_more(more: int) -> str:
     """The rest of a list that is not told."""
     return f", and {more} more" if more > 0 else ""
+
+
+def find_warnings(
+    first: Occurrence,
+    taken: Sequence[Occurrence],
+    inventory: tuple[DeviceRecord, ...],
+    leases: Sequence[Lease],
+    now: datetime,
+    *,
+    people: bool,
+) -> tuple[str, ...]:
+    """What may stand in the way of a reservation for which there is room.
+
+    Args:
+        first: Its first occurrence that is still to come.
+        taken: Everything that will take place, it included.
+        inventory: Every device of the host.
+        leases: Live leases: sessions under way are never cut for a reservation that was made later.
+        now: The present.
+        people: Whether persons are named.
+    """
+    new = first.reservation
+    warnings = _find_unknown_cards(new, inventory) if not new.pool else ()
+    near = [one for one in taken if one.overlaps(now, first.end)]
+    lack = Calendar(inventory, leases, near, now).find_shortfall(first.key)
+    return (*warnings, _describe_shortfall(first, lack, people)) if lack else warnings
+
+
+def _find_unknown_cards(new: Reservation, inventory: tuple[DeviceRecord, ...]) -> tuple[str, ...]:
+    devices = [record.device for record in inventory]
+    known = {name for device in devices for name in (device.model, device.uuid, device.parent)}
+    return tuple(f"There is no GPU {name!r} here now." for name in sorted(new.cards - known))
+
+
+def _describe_shortfall(first: Occurrence, lack: Shortfall, people: bool) -> str:
+    zone = ZoneInfo(first.reservation.zone)
+    listed = ", ".join(
+        f"{lease.owner if people else 'one'} ({_describe_end(lease.ends_at, zone)})"
+        for lease in lack.leases[:MOST_TOLD]
+    )
+    more = len(lack.leases) - MOST_TOLD
+    return (
+        f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
+        f"sessions under way are not cut for it, {'those of ' if people else ''}{listed}{and_more(more)}."
+    )
+
+
+def _describe_end(end: datetime | None, zone: ZoneInfo) -> str:
+    return f"until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "without an end"

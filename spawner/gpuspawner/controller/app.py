@@ -24,7 +24,9 @@ from .pages.base import (
     ShowHandler,
     StreamHandler,
 )
-from .pages.table import DOWNLOADS, PAGES, PRESSES, START
+from .pages.calendars import AddressHandler, FeedHandler
+from .pages.reserve import CheckHandler, FormHandler
+from .pages.table import DOWNLOADS, PAGES, PRESSES, RESERVATION, START
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in."""
@@ -61,6 +63,11 @@ def make_app(house: House, token: str) -> Application:
                 for download in DOWNLOADS
             ),
             *((rf"{prefix}/{press.path}", PressHandler, {**arguments, "press": press}) for press in PRESSES),
+            (rf"{prefix}/reservations/check", CheckHandler, arguments),
+            (rf"{prefix}/reservations/make", FormHandler, arguments),
+            (rf"{prefix}/{RESERVATION}/put", FormHandler, arguments),
+            (rf"{prefix}/reservations/address", AddressHandler, arguments),
+            (rf"{prefix}/feed/(.*)", FeedHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
             (rf"{prefix}/health", HealthHandler, arguments),
@@ -115,5 +122,6 @@ def _log_request(handler: object) -> None:
     status = handler.get_status()  # type: ignore[attr-defined]
     if status >= 500:
         request = handler.request  # type: ignore[attr-defined]
-        # Without the query, which may hold what is secret.
-        log.warning("%s %s: %s", request.method, request.path, status)
+        # Without the query, which may hold what is secret; the path of a person's calendar is.
+        path = getattr(handler, "shown_path", request.path)
+        log.warning("%s %s: %s", request.method, path, status)

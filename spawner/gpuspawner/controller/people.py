@@ -89,6 +89,16 @@ class PolicyReader:
         """What somebody may use. Raises: SettingsError."""
         return resolve_allowance(self.current(), person, groups)
 
+    def belonging(self, person: str, groups: Collection[str]) -> Party:
+        """The groups and all courses that somebody belongs to, in order. Raises: SettingsError."""
+        policy = self.current()
+        mine = policy.groups_of(person, groups)
+        courses = policy.courses_of(person, mine)
+        return Party(
+            tuple(sorted(name for name in mine if name in policy.groups)),
+            tuple(sorted(course.name for course in courses)),
+        )
+
     def names(self) -> PolicyNames:
         """What can be reserved for and from. Raises: SettingsError."""
         return find_names(self.current())

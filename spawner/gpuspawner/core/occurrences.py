@@ -119,7 +119,12 @@ def _list_all(reservation: Reservation, since: datetime, before: datetime) -> li
 
 
 def open_occurrences(
-    reservations: Iterable[Reservation], returns: Iterable[SeatReturn], since: datetime, until: datetime
+    reservations: Iterable[Reservation],
+    returns: Iterable[SeatReturn],
+    since: datetime,
+    until: datetime,
+    *,
+    empty: bool = False,
 ) -> tuple[Occurrence, ...]:
     """What takes place in ``[since, until)``, by start, with the seats that each has left, if any.
 
@@ -128,6 +133,7 @@ def open_occurrences(
         returns: What was given back; of occurrences that are not asked for too.
         since: From when.
         until: Until when.
+        empty: Whether those count too of which every seat was given back.
     """
     returned = {(one.reservation_id, one.start): one.seats for one in returns}
     found = [
@@ -135,7 +141,9 @@ def open_occurrences(
         for reservation in reservations
         for one in expand(reservation, since, until)
     ]
-    return tuple(sorted((one for one in found if one.seats > 0), key=lambda one: (one.start, one.key)))
+    return tuple(
+        sorted((one for one in found if empty or one.seats > 0), key=lambda one: (one.start, one.key))
+    )
 
 
 def may_serve(device: Device, cards: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ledger.ledger import MIGRATIONS
-from gpuspawner.allocator import Allocator, Line, Sessions, UsageReports
+from gpuspawner.allocator import Allocator, Feeds, Line, Reservations, Sessions, UsageReports
 from gpuspawner.core.model import LeaseState, Party, SpawnRequest
 from gpuspawner.core.policy import allow
 from support.build import HOST, NOW
@@ -25,15 +25,25 @@ ROWS = (
     "INSERT INTO lease_devices (lease_id, position, host, device, live)"
     f" VALUES ('old{{n}}', 0, '{HOST}', 'GPU-{{n}}', {{live}})",
 )
+RESERVATION = (
+    "INSERT INTO reservations (id, host, title, holder_kind, holder, users, devices, cards, pool, start,"
+    " length_seconds, zone, rule, left_out, lead_seconds, actor, made_at)"
+    f" VALUES ('old', '{HOST}', 'Lab', 'person', 'ada', '[]', 1, '[]', '', '{AT}', 3600, 'UTC', '', '[]', 0,"
+    f" 'ada', '{AT}')"
+)
+
+
+def upgrade(connection: sa.Connection, version: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, version)
 
 
 def make_first_version(path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        upgrade(connection, "0001")
         for n, state in enumerate((LeaseState.ACTIVE, LeaseState.RELEASED)):
             for row in ROWS:
                 connection.exec_driver_sql(row.format(n=n, state=state.value, live=int(state.live)))
@@ -54,4 +64,23 @@ def test_a_session_of_the_first_version_goes_on(tmp_path: Path) -> None:
     made = allocator.reserve(SpawnRequest(1), owner="bob", server="", claimant="run1", image="base")
     assert made.devices == ("GPU-1",)
     allocator.request_release("old0", reason="stopped", actor="ada")
+    ledger.close()
+
+
+def test_a_ledger_of_the_second_version_gets_calendars(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.begin() as connection:
+        upgrade(connection, "0002")
+        connection.exec_driver_sql(RESERVATION)
+    engine.dispose()
+    ledger = Ledger(tmp_path / "ledger.db")
+    feeds = Feeds(ledger, lambda: NOW)
+    assert feeds.see("ada", Party()) is None
+    secret = feeds.make("ada", Party(("students",), ("vision",)))
+    found = feeds.find(secret)
+    assert found is not None
+    assert (found.owner, found.made_at, found.party) == ("ada", NOW, Party(("students",), ("vision",)))
+    assert feeds.find(found.digest) is None
+    (kept,) = Reservations(ledger, HOST, lambda: NOW).standing()
+    assert (kept.id, kept.holder.name) == ("old", "ada")
     ledger.close()

@@ -163,6 +163,30 @@ def test_cards_that_are_not_here_are_warned_of(book: Reservations) -> None:
     assert make(book, models=["A100", "A1000"]).warnings == ("There is no GPU 'A1000' here now.",)
 
 
+def test_a_preview_says_what_making_it_would_and_changes_nothing(book: Reservations, ledger: Ledger) -> None:
+    hold(ledger, "GPU-0", "GPU-1", "GPU-2", owner="bob")
+    before = ledger.path.read_bytes(), events(ledger)
+    wanted = body(rule="FREQ=DAILY;COUNT=3", models=["A100", "H100"])
+    seen = book.preview(wanted, actor="grace")
+    assert [one.start for one in seen.ahead] == [START, START + DAY, START + 2 * DAY]
+    assert (ledger.path.read_bytes(), events(ledger)) == before
+    assert book.standing() == ()
+    assert seen.warnings == book.make(wanted, actor="grace").warnings
+    assert len(seen.warnings) == 2
+
+
+def test_a_preview_finds_what_making_it_would_collide_with(book: Reservations) -> None:
+    made = make(book, devices=3).reservation
+    with pytest.raises(ReservationConflict) as found:
+        book.preview(body(), actor="grace")
+    assert [other.reservation_id for other in found.value.conflicts[0].others] == [made.id]
+    with pytest.raises(InvalidRequest):
+        book.preview(body(devices=2, length="1 min"), actor="grace")
+    (first,) = book.preview(body(devices=4), actor="grace", replaces=made.id).ahead
+    assert (first.reservation_id, first.seats) == (made.id, 4), "it does not collide with what it replaces"
+    assert book.standing() == (made,)
+
+
 def test_changing_one(book: Reservations, ledger: Ledger, clock: Clock) -> None:
     made = make(book, devices=4)
     clock.now += MINUTE
@@ -233,6 +257,7 @@ def test_unused_seats_are_given_back_seat_by_seat(book: Reservations, ledger: Le
     assert book.return_unused() == (SeatReturn(made.id, START, 3, clock.now),)
     assert events(ledger)[-1].reason.startswith("1 GPU of 3 ")
     assert book.list(START, START + HOUR) == ()
+    assert [one.seats for one in book.list(START, START + HOUR, empty=True)] == [0]
 
 
 def test_what_is_over_is_closed_and_stays_in_the_list(

@@ -85,6 +85,8 @@ def test_seats_that_were_given_back_are_gone() -> None:
     back = [SeatReturn("r1", WEEKLY.start, 1, NOW), SeatReturn("r2", other.start, 2, NOW)]
     found = open_occurrences([WEEKLY, other], back, NOW, NOW + 8 * DAY)
     assert [(one.start, one.seats) for one in found] == [(WEEKLY.start, 1), (WEEKLY.start + 7 * DAY, 2)]
+    found = open_occurrences([other], back, NOW, NOW + 8 * DAY, empty=True)
+    assert [(one.start, one.seats) for one in found] == [(other.start, 0)]
 
 
 @pytest.mark.parametrize(

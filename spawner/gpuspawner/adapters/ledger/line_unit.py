@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from gpuspawner.core.claims import Drain, Pin, Reservation, SeatReturn, Standing, Ticket, Usage
+from gpuspawner.core.feeds import Feed
 from gpuspawner.core.model import Message
 
 from . import line_rows
 from . import statements as sql
+from .rows import json_to_party, party_to_json
 from .schema import (
+    calendar_feeds,
     drains,
     leases,
     messages,
@@ -155,6 +158,35 @@ class LineUnit:
             "at": given_back.at,
         }
         self._put(seat_returns, row, key=("reservation_id", "start"))
+
+    # -- calendars ------------------------------------------------------------------------------------------
+
+    def feed_of(self, owner: str) -> Feed | None:
+        """A person's calendar, if it has a secret address."""
+        return self._feed(calendar_feeds.c.owner == owner)
+
+    def feed(self, digest: str) -> Feed | None:
+        """The calendar whose secret has this digest."""
+        return self._feed(calendar_feeds.c.digest == digest)
+
+    def _feed(self, condition: sa.ColumnElement[bool]) -> Feed | None:
+        row = self._db.execute(sa.select(calendar_feeds).where(condition)).mappings().first()
+        return Feed(row["owner"], row["digest"], row["made_at"], json_to_party(row["party"])) if row else None
+
+    def put_feed(self, feed: Feed) -> None:
+        """Store a person's calendar, in place of the one before."""
+        row = {
+            "owner": feed.owner,
+            "digest": feed.digest,
+            "made_at": feed.made_at,
+            "party": party_to_json(feed.party),
+        }
+        self._put(calendar_feeds, row, key=("owner",))
+
+    def remove_feed(self, owner: str) -> bool:
+        """Take away the secret address of a person's calendar; says whether there was one."""
+        removed = self._db.execute(sa.delete(calendar_feeds).where(calendar_feeds.c.owner == owner))
+        return bool(removed.rowcount)
 
     # -- usage ----------------------------------------------------------------------------------------------
 

@@ -274,6 +274,15 @@ usage = sa.Table(
 sa.Index("usage_day", usage.c.host, usage.c.day)
 sa.Index("usage_owner", usage.c.host, usage.c.owner, usage.c.day)
 
+calendar_feeds = sa.Table(
+    "calendar_feeds",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("made_at", UtcDateTime, nullable=False),
+    sa.Column("party", sa.JSON, nullable=False),
+)
+
 messages = sa.Table(
     "messages",
     metadata,

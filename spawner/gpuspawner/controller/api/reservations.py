@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gpuspawner.allocator.reservations import Made
+from gpuspawner.allocator.reservations import Made, Preview
 from gpuspawner.controller.identity import RESERVE
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest, NotFound
@@ -36,7 +36,7 @@ def list_reservations(call: Call) -> m.Reservations:
         at=now,
         since=since,
         until=until,
-        reservations=[_info(call, one) for one in book.standing()],
+        reservations=[show(call, one) for one in book.standing()],
         occurrences=[_occurrence(one) for one in book.list(begin, end)],
     )
 
@@ -48,13 +48,27 @@ def make(call: Call) -> m.ReservationInfo:
     made = call.services.reservations.make(
         body, actor=call.caller.actor, names=call.services.policies.names(), people=call.caller.manages
     )
-    return _info(call, made.reservation, made)
+    return show(call, made.reservation, made)
+
+
+def preview(call: Call) -> Preview:
+    """What reserving, or with a path changing one's own, would do now; nothing is changed."""
+    body: ReservationBody = call.body
+    replaced = find_own(call) if "reservation_id" in call.path else None
+    _require_right(call, body)
+    return call.services.reservations.preview(
+        body,
+        actor=call.caller.actor,
+        names=call.services.policies.names(),
+        people=call.caller.manages,
+        replaces=replaced.id if replaced else "",
+    )
 
 
 def change(call: Call) -> m.ReservationInfo:
     """Put another reservation in the place of one's own, or of any."""
     body: ReservationBody = call.body
-    reservation = _find_own(call)
+    reservation = find_own(call)
     _require_right(call, body)
     made = call.services.reservations.change(
         reservation.id,
@@ -63,16 +77,25 @@ def change(call: Call) -> m.ReservationInfo:
         names=call.services.policies.names(),
         people=call.caller.manages,
     )
-    return _info(call, made.reservation, made)
+    return show(call, made.reservation, made)
 
 
 def cancel(call: Call) -> m.ReservationInfo:
     """Cancel a reservation of one's own, or any."""
-    reservation = _find_own(call)
+    reservation = find_own(call)
     ended = call.services.reservations.cancel(
         reservation.id, actor=call.caller.actor, reason=call.body.reason
     )
-    return _info(call, ended)
+    return show(call, ended)
+
+
+def skip(call: Call, start: datetime) -> m.ReservationInfo:
+    """Let one occurrence of a reservation of one's own, or any, not take place."""
+    reservation = find_own(call)
+    changed = call.services.reservations.leave_out(
+        reservation.id, start, actor=call.caller.actor, reason=call.body.reason
+    )
+    return show(call, changed)
 
 
 def export(call: Call) -> str:
@@ -96,7 +119,7 @@ def take_in(call: Call) -> m.Imported:
     for event in from_ical(data, defaults):
         _require_right(call, event.body)
         known = book.find(event.reservation_id)
-        if known is not None and not _may_change(call, known):
+        if known is not None and not may_change(call, known):
             raise Forbidden(f"The calendar would change a reservation of somebody else ({known.title!r}).")
     made = book.import_ical(
         data,
@@ -106,7 +129,7 @@ def take_in(call: Call) -> m.Imported:
         people=call.caller.manages,
     )
     return m.Imported(
-        reservations=[_info(call, one.reservation, one) for one in made],
+        reservations=[show(call, one.reservation, one) for one in made],
         changed=[one.reservation.id for one in made if one.replaced],
     )
 
@@ -129,23 +152,25 @@ def _require_right(call: Call, body: ReservationBody) -> None:
         )
 
 
-def _may_change(call: Call, one: Reservation) -> bool:
+def may_change(call: Call, one: Reservation) -> bool:
+    """Whether the caller may change or cancel a reservation: theirs, their course's, or any."""
     mine = call.caller.manages or one.actor == call.caller.actor
     return mine or (one.holder.kind == "course" and _may_reserve(call, "course", one.holder.name))
 
 
-def _find_own(call: Call) -> Reservation:
+def find_own(call: Call) -> Reservation:
     """The reservation of the path, if the caller may change it. Everybody may see them all."""
     found = call.services.reservations.find(call.path["reservation_id"])
     if found is None or found.ended_at is not None:
         raise NotFound("There is no such reservation.")
-    if not _may_change(call, found):
+    if not may_change(call, found):
         raise Forbidden("Only who made it, or an administrator, can change a reservation.")
     return found
 
 
-def _info(call: Call, one: Reservation, made: Made | None = None) -> m.ReservationInfo:
-    caller, mine = call.caller, _may_change(call, one)
+def show(call: Call, one: Reservation, made: Made | None = None) -> m.ReservationInfo:
+    """A reservation as far as the caller may know of it."""
+    caller, mine = call.caller, may_change(call, one)
     known = mine or (
         caller.person is not None and one.holder.kind == "person" and one.holder.name == caller.person
     )

@@ -37,6 +37,8 @@ QUIET_SECONDS = 20.0
 LANGUAGE, SAID = "gpu-language", "gpu-said"
 SAID_SECONDS = 60
 _PLAIN_PATH = re.compile(r"(/[\w.~%@+-]+)*/?")
+MOST_SAID = 2700
+"""Bytes of what is said: as a signed cookie they are a third more."""
 TOLD_ON_THE_PAGE = (Conflict, InvalidRequest, Refused, HubError)
 """What cannot be done as things are; all else is an error of its own."""
 
@@ -87,7 +89,8 @@ class PageHandler(OurHandler):
         form = {name: self.get_body_argument(name) for name in self.request.body_arguments}
         query.pop("_xsrf", None)
         form.pop("_xsrf", None)
-        return Visit(self.house.services, self.caller, self.links, parts, query, form, seen)
+        files = {name: sent[0].body for name, sent in self.request.files.items()}
+        return Visit(self.house.services, self.caller, self.links, parts, query, form, files, seen)
 
     def render_page(self, template: str, **values: Any) -> str:
         """A template, with what all pages show."""
@@ -102,8 +105,9 @@ class PageHandler(OurHandler):
         return render(template, self.language, {"site": site, "said": self._take_said(), **values})
 
     def say(self, text: str, *, good: bool = True) -> None:
-        """What the next page says first."""
-        value = f"{'good' if good else 'bad'} {text}"
+        """What the next page says first; a long text is cut, for browsers keep no cookie above 4 KiB."""
+        short = text.encode()[:MOST_SAID].decode(errors="ignore")
+        value = f"{'good' if good else 'bad'} {short}"
         self.set_signed_cookie(
             SAID, value, expires_days=None, path=self.links.service, httponly=True, samesite="Lax"
         )

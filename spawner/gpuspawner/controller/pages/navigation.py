@@ -30,6 +30,7 @@ def _manages(caller: Caller) -> bool:
 _PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
     ("servers", mark("Your servers"), _anybody),
     ("queue", mark("Your place in line"), _anybody),
+    ("reservations", mark("Reservations"), _anybody),
     ("courses", mark("Your courses"), _anybody),
     ("reports", mark("Reports"), _anybody),
     ("board", mark("GPUs and people"), _manages),

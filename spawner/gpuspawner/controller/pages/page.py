@@ -25,6 +25,8 @@ class Visit:
     """What stands behind the question mark; hostile."""
     form: Mapping[str, str] = field(default_factory=dict)
     """What was filled in; hostile."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that were sent with the form; hostile."""
     seen: LineView | None = None
     """The line at the moment of an open page; None: the page looks itself."""
 

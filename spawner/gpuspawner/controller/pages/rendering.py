@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from babel.dates import format_skeleton
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -45,6 +46,8 @@ def _environment(language: str) -> Environment:
         "time": show_time,
         "countdown": partial(show_time, countdown=True),
         "day": partial(show_time, kind="day"),
+        "date": partial(show_date, language=language),
+        "clock": show_clock,
         "bytes": describe_bytes,
         "duration": describe_duration,
         "hours": show_hours,
@@ -66,6 +69,24 @@ def show_time(moment: datetime, *, kind: str = "time", countdown: bool = False) 
     text = f"{utc:%Y-%m-%d}" if kind == "day" else f"{utc:%Y-%m-%d %H:%M} UTC"
     mode = "countdown" if countdown else kind
     return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" data-show="{}">{}</time>').format(utc, mode, text)
+
+
+def show_date(day: date, parts: str = "MMMEd", *, language: str) -> str:
+    """A day of a calendar, in the time zone of the calendar, in the reader's language: ``Fri, 17 May``.
+
+    Args:
+        day: The day, or a time on it in that time zone.
+        parts: What of it, as a skeleton of CLDR.
+        language: The reader's.
+    """
+    # English is that of the rest of the world: the day stands before the month.
+    return format_skeleton(parts, day, locale={"en": "en_GB"}.get(language, language))
+
+
+def show_clock(moment: datetime) -> Markup:
+    """A time of the day in the time zone that it has, which the page names; the script leaves it alone."""
+    utc = moment.astimezone(UTC)
+    return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%SZ}">{:%H:%M}</time>').format(utc, moment)
 
 
 def show_hours(hours: float) -> str:

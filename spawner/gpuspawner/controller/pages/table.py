@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from gpuspawner.controller.identity import MANAGE
 
-from . import board, boardactions, courses, queue, reports, servers
+from . import (
+    board,
+    boardactions,
+    calendars,
+    courses,
+    queue,
+    reports,
+    reservations,
+    reserve,
+    servers,
+)
 from .page import Download, Page, Press
 
 START = "queue"
 """Where ``/services/gpu/`` leads."""
 TICKET = r"(?P<ticket>[^/]{1,200})"
-
+RESERVATION = r"reservations/(?P<reservation>[0-9a-f]{16})"
 ACTION = r"board/do/(?P<action>[a-z-]{1,30})/(?P<what>[^/]{1,200})"
 LEASE = r"(?P<lease>[^/]{1,200})"
 COURSE = r"(?P<course>[^/]{1,200})"
@@ -19,6 +29,11 @@ SEAT = f"courses/{COURSE}/seats/{LEASE}"
 PAGES: tuple[Page, ...] = (
     Page("servers", "servers", servers.load_servers),
     Page("queue", "queue", queue.load_queue),
+    Page("reservations", "reservations", reservations.load_calendar, live=False),
+    Page("reservations/new", "reserve", reserve.load_reserve, menu="reservations", live=False),
+    Page("reservations/import", "import", calendars.load_import, menu="reservations", live=False),
+    Page(RESERVATION, "reservation", reservations.load_reservation, menu="reservations", live=False),
+    Page(f"{RESERVATION}/change", "reserve", reserve.load_change, menu="reservations", live=False),
     Page("courses", "courses", courses.load_courses),
     Page(f"courses/{COURSE}", "course", courses.load_course, menu="courses"),
     Page(f"courses/{COURSE}/message", "course_message", courses.load_message, menu="courses", live=False),
@@ -44,4 +59,8 @@ PRESSES: tuple[Press, ...] = (
     Press(f"{SEAT}/message", courses.press_message, courses.back_to_seat),
     Press(f"{SEAT}/extend", courses.press_extend, courses.back_to_seat),
     Press(f"{SEAT}/stop", courses.press_stop, courses.back_to_seat),
+    Press(f"{RESERVATION}/cancel", reservations.press_cancel, reservations.back_to_reservation),
+    Press(f"{RESERVATION}/skip", reservations.press_skip, reservations.back_to_reservation),
+    Press("reservations/take", calendars.press_import, calendars.back_to_import),
+    Press("reservations/address/end", calendars.press_end, reservations.back_to_calendar),
 )

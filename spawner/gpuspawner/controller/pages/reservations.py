@@ -1,0 +1,150 @@
+"""The reservations calendar, one reservation, and what its buttons do."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from tornado.web import HTTPError
+
+from gpuspawner.allocator.feeds import Feeds
+from gpuspawner.controller.api import models, reservations
+from gpuspawner.controller.api.access import sees_lease, taught_courses
+from gpuspawner.controller.api.handler import check
+from gpuspawner.controller.api.routes import Call
+from gpuspawner.controller.identity import RESERVE
+from gpuspawner.controller.views.reservation import ReservationPage, view_reservation
+from gpuspawner.controller.views.reservations import (
+    LIST,
+    WEEK,
+    Asked,
+    CalendarPage,
+    choose_first,
+    view_calendar,
+)
+from gpuspawner.core.claims import Reservation
+from gpuspawner.core.errors import InvalidRequest, SettingsError
+from gpuspawner.core.model import Party
+from gpuspawner.core.occurrences import LONGEST
+from gpuspawner.core.recurrence import HORIZON
+from gpuspawner.core.reservations import Occurrence, expand
+
+from .page import Outcome, Visit
+from .zones import choose_zone
+
+
+def load_calendar(visit: Visit) -> CalendarPage:
+    """The page's model. Raises: LedgerError."""
+    services, call = visit.services, call_api(visit)
+    now, (zone, unknown) = services.clock(), choose_zone(visit)
+    asked = Asked(
+        choose_first(visit.query.get("week", ""), now.astimezone(zone).date()),
+        LIST if visit.query.get("view") == LIST else WEEK,
+        zone,
+        unknown,
+    )
+    book, person = services.reservations, visit.caller.person
+    taught = taught_courses(call)
+    own = [one for one in book.standing() if _is_own(visit, one, taught)]
+    return view_calendar(
+        asked,
+        book.list(asked.begin, asked.end, empty=True),
+        sorted(((one, list_ahead(one, now)) for one in own), key=lambda pair: [o.start for o in pair[1][:1]]),
+        show=lambda one: reservations.show(call, one),
+        links=visit.links,
+        now=now,
+        may_reserve=may_reserve(call),
+        feed=Feeds(services.ledger, services.clock).see(person, find_party(visit)) if person else None,
+        may_have_feed=person is not None,
+    )
+
+
+def load_reservation(visit: Visit) -> ReservationPage:
+    """One reservation. Raises: HTTPError 404, LedgerError."""
+    services, call = visit.services, call_api(visit)
+    now, (zone, _) = services.clock(), choose_zone(visit)
+    found = services.reservations.find(visit.parts["reservation"])
+    if found is None:
+        raise HTTPError(404, "There is no such reservation.")
+    ahead = list_ahead(found, now)
+    on = {one.key for one in ahead if one.on(now)}
+    leases = [one for one in visit.line.situation.leases if one.reservation in on and not one.state.ending]
+    left = services.reservations.list(now, now + timedelta.resolution, empty=True)
+    return view_reservation(
+        reservations.show(call, found),
+        ahead,
+        found.left_out,
+        seated=[(one, sees_lease(call, one)) for one in leases],
+        links=visit.links,
+        zone=zone,
+        now=now,
+        lead=found.lead,
+        ended_at=found.ended_at,
+        given_back=sum(found.devices - one.seats for one in left if one.reservation_id == found.id),
+    )
+
+
+def press_cancel(visit: Visit) -> Outcome:
+    """*Cancel it*."""
+    body = check(models.ReasonBody, {"reason": visit.form.get("reason", "").strip()}, "field")
+    ended = reservations.cancel(call_api(visit, body=body))
+    return Outcome(back_to_calendar(visit), f"{ended.title}: cancelled.")
+
+
+def press_skip(visit: Visit) -> Outcome:
+    """*Skip this date*."""
+    body = check(models.ReasonBody, {"reason": visit.form.get("reason", "").strip()}, "field")
+    try:
+        start = datetime.fromisoformat(visit.form.get("start", ""))
+    except ValueError:
+        start = None
+    if start is None or start.tzinfo is None:
+        raise InvalidRequest("Choose the date that is to be skipped.")
+    changed = reservations.skip(call_api(visit, body=body), start)
+    return Outcome(back_to_reservation(visit), f"{changed.title}: it does not take place on that date.")
+
+
+def back_to_calendar(visit: Visit) -> str:
+    """Where the calendar is."""
+    zone, _ = choose_zone(visit)
+    return visit.links.page("reservations", zone=zone.key)
+
+
+def back_to_reservation(visit: Visit) -> str:
+    """Where the reservation is."""
+    zone, _ = choose_zone(visit)
+    return visit.links.page(f"reservations/{visit.parts['reservation']}", zone=zone.key)
+
+
+def call_api(visit: Visit, body: object = None) -> Call:
+    """A request to the API, which judges who may do what."""
+    parts = {"reservation_id": visit.parts["reservation"]} if "reservation" in visit.parts else {}
+    return Call(visit.services, visit.caller, parts, body=body)
+
+
+def _is_own(visit: Visit, one: Reservation, taught: frozenset[str]) -> bool:
+    """Whether they made it, or it is for them or a course of theirs."""
+    caller, holder = visit.caller, one.holder
+    if holder.kind == "course" and holder.name in taught:
+        return True
+    return one.actor == caller.actor or (holder.kind == "person" and holder.name == caller.person)
+
+
+def may_reserve(call: Call) -> bool:
+    """Whether somebody may reserve for anybody at all."""
+    own = call.caller.person is not None and call.caller.may(RESERVE)
+    return call.caller.manages or own or bool(taught_courses(call))
+
+
+def find_party(visit: Visit) -> Party | None:
+    """The reader's groups and courses; None while the policy cannot be read."""
+    if visit.caller.person is None:
+        return None
+    try:
+        return visit.services.policies.belonging(visit.caller.person, visit.caller.groups)
+    except SettingsError:
+        return None
+
+
+def list_ahead(one: Reservation, now: datetime) -> tuple[Occurrence, ...]:
+    """All that is still to come of a reservation, what is on included."""
+    return expand(one, now, max(now, one.start) + HORIZON + LONGEST)
