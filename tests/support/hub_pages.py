@@ -49,7 +49,7 @@ class HubPages:
         ]
         return with_hub_files(Application(handlers))
 
-    def render(self, template: str, **values: Any) -> str:
+    async def render(self, template: str, **values: Any) -> str:
         """A page, with what JupyterHub 6 gives to all of them and to this one."""
         spawner = SimpleNamespace(name="", user=SimpleNamespace(name=self.name), options_form=True)
         spawner.describe_last_end = lambda: self.notice
@@ -71,7 +71,7 @@ class HubPages:
             "url": "/hub/spawn?_xsrf=x",
             "for_user": user,
         }
-        return ENVIRONMENT.get_template(template).render(usual | values)
+        return await ENVIRONMENT.get_template(template).render_async(usual | values)
 
 
 ENVIRONMENT = Environment(
@@ -82,6 +82,7 @@ ENVIRONMENT = Environment(
         ]
     ),
     autoescape=True,
+    enable_async=True,
 )
 """As JupyterHub's own (app.py, init_tornado_settings)."""
 
@@ -92,7 +93,7 @@ class SpawnPage(RequestHandler):
     def initialize(self, pages: HubPages) -> None:
         self.pages = pages
 
-    def get(self) -> None:
+    async def get(self) -> None:
         self.pages.looks += 1
         if self.pages.away:
             self.send_error(503)
@@ -100,9 +101,9 @@ class SpawnPage(RequestHandler):
         if self.pages.runs:
             self.redirect("/hub/spawn_pending")
             return
-        self.write(self.pages.render("spawn.html", spawner_options_form=self.pages.form()))
+        self.write(await self.pages.render("spawn.html", spawner_options_form=self.pages.form()))
 
-    def post(self) -> None:
+    async def post(self) -> None:
         sent = {
             name: [one.decode() for one in values] for name, values in self.request.body_arguments.items()
         }
@@ -110,7 +111,7 @@ class SpawnPage(RequestHandler):
         plain, html = self.pages.error
         self.set_status(409)
         values = {"error_message": plain, "html_error_message": html}
-        self.write(self.pages.render("spawn.html", spawner_options_form=self.pages.form(), **values))
+        self.write(await self.pages.render("spawn.html", spawner_options_form=self.pages.form(), **values))
 
 
 class OtherPage(RequestHandler):
@@ -119,14 +120,14 @@ class OtherPage(RequestHandler):
     def initialize(self, pages: HubPages) -> None:
         self.pages = pages
 
-    def get(self, name: str) -> None:
+    async def get(self, name: str) -> None:
         plain, html = self.pages.error
         failed = plain is not None
         values = {"failed": failed, "failed_message": plain, "failed_html_message": html}
         if name == "login":
             values |= {"user": None, "authenticator": SimpleNamespace(request_otp=False)}
         self.write(
-            self.pages.render(
+            await self.pages.render(
                 f"{name}.html", spawn_url="/hub/spawn/ada/", progress_url="/hub/api/x", **values
             )
         )
