@@ -47,7 +47,7 @@ images:  ## build the images that are missing (FRESH=1: all, with the packages o
 
 pictures:  ## make the pictures in docs/pictures anew
 	@$(PREPARE) test-strict
-	@$(BIN)/pytest tests/browser --pictures
+	@$(BIN)/pytest tests/browser tests/pages --pictures
 
 bench:  ## measure the line, the ledger and the API at full size, and starts against stock DockerSpawner
 	@$(PREPARE) test-strict

@@ -7,10 +7,16 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from browser.legibility import faint_texts
+from browser.person import OWN_PICTURES
 from playwright.sync_api import Page
 from support.controller import Office
 
 GRAVE = ("serious", "critical")
+IN_DOCS = (
+    "queue", "servers", "course", "reservations", "reserve", "reports",
+    "board", "board-action", "board-audit",
+)  # fmt: skip
+"""Pages of which docs/pages.md shows the pictures, light and dark."""
 
 
 class Reader:
@@ -36,7 +42,9 @@ class Reader:
     def check(self, name: str) -> None:
         """The page can be used by everybody, and is kept as a picture."""
         assert self.errors == [], self.errors
-        self.page.screenshot(path=self._pictures / f"{name}.png", full_page=True, animations="disabled")
+        folder = self._pictures if name.removesuffix("-dark") in IN_DOCS else OWN_PICTURES
+        folder.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=folder / f"{name}.png", full_page=True, animations="disabled")
         overflow = self.overflow()
         assert overflow == 0, overflow
         faint = faint_texts(self.page)
