@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -52,3 +53,27 @@ def test_the_second_student_gets_the_card_after_the_first(
     ada.open_terminal()
     assert ada.cards_seen() == list(installation.lease_of("ada").devices)
     assert len(installation.lease_of("ada").devices) == 1
+
+
+def test_an_administrator_stops_a_server_and_its_person_reads_why(
+    installation: Installation, person: Callable[..., Person]
+) -> None:
+    installation.stop_all()
+    ada, admin = person(installation, "ada"), person(installation, "root-of-all")
+    ada.log_in()
+    ada.start("A100")
+    admin.log_in()
+    admin.page.get_by_role("link", name="GPUs", exact=True).click()
+    admin.page.get_by_role("link", name="GPUs and people").click()
+    sessions = admin.page.get_by_role("table").filter(has_text="ada").last
+    sessions.get_by_role("link", name=re.compile("^Stop")).first.click()
+    expect(admin.page.get_by_role("main")).to_contain_text("ada")
+    admin.page.get_by_label("Reason").fill("the room is being painted")
+    admin.page.get_by_role("main").get_by_role("button", name=re.compile("Stop")).click()
+    expect(admin.page.get_by_role("status").first).to_contain_text("ada")
+
+    ada.visit("/services/gpu/servers")
+    expect(ada.page.get_by_text("the room is being painted").first).to_be_visible(timeout=SLOW)
+    assert faint_texts(ada.page) == []
+    admin.visit("/services/gpu/audit")
+    expect(admin.page.get_by_text("the room is being painted").first).to_be_visible()

@@ -196,7 +196,8 @@ def build_page(
     advice = _advise(stock, offers, usable, bool(queue_url))
     balance = stock.balance
     limit = balance.limit.value if balance else None
-    longest = allowance.longest_session.value
+    # Where nobody keeps a line, nobody ends sessions either.
+    longest = allowance.longest_session.value if queue_url else None
     return StartPage(
         gpus=_tally(offer for offer in usable if not offer.sliced),
         slices=_tally(offer for offer in usable if offer.sliced),
@@ -210,7 +211,7 @@ def build_page(
         choices=choices,
         selected=NO_GPU if refused else _preselect(choices, last),
         longest=longest,
-        lengths=_list_lengths(longest, last.get("session")),
+        lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
         images=_list_images(images, allowance, last.get("image"), _list_unfit(needs or {}, usable)),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),

@@ -242,10 +242,12 @@ def test_how_one_stands() -> None:
 def test_lengths_of_a_session(
     longest: timedelta | None, last: object, hours: list[int], selected: list[str]
 ) -> None:
-    shown = page(offer(), longest_session=longest, last={"session": last})
+    shown = page(offer(), longest_session=longest, last={"session": last}, queue_url="/services/gpu/queue")
     assert [one.hours for one in shown.lengths] == hours
     assert [one.value for one in shown.lengths if one.selected] == selected
     assert ("at most" in read(shown)) == (longest is not None)
+    alone = page(offer(), longest_session=longest, last={"session": last})
+    assert (alone.lengths, alone.longest) == ((), None), "nobody ends sessions without a controller"
 
 
 def test_cards_that_are_too_old_for_an_image() -> None:
