@@ -26,23 +26,44 @@ class Ahead:
     reservations: tuple[Reservation, ...]
     returns: tuple[SeatReturn, ...]
     occurrences: tuple[Occurrence, ...]
+    until: datetime
+    """What takes place later is not among them."""
 
 
-def look_ahead(unit: LedgerUnit, host: str, now: datetime, known: Ahead | None = None) -> Ahead:
-    """Say when reservations take place within the horizon.
+def look_ahead(
+    unit: LedgerUnit,
+    host: str,
+    now: datetime,
+    *,
+    reach: timedelta = HORIZON,
+    known: Ahead | None = None,
+) -> Ahead:
+    """Say when reservations take place.
 
     Args:
         unit: The transaction.
         host: The host.
         now: The present.
-        known: What was found a moment ago; it is returned if nobody has changed a reservation since.
+        reach: From now on for so long.
+        known: What was found a moment ago; it is returned if it reaches as far, and nobody has changed a
+            reservation since.
     """
     reservations = unit.reservations(host)
     returns = unit.seat_returns(host, now - LONGEST_OCCURRENCE) if reservations else ()
-    if known is not None and (known.reservations, known.returns) == (reservations, returns):
+    until = now + reach
+    same = known is not None and (known.reservations, known.returns) == (reservations, returns)
+    if known is not None and same and known.until >= until:
         return known
-    occurrences = open_occurrences(reservations, returns, now, now + HORIZON)
-    return Ahead(reservations, returns, occurrences)
+    return Ahead(reservations, returns, open_occurrences(reservations, returns, now, until), until)
+
+
+def find_reach(longest: Iterable[timedelta | None]) -> timedelta:
+    """How far ahead sessions can come upon reservations.
+
+    Args:
+        longest: How long each may last; None for no limit.
+    """
+    return min(max((HORIZON if one is None else one for one in longest), default=HORIZON), HORIZON)
 
 
 def gather(
@@ -64,7 +85,8 @@ def gather(
         stale_after: Age from which a report on a device is no longer believed.
         asking: Tickets that are not stored, or not like this: each stands for the stored one of its id.
         without: Ids of stored tickets that are left out.
-        ahead: What :func:`look_ahead` found a moment ago, if it was asked.
+        ahead: What :func:`look_ahead` found a moment ago, if it was asked: then only what the sessions of
+            these tickets can come upon is gathered, and not all within :data:`HORIZON`.
     """
     asked = {ticket.id: ticket for ticket in asking}
     stored = [
@@ -74,6 +96,7 @@ def gather(
     ]
     tickets = (*stored, *asked.values())
     leases = unit.live_leases(host)
+    reach = find_reach(ticket.terms.longest for ticket in tickets) if ahead is not None else HORIZON
     budgeted = any(ticket.terms.gpu_hours is not None for ticket in tickets)
     return Situation(
         now=now,
@@ -83,7 +106,7 @@ def gather(
         standings=unit.standings(host, {ticket.owner for ticket in tickets}),
         drains=unit.drains(host),
         pins=unit.pins(host),
-        occurrences=look_ahead(unit, host, now, ahead).occurrences,
+        occurrences=look_ahead(unit, host, now, reach=reach, known=ahead).occurrences,
         held=held_in_window(unit, host, leases, now) if budgeted else {},
         stale_after=stale_after,
     )

@@ -22,7 +22,7 @@ from gpuspawner.core.quota import judge_devices, judge_quota
 
 from .clock import utc_now
 from .desk import Desk, let_go
-from .gather import Ahead, look_ahead
+from .gather import Ahead, find_reach, look_ahead
 from .stock import Stock, take_stock
 from .usage import count_running, held_in_window
 
@@ -151,7 +151,7 @@ class Allocator:
         ahead: Ahead | None = None
         if request.gpus:
             with self.ledger.read() as unit:
-                ahead = look_ahead(unit, self._host, now)
+                ahead = look_ahead(unit, self._host, now, reach=find_reach([terms.longest]))
         with self.ledger.write() as unit:
             desk = Desk(unit, self._host, now, self._stale_after, ahead)
             offered = desk.find_offer(owner, server, request)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from .bounds import Bounds, is_later, own_limits
 from .budget import SHORTEST as SHORTEST_BUDGET
@@ -54,8 +55,7 @@ class Grant:
     """The reservation, and the start of its occurrence, that it takes a seat of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """A ticket waits on."""
 
     ticket: Ticket

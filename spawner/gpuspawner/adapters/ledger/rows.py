@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import RowMapping
 
 from gpuspawner.core.faults import Cause, Fault
@@ -52,29 +53,39 @@ def device_to_row(record: DeviceRecord) -> dict[str, Any]:
     }
 
 
-def row_to_device(row: Row) -> DeviceRecord:
-    """A row of ``devices`` as a value."""
-    major, minor = row["compute_major"], row["compute_minor"]
-    return DeviceRecord(
-        device=Device(
-            host=row["host"],
-            uuid=row["uuid"],
-            model=row["model"],
-            memory_bytes=row["memory_bytes"],
-            index=row["index"],
-            compute_capability=None if major is None or minor is None else (major, minor),
-            parent=row["parent"],
-            links=tuple((uuid, nearness) for uuid, nearness in row["links"] or ()),
-        ),
-        health=Health(row["health"]),
-        health_reason=row["health_reason"],
-        seen_at=row["seen_at"],
-        occupied_by=row["occupied_by"],
-        standing_fault=row["standing_fault"],
-        baseline_bytes=row["baseline_bytes"],
-        sample=json_to_sample(row["sample"]),
-        fault=json_to_fault(row["fault"]),
-    )
+def rows_to_devices(rows: Iterable[Sequence[Any]]) -> Iterator[DeviceRecord]:
+    """Rows of :data:`~gpuspawner.adapters.ledger.schema.DEVICE_COLUMNS` as values; JSON comes as text."""
+    for (
+        host, uuid, index, model, memory_bytes, major, minor, parent, health, health_reason, standing_fault,
+        occupied_by, baseline_bytes, seen_at, sample, links, fault,
+    ) in rows:  # fmt: skip
+        yield DeviceRecord(
+            device=Device(
+                host=host,
+                uuid=uuid,
+                model=model,
+                memory_bytes=memory_bytes,
+                index=index,
+                compute_capability=None if major is None or minor is None else (major, minor),
+                parent=parent,
+                links=tuple((other, nearness) for other, nearness in _read(links) or ()),
+            ),
+            health=_HEALTH[health],
+            health_reason=health_reason,
+            seen_at=seen_at,
+            occupied_by=occupied_by,
+            standing_fault=standing_fault,
+            baseline_bytes=baseline_bytes,
+            sample=json_to_sample(_read(sample)),
+            fault=json_to_fault(_read(fault)),
+        )
+
+
+_HEALTH = {health.value: health for health in Health}
+
+
+def _read(text: str | None) -> Any:
+    return None if text is None else from_json(text)
 
 
 def fault_to_json(fault: Fault | None) -> dict[str, Any] | None:

@@ -69,6 +69,15 @@ devices = sa.Table(
     sa.Column("fault", sa.JSON),
 )
 
+
+def _as_text(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """A column as it is stored: what is JSON is read by whoever wants it, and many times faster."""
+    return sa.type_coerce(column, sa.Text).label(column.name) if isinstance(column.type, sa.JSON) else column
+
+
+DEVICE_COLUMNS = tuple(_as_text(column) for column in devices.c if column is not devices.c.present)
+"""Of a device, in order; JSON as the text that is stored."""
+
 samples = sa.Table(
     "samples",
     metadata,
@@ -171,11 +180,7 @@ tickets = sa.Table(
     sa.Column("switch_at", UtcDateTime),
     sa.Column("live", sa.Boolean, nullable=False),
 )
-TICKET_COLUMNS = tuple(
-    sa.type_coerce(column, sa.Text).label(column.name) if isinstance(column.type, sa.JSON) else column
-    for column in tickets.c
-    if column is not tickets.c.live
-)
+TICKET_COLUMNS = tuple(_as_text(column) for column in tickets.c if column is not tickets.c.live)
 """Of a ticket, in order; JSON as the text that is stored."""
 sa.Index(
     "one_ticket_per_server",

@@ -14,6 +14,7 @@ from gpuspawner.core.claims import TicketState
 from gpuspawner.core.model import LeaseState
 
 from .schema import (
+    DEVICE_COLUMNS,
     TICKET_COLUMNS,
     devices,
     drains,
@@ -33,7 +34,9 @@ LEDGER_ID = sa.select(meta.c.value).where(meta.c.key == "ledger_id")
 # -- devices ------------------------------------------------------------------------------------------------
 
 _DEVICES = (
-    sa.select(devices).where(devices.c.host == bindparam("host")).order_by(devices.c.index, devices.c.uuid)
+    sa.select(*DEVICE_COLUMNS)
+    .where(devices.c.host == bindparam("host"))
+    .order_by(devices.c.index, devices.c.uuid)
 )
 PRESENT_DEVICES = _DEVICES.where(devices.c.present)
 ABSENT_DEVICES = _DEVICES.where(sa.not_(devices.c.present))

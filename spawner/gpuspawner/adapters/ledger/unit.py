@@ -50,7 +50,7 @@ class LedgerUnit(LineUnit):
 
     def _devices(self, query: sa.Select[Any], host: str) -> tuple[DeviceRecord, ...]:
         found = self._db.execute(query, {"host": host})
-        return tuple(rows.row_to_device(row) for row in found.mappings())
+        return tuple(rows.rows_to_devices(found.all()))
 
     def put_device(self, record: DeviceRecord) -> None:
         """Store what was learned of a device; it counts as present from now on."""

@@ -114,7 +114,7 @@ class AddressHandler(PageHandler):
     The answer shows it, and nothing else ever does: only its hash is kept.
     """
 
-    name = "reservations"
+    menu = "reservations"
 
     def initialize(self, house: House) -> None:
         """Tornado's constructor."""

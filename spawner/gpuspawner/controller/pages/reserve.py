@@ -86,7 +86,7 @@ def press_reserve(visit: Visit) -> Outcome | ReservePage:
 class FormHandler(PageHandler):
     """``POST`` of the form: on to what was made, or the form again with what is wrong with it."""
 
-    name = "reservations"
+    menu = "reservations"
 
     def initialize(self, house: House) -> None:
         """Tornado's constructor."""
