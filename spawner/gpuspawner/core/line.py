@@ -93,6 +93,7 @@ class _Planner:
         self.seats = count_seats(situation.leases)
         self.on = [one for one in self.occurrences if one.on(self.now)]
         self.room = [one.seats - self.calendar.used(one) for one in self.on]
+        self.seats_left = max(self.room, default=0) > 0
         self.unhurried = all(one.end - self.now >= SHORTEST_SESSION for one in self.on)
         self.heads = Heads(self.board)
         self.stuck: dict[Want, str] = {}
@@ -116,12 +117,15 @@ class _Planner:
 
     def _book_seat(self, ticket: Ticket) -> bool:
         """Whether a reservation that is on has seats left for a ticket, those of earlier ones counted."""
+        if not self.seats_left:
+            return False
         gpus = ticket.request.gpus
         for n, one in enumerate(self.on):
             if self.room[n] >= gpus and one.reservation.admits(ticket.owner, ticket.party):
                 cards = self.calendar.serving(one, self.board.uuids(self.board.want(ticket).reach))
                 if len(cards) >= gpus:
                     self.room[n] -= gpus
+                    self.seats_left = max(self.room) > 0
                     return True
         return False
 

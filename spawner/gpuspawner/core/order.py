@@ -32,13 +32,18 @@ def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tup
         situation: What is there.
         book_seat: Books a seat of a reservation for a ticket, if there is one for it.
     """
-    standings = situation.standings
-    people = {(ticket.owner, ticket.terms.weight) for ticket in situation.tickets}
-    used = {(who, weight): weigh(standings.get(who), weight, situation.now) for who, weight in people}
-    by_use = sorted(situation.tickets, key=lambda t: (used[t.owner, t.terms.weight], t.queued_at, t.id))
+    used: dict[tuple[str, float], float] = {}
+    """By person and weight: many have several tickets."""
+    by_use = []
+    for ticket in situation.tickets:
+        who, weight = person = (ticket.owner, ticket.terms.weight)
+        if person not in used:
+            used[person] = weigh(situation.standings.get(who), weight, situation.now)
+        by_use.append((used[person], ticket.queued_at, ticket.id, ticket))
+    by_use.sort()  # no two have the same id, so that tickets themselves are never compared
     room = find_share_room(situation.leases, situation.tickets, len(situation.inventory))
     placed = []
-    for ticket in by_use:
+    for _, _, _, ticket in by_use:
         claim = Claim.USE
         if book_seat(ticket):
             claim = Claim.RESERVATION
@@ -55,7 +60,9 @@ def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tup
 
 def find_share_room(leases: Sequence[Lease], tickets: Sequence[Ticket], devices: int) -> dict[Holder, int]:
     """How many devices each guaranteed share has left; the share is of all devices, rounded down."""
-    shares = {holder: share for ticket in tickets for holder, share in ticket.terms.shares}
+    # Most have none, and many the same ones.
+    found = {ticket.terms.shares for ticket in tickets}
+    shares = {holder: share for some in found for holder, share in some}
     if not shares:
         return {}
     held = count_shares(leases, shares)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from .model import DeviceRecord, Lease, LeaseState, Party
 from .occurrences import Key, Occurrence, describe_holding, may_serve
-from .seats import count_filled, count_spare, count_used
+from .seats import by_start, count_filled, count_spare, count_used, fill_seat
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Calendar:
         if self._occurrences and lease.devices:
             new = grown._describe(lease)
             grown._held = [*self._held, new]
-            grown._used = grown._count_used()
+            grown._used = grown._count_used() if lease.reservation else self._count_used_with(lease)
             grown._tight, grown._looked = {}, {}
             grown._moments = [
                 grown._with_holding(moment, new) if moment.at == self._now or new.lasts(moment.at) else moment
@@ -303,6 +303,12 @@ class Calendar:
     def _count_used(self) -> Counter[Key]:
         """Seats in use now. A session without a seat of its own counts for the first that has room for it."""
         return count_used(self._on, self._leases, self._bits, self._profiles)
+
+    def _count_used_with(self, lease: Lease) -> Counter[Key]:
+        """The same after one more session, which was granted no seat: it comes after all others."""
+        used = Counter(self._used)
+        fill_seat(used, by_start(self._on), lease, self._bits, self._profiles)
+        return used
 
     def _list_moments(self) -> Iterator[_Moment]:
         coming = deque(sorted(self._occurrences, key=lambda one: one.held_from))

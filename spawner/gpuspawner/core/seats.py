@@ -123,8 +123,8 @@ def count_used(
         bits: A bit for each reservation, by its id.
         profiles: The bits of the reservations that a device can serve, by its UUID.
     """
-    by_start = sorted(on, key=lambda one: (one.start, one.key))
-    keys = {one.key for one in by_start}
+    ordered = by_start(on)
+    keys = {one.key for one in ordered}
     used: Counter[Key] = Counter()
     others = []
     for lease in leases:
@@ -135,11 +135,35 @@ def count_used(
         else:
             others.append(lease)
     for lease in others:
-        for one in by_start:
-            bit = bits[one.reservation_id]
-            usable = sum(1 for uuid in lease.devices if profiles.get(uuid, 0) & bit)
-            room = min(usable, one.seats - used[one.key])
-            if room > 0 and one.reservation.admits(lease.owner, lease.party):
-                used[one.key] += room
-                break
+        fill_seat(used, ordered, lease, bits, profiles)
     return used
+
+
+def by_start(on: Iterable[Occurrence]) -> list[Occurrence]:
+    """In the order in which sessions without a seat of their own fill them."""
+    return sorted(on, key=lambda one: (one.start, one.key))
+
+
+def fill_seat(
+    used: Counter[Key],
+    on: Iterable[Occurrence],
+    lease: Lease,
+    bits: Mapping[str, int],
+    profiles: Mapping[str, int],
+) -> None:
+    """Let a session that was granted no seat count for the first occurrence, by start, with room for it.
+
+    Args:
+        used: Seats in use; they are counted up.
+        on: The occurrences, by start.
+        lease: The session.
+        bits: As in :func:`count_used`.
+        profiles: As in :func:`count_used`.
+    """
+    for one in on:
+        bit = bits[one.reservation_id]
+        usable = sum(1 for uuid in lease.devices if profiles.get(uuid, 0) & bit)
+        room = min(usable, one.seats - used[one.key])
+        if room > 0 and one.reservation.admits(lease.owner, lease.party):
+            used[one.key] += room
+            return

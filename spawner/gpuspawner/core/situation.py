@@ -92,16 +92,25 @@ class Board:
         self._kinds: dict[object, int] = {}
         self._rights: dict[object, Mask] = {}
         self._wants: dict[object, Want] = {}
-        self._kept: dict[str, dict[str, Mask]] = {"person": {}, "group": {}, "course": {}}
-        """By kind and name of the holder."""
+        self._kept_persons: dict[str, Mask] = {}
+        self._kept_groups: dict[str, Mask] = {}
+        self._kept_courses: dict[str, Mask] = {}
+        self._kept_for_all: Mask = 0
         self._kept_for_nobody: Mask = _ALL
-        for record in self.records if situation.pins else ():
-            pin = find_pin(record.device, situation.pins)
-            if pin is not None:
-                kept, bit = self._kept[pin.holder.kind], self.bits[record.device.uuid]
-                kept[pin.holder.name] = kept.get(pin.holder.name, 0) | bit
-                self._kept_for_nobody &= ~bit
+        if situation.pins:
+            self._find_kept(situation.pins)
         self.ends = self._find_ends()
+
+    def _find_kept(self, pins: Sequence[Pin]) -> None:
+        """Find out which devices are kept for whom."""
+        kept = {"person": self._kept_persons, "group": self._kept_groups, "course": self._kept_courses}
+        for record in self.records:
+            pin = find_pin(record.device, pins)
+            if pin is not None:
+                of_kind, bit = kept[pin.holder.kind], self.bits[record.device.uuid]
+                of_kind[pin.holder.name] = of_kind.get(pin.holder.name, 0) | bit
+                self._kept_for_nobody &= ~bit
+        self._kept_for_all = self._kept_groups.get(EVERYBODY, 0)
 
     def _index_devices(self) -> None:
         """Put the devices together that only their names tell apart, and find them by what allows them."""
@@ -151,47 +160,45 @@ class Board:
 
     def want(self, ticket: Ticket) -> Want:
         """What a ticket wants; the same value for all that want the same."""
-        stock, rights, kept = (
-            self._find_stock(ticket.request),
-            self._find_rights(ticket.terms),
-            self._kept_for(ticket),
-        )
+        request, terms = ticket.request, ticket.terms
+        kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
+        stock = self._kinds.get(kind)
+        if stock is None:
+            stock = self._kinds[kind] = self._find_stock(request)
+        allowed = (terms.cards, terms.slices)
+        rights = self._rights.get(allowed)
+        if rights is None:
+            rights = self._rights[allowed] = self._find_rights(terms)
         # Other wishes and other terms often come to the same devices.
-        key = (ticket.request.gpus, stock, rights, kept)
+        key = (request.gpus, stock, rights, self._kept_for(ticket))
         found = self._wants.get(key)
         if found is None:
-            some = {model: mask & rights for model, mask in self._stocks[stock].items()}
-            models = {model: mask for model, mask in some.items() if mask}
-            reach = union(models.values())
-            found = Want(ticket.request.gpus, models, reach, kept, reach & (self._kept_for_nobody | kept))
-            self._wants[key] = found
+            found = self._wants[key] = self._make_want(*key)
         return found
+
+    def _make_want(self, gpus: int, stock: int, rights: Mask, kept: Mask) -> Want:
+        some = {model: mask & rights for model, mask in self._stocks[stock].items()}
+        models = {model: mask for model, mask in some.items() if mask}
+        reach = union(models.values())
+        return Want(gpus, models, reach, kept, reach & (self._kept_for_nobody | kept))
 
     def _find_stock(self, request: SpawnRequest) -> int:
         """Which of the stocks has the devices that are right for a request; the same for the same devices."""
-        kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
-        found = self._kinds.get(kind)
-        if found is None:
-            stock: dict[str, Mask] = {}
-            for device, mask in self._alike:
-                if suits(device, request):
-                    stock[device.model] = stock.get(device.model, 0) | mask
-            if stock not in self._stocks:
-                self._stocks.append(stock)
-            found = self._kinds[kind] = self._stocks.index(stock)
-        return found
+        stock: dict[str, Mask] = {}
+        for device, mask in self._alike:
+            if suits(device, request):
+                stock[device.model] = stock.get(device.model, 0) | mask
+        if stock not in self._stocks:
+            self._stocks.append(stock)
+        return self._stocks.index(stock)
 
     def _find_rights(self, terms: Terms) -> Mask:
         """The devices that may be used on these terms."""
-        rights = (terms.cards, terms.slices)
-        found = self._rights.get(rights)
-        if found is None:
-            devices = (self._named.get(name, 0) for name in terms.cards or ())
-            profiles = (self._profiles.get(name, 0) for name in terms.slices or ())
-            found = _ALL if terms.cards is None else union(devices)
-            if terms.slices is not None:
-                found &= union(profiles) | self._whole
-            self._rights[rights] = found
+        found = _ALL
+        if terms.cards is not None:
+            found = union(self._named.get(name, 0) for name in terms.cards)
+        if terms.slices is not None:
+            found &= union(self._profiles.get(name, 0) for name in terms.slices) | self._whole
         return found
 
     def open_to(self, ticket: Ticket) -> Mask:
@@ -202,12 +209,11 @@ class Board:
         """The devices that are kept for this ticket's person."""
         if self._kept_for_nobody == _ALL:
             return 0
-        groups, courses = self._kept["group"], self._kept["course"]
-        found = groups.get(EVERYBODY, 0) | self._kept["person"].get(ticket.owner, 0)
-        for group in ticket.party.groups:
-            found |= groups.get(group, 0)
-        for course in ticket.party.courses:
-            found |= courses.get(course, 0)
+        found = self._kept_for_all | self._kept_persons.get(ticket.owner, 0)
+        if not self._kept_groups.keys().isdisjoint(ticket.party.groups):
+            found |= union(self._kept_groups.get(name, 0) for name in ticket.party.groups)
+        if not self._kept_courses.keys().isdisjoint(ticket.party.courses):
+            found |= union(self._kept_courses.get(name, 0) for name in ticket.party.courses)
         return found
 
     def devices(self, mask: Mask) -> list[Device]:
