@@ -19,6 +19,7 @@ from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.claims import TicketState
 from gpuspawner.core.errors import LedgerError, RefusalKind
 from gpuspawner.core.model import LeaseState
+from gpuspawner.core.waits import REFUSED
 
 from .cardstate import CARD_STATES, by_device, fresh_sample, name_card_state
 from .loop import TickReport
@@ -26,8 +27,6 @@ from .loop import TickReport
 WAIT_BUCKETS = (10, 60, 300, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600, 24 * 3600, 72 * 3600)
 TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 _MOST_REFUSALS = 10_000
-REFUSED = "lease.refused"
-"""Kind of the audit trail's line for a refusal."""
 
 
 class Metrics:

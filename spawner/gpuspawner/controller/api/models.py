@@ -186,7 +186,8 @@ class UsageQuery(Body):
     """Which accounts."""
 
     by: Annotated[
-        Literal["user", "group", "image", "model", "device", "day"], Field(description="One row for each.")
+        Literal["user", "group", "course", "image", "model", "device", "day"],
+        Field(description="One row for each."),
     ] = "user"
     since: Annotated[date | None, Field(description="First day; a week ago unless given.")] = None
     until: Annotated[date | None, Field(description="Last day; today unless given.")] = None
