@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -100,18 +100,26 @@ class Line:
 
         return tuple(Turn(t, own[t.id], find_other(live, t), find_fault(own[t.id])) for t in offers)
 
-    def latest_end(self, lease: Lease) -> tuple[datetime | None, str]:
-        """Until when a session could go on, and what stands there, as a sentence; None for no limit.
+    def latest_ends(self, leases: Iterable[Lease]) -> dict[str, tuple[datetime | None, str]]:
+        """Until when sessions could go on, and what stands there, as a sentence; None for no limit.
 
-        Only what others have reserved stands in the way. Raises: LedgerError.
+        Only what others have reserved stands in the way. By lease; each for itself, as if the others stayed
+        as they are. Raises: LedgerError.
         """
         now = self._clock()
         with self.ledger.read() as unit:
             situation = gather(unit, self.host, now=now, stale_after=self._stale_after)
-        others = [one for one in situation.leases if one.id != lease.id]
-        calendar = Calendar(Board(situation).serving, others, situation.occurrences, now)
-        limit, reason = calendar.limit(lease.devices, lease.owner, lease.party)
-        return limit, f"{reason}." if reason else ""
+        serving, found = Board(situation).serving, {}
+        for lease in leases:
+            others = [one for one in situation.leases if one.id != lease.id]
+            calendar = Calendar(serving, others, situation.occurrences, now)
+            limit, reason = calendar.limit(lease.devices, lease.owner, lease.party)
+            found[lease.id] = (limit, f"{reason}." if reason else "")
+        return found
+
+    def latest_end(self, lease: Lease) -> tuple[datetime | None, str]:
+        """The same of one session. Raises: LedgerError."""
+        return self.latest_ends([lease])[lease.id]
 
     # -- what people do -------------------------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 from gpuspawner.allocator.places import LineView
 from gpuspawner.core.errors import LedgerError
@@ -23,6 +25,18 @@ class Watch:
     def __init__(self, look: Callable[[], LineView], seconds: float = LOOK_SECONDS) -> None:
         self._look, self._seconds = look, seconds
         self._looking: asyncio.Task[LineView | None] | None = None
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def open_page(self, person: str) -> Iterator[int]:
+        """Count a page that somebody has open; how many they have now, this one included."""
+        self._open[person] += 1
+        try:
+            yield self._open[person]
+        finally:
+            self._open[person] -= 1
+            if not self._open[person]:
+                del self._open[person]
 
     async def follow(self) -> AsyncIterator[LineView | None]:
         """Every look from now on; None while the ledger is away."""

@@ -250,9 +250,12 @@ def _describe_time(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def describe_holding(occurrence: Occurrence, now: datetime) -> str:
-    """Why devices are kept: ``reserved for course `cs231` (Tuesday lab) from 14:00 CET``."""
-    zone = ZoneInfo(occurrence.reservation.zone)
-    whose = f"reserved for {occurrence.reservation.holder} ({occurrence.title})"
+    """Why devices are kept: ``reserved for course `cs231` (Tuesday lab) from 14:00 CET``.
+
+    Everybody may read it, so that no person is named.
+    """
+    zone, holder = ZoneInfo(occurrence.reservation.zone), occurrence.reservation.holder
+    whose = f"reserved for {'somebody' if holder.kind == 'person' else holder} ({occurrence.title})"
     ahead = now < occurrence.start
     moment = occurrence.start if ahead else occurrence.end
     local = moment.astimezone(zone)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 
 import pytest
 import requests
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.controller.denials import MOST_A_MINUTE
+from gpuspawner.controller.pages import base
 from gpuspawner.core.errors import LedgerError
 from support.client import text_of
 from support.controller import Office
@@ -88,6 +91,34 @@ def test_a_cookie_alone_opens_no_stream(office: Office) -> None:
         401,
         403,
     )
+
+
+def test_a_page_that_is_not_theirs_any_more_is_told_to_load_again(office: Office) -> None:
+    """A course is taken from its teacher while they look at it."""
+    with stream(office, "grace", "courses/vision") as news:
+        assert next(news)[0] == "part"
+        policy = office.services.ledger.path.with_name("policy.yml")
+        text = policy.read_text().replace("teachers: [grace]", "teachers: [bob]")
+        policy.write_text(text.replace("grace: {}", "grace: {}\n  bob: {}"))
+        assert next(news)[0] == "gone"
+
+
+def test_a_person_has_so_many_open_pages_and_no_more(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "MOST_STREAMS", 3)
+    with ExitStack() as stack:
+        pages = [stack.enter_context(stream(office)) for _ in range(3)]
+        assert [next(news)[0] for news in pages] == ["part"] * 3
+        assert office.raw("GET", "/live/queue").status_code == 429
+        assert next(stack.enter_context(stream(office, "bob")))[0] == "part"
+
+
+def test_who_tries_one_thing_after_the_other_does_not_fill_the_trail(office: Office) -> None:
+    for number in range(MOST_A_MINUTE + 5):
+        assert office.raw("GET", f"/courses/x{number}").status_code == 403
+    assert len(office.trail("access.denied")) == MOST_A_MINUTE
+    office.now[0] += timedelta(minutes=2)
+    assert office.raw("GET", "/courses/y").status_code == 403
+    assert len(office.trail("access.denied")) == MOST_A_MINUTE + 1
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,12 @@ class LedgerUnit(LineUnit):
         found = self._db.execute(sa.select(events.c.id).where(events.c.at >= since, same).limit(1))
         return found.first() is not None
 
+    def count_events(self, kind: str, actor: str, since: datetime) -> int:
+        """How many events of a kind somebody has caused since then."""
+        theirs = (events.c.kind == kind) & (events.c.actor == actor) & (events.c.at >= since)
+        found = self._db.execute(sa.select(sa.func.count()).select_from(events).where(theirs))
+        return int(found.scalar_one())
+
     def recent_events(self, limit: int, *, prefix: str = "") -> Sequence[Event]:
         """The newest events, newest first; with ``prefix`` those whose kind begins so."""
         found = self._db.execute(

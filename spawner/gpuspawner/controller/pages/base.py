@@ -18,7 +18,15 @@ from gpuspawner.controller.base import House, OurHandler
 from gpuspawner.controller.denials import note_denied
 from gpuspawner.controller.identity import READ
 from gpuspawner.controller.links import Links
-from gpuspawner.core.errors import Conflict, GpuSpawnerError, HubError, InvalidRequest, LedgerError, Refused
+from gpuspawner.core.errors import (
+    Conflict,
+    GpuSpawnerError,
+    HubError,
+    InvalidRequest,
+    LedgerError,
+    NotFound,
+    Refused,
+)
 from gpuspawner.language import LANGUAGES, choose_language
 
 from .navigation import list_places_to_go
@@ -34,6 +42,8 @@ STREAM_SECONDS = 120.0
 """A stream ends after so long, and the page asks for another: a login that was withdrawn sees no more."""
 QUIET_SECONDS = 20.0
 """After so long without news the connection is told that it lives."""
+MOST_STREAMS = 20
+"""Pages that one person may have open and told of news; more wait until they are loaded again."""
 LANGUAGE, SAID = "gpu-language", "gpu-said"
 SAID_SECONDS = 60
 _PLAIN_PATH = re.compile(r"(/[\w.~%@+-]+)*/?")
@@ -158,6 +168,8 @@ class ShowHandler(PageHandler):
 class StreamHandler(ShowHandler):
     """``GET`` of a page's news: its part that changes, as server-sent events."""
 
+    closed = False
+
     async def prepare(self) -> None:
         """A stream cannot be sent to a login."""
         await self.find_caller()
@@ -167,13 +179,26 @@ class StreamHandler(ShowHandler):
             await self.deny(f"the scope {self.scope} is missing")
             raise HTTPError(403)
 
+    def on_connection_close(self) -> None:
+        """The page was closed."""
+        self.closed = True
+
     async def get(self, **parts: str) -> None:
         """The part each time that its model is another one."""
-        self.set_header("Content-Type", "text/event-stream")
+        assert self.caller is not None  # noqa: S101 - prepare() has seen to it
+        with self.house.watch.open_page(self.caller.actor) as number:
+            if number > MOST_STREAMS:
+                raise HTTPError(429, "Too many pages are open.")
+            self.set_header("Content-Type", "text/event-stream")
+            await self._tell(parts)
+
+    async def _tell(self, parts: dict[str, str]) -> None:
         site = {"links": self.links, "xsrf": self.xsrf_token.decode()}  # sets its cookie, so before all else
         ends = time.monotonic() + STREAM_SECONDS
         shown, told = None, time.monotonic()
         async for seen in self.house.watch.follow():
+            if self.closed:
+                return
             try:
                 model = None if seen is None else await self._load(parts, seen)
                 if model is None:
@@ -189,6 +214,14 @@ class StreamHandler(ShowHandler):
                     continue
                 told = time.monotonic()
                 await self.flush()
+            except (Forbidden, NotFound, HTTPError) as error:
+                if shown is None:
+                    if isinstance(error, Forbidden):
+                        await self.deny(str(error))
+                    raise
+                # It is not theirs any more, or not there: the page is loaded again and says so.
+                self.write("event: gone\ndata:\n\n")
+                return
             except StreamClosedError:
                 return
             if told > ends:

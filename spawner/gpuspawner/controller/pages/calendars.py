@@ -95,7 +95,7 @@ def _read_defaults(visit: Visit) -> dict[str, object]:
     devices = form.get("devices", "")
     said: dict[str, object] = {
         kind: name,
-        "devices": int(devices) if devices.isascii() and devices.isdigit() else devices,
+        "devices": int(devices) if re.fullmatch(r"[0-9]{1,6}", devices) else devices,
         "pool": form.get("pool", ""),
         "zone": form.get("zone", ""),
     }

@@ -22,7 +22,7 @@ from gpuspawner.controller.views.courses import (
     view_message,
     view_seat,
 )
-from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, NotFound
+from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, LedgerError, NotFound
 from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import Course
 
@@ -141,7 +141,7 @@ def _find_seat(visit: Visit, course: Course, lease_id: str) -> Lease:
 
 
 def _find_limits(visit: Visit, sessions: Iterable[Lease]) -> Limits:
-    return {lease.id: visit.services.line.latest_end(lease) for lease in sessions}
+    return visit.services.line.latest_ends(sessions)
 
 
 def _do(visit: Visit, operation: Callable[[Call], object], body: dict[str, str], said: str) -> Outcome:
@@ -162,11 +162,15 @@ def _do_for_all(
         Conflict: It could be done for none of them.
     """
     failed = []
-    for lease, body in given:
+    for number, (lease, body) in enumerate(given):
         try:
             run(visit, operation, {"lease_id": lease.id}, body)
         except (Conflict, InvalidRequest, NotFound, HubError) as error:
             failed.append(f"{lease.owner}: {error}")
+        except LedgerError as error:
+            # What was done is done, and must be told: who presses again would do it twice.
+            failed += [f"{one.owner}: {error}" for one, _ in given[number:]]
+            break
     told = [f"{len(given) - len(failed)} of {len(given)} {done}.", *failed[:_MOST_TOLD]]
     if len(failed) > _MOST_TOLD:
         told.append(f"And {len(failed) - _MOST_TOLD} more.")

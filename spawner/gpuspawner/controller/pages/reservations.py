@@ -90,6 +90,10 @@ def press_cancel(visit: Visit) -> Outcome:
     return Outcome(back_to_calendar(visit), f"{ended.title}: cancelled.")
 
 
+_FIRST_YEAR, _LAST_YEAR = 2000, 9000
+"""Beyond them, a time may not exist in another time zone."""
+
+
 def press_skip(visit: Visit) -> Outcome:
     """*Skip this date*."""
     body = check(models.ReasonBody, {"reason": visit.form.get("reason", "").strip()}, "field")
@@ -97,7 +101,7 @@ def press_skip(visit: Visit) -> Outcome:
         start = datetime.fromisoformat(visit.form.get("start", ""))
     except ValueError:
         start = None
-    if start is None or start.tzinfo is None:
+    if start is None or start.tzinfo is None or not _FIRST_YEAR <= start.year <= _LAST_YEAR:
         raise InvalidRequest("Choose the date that is to be skipped.")
     changed = reservations.skip(call_api(visit, body=body), start)
     return Outcome(back_to_reservation(visit), f"{changed.title}: it does not take place on that date.")

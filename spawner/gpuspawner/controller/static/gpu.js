@@ -98,6 +98,7 @@ function follow(live) {
     });
     source.addEventListener("still", heard);
     source.addEventListener("away", lost);
+    source.addEventListener("gone", () => location.reload());
     source.onerror = () => {
       if (Date.now() - last > 10000) lost();
       // The browser tries again by itself, but not after an answer that is an error.
