@@ -9,7 +9,7 @@ that wait for other devices than all heads before them are heads of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from .placement import describe_shortage, pick, why_nothing_is_known
 from .policy import Limit
 from .retry import left_until_next_try
 from .seating import Calendar
-from .situation import Board, Mask, Situation, Want, count_held, count_seats, union
+from .situation import Board, Mask, Situation, Want, count_held, count_seats, list_within_reach, union
 from .words import describe_duration
 
 SHORTEST_SESSION = timedelta(minutes=10)
@@ -87,7 +87,7 @@ class _Planner:
         self.situation = situation
         self.now = situation.now
         self.board = Board(situation)
-        self.occurrences = _list_within_reach(situation)
+        self.occurrences = list_within_reach(situation)
         self.calendar = Calendar(self.board.serving, situation.leases, self.occurrences, situation.now)
         self.held = count_held(situation.leases)
         self.seats = count_seats(situation.leases)
@@ -372,16 +372,6 @@ class _Planner:
         return describe_shortage(
             ticket.request, total=want.reach.bit_count(), held=held, kept=kept, unfit=unfit
         )
-
-
-def _list_within_reach(situation: Situation) -> Sequence[Occurrence]:
-    """What takes place before the latest end that any session of this decision may have."""
-    longest = {ticket.terms.longest for ticket in situation.tickets}
-    ends = [situation.now + one for one in longest if one is not None]
-    if len(ends) < len(longest):
-        return situation.occurrences
-    latest = max(ends, default=situation.now)
-    return [one for one in situation.occurrences if one.held_from < latest]
 
 
 def _insists(ticket: Ticket) -> bool:

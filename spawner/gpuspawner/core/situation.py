@@ -245,6 +245,16 @@ def union(masks: Iterable[Mask]) -> Mask:
     return found
 
 
+def list_within_reach(situation: Situation) -> Sequence[Occurrence]:
+    """What takes place before the latest end that any session of this decision may have."""
+    longest = {ticket.terms.longest for ticket in situation.tickets}
+    ends = [situation.now + one for one in longest if one is not None]
+    if len(ends) < len(longest):
+        return situation.occurrences
+    latest = max(ends, default=situation.now)
+    return [one for one in situation.occurrences if one.held_from < latest]
+
+
 def find_unavailable(situation: Situation, ticket: Ticket) -> frozenset[str]:
     """UUIDs of the devices that this ticket could not be given now."""
     board = Board(situation)

@@ -59,10 +59,11 @@ def _strings(string: object) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Write every catalogue anew."""
+    """Write every catalogue anew, and say how much of it is still to be translated."""
     for language in LANGUAGES:
         if language != ENGLISH:
             Path(FOLDER / f"{language}.po").write_text(refresh(language))
+            print(f"{language}.po: {len(list_missing(language))} texts to translate")
 
 
 if __name__ == "__main__":

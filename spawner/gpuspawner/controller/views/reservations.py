@@ -196,32 +196,23 @@ def view_calendar(
     for one in takes_place:
         shown.setdefault(one.reservation_id, describe_what(show(one.reservation), links, asked.zone.key))
     local = now.astimezone(asked.zone)
-    days = tuple(
-        Day(
+
+    def view_day(day: date) -> Day:
+        new = links.page("reservations/new", day=day.isoformat(), zone=asked.zone.key)
+        return Day(
             date=day,
             today=day == local.date(),
             entries=_view_entries(day, local, takes_place, shown, asked.zone),
-            reserve=links.page("reservations/new", day=day.isoformat(), zone=asked.zone.key)
-            if may_reserve and day >= local.date()
-            else "",
+            reserve=new if may_reserve and day >= local.date() else "",
         )
-        for day in asked.days
-    )
-    entries = (
-        tuple(
-            _view_entry(one, shown[one.reservation_id], None, local)
-            for one in takes_place
-            if _lasts(one, asked)
-        )
-        if asked.view == LIST
-        else ()
-    )
+
+    listed = [one for one in takes_place if _lasts(one, asked)] if asked.view == LIST else []
     return CalendarPage(
         asked=asked,
         zone=asked.zone.key,
         offset=describe_offset(max(now, asked.begin).astimezone(asked.zone)),
-        days=days,
-        entries=entries,
+        days=tuple(view_day(day) for day in asked.days),
+        entries=tuple(_view_entry(one, shown[one.reservation_id], None, local) for one in listed),
         turning=_turn(asked, links, local.date()),
         own=tuple(
             Own(
