@@ -15,6 +15,8 @@ from .policy.policy import load_policy
 from .policy.settings import SERVICE, DemoUser, Settings
 
 HUB_TEMPLATES = Path(__file__).parent / "spawner" / "templates" / "hub"
+HUB_WORDS = "gpuspawner.language.hubpages.HubWords"
+"""What translates them."""
 
 
 NAMED_SERVERS = 4
@@ -100,6 +102,7 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     # A hub that gives up waiting for its spawners forgets servers that run.
     hub.init_spawners_timeout = -1
     hub.template_paths = [str(HUB_TEMPLATES)]
+    hub.jinja_environment_options = {"extensions": [HUB_WORDS]}
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = NAMED_SERVERS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gpuspawner.hubconfig import HUB_TEMPLATES
+from gpuspawner.hubconfig import HUB_TEMPLATES, HUB_WORDS
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from tornado.web import Application, RequestHandler
 
@@ -49,7 +49,7 @@ class HubPages:
         ]
         return with_hub_files(Application(handlers))
 
-    async def render(self, template: str, **values: Any) -> str:
+    async def render(self, handler: HubHandler, template: str, **values: Any) -> str:
         """A page, with what JupyterHub 6 gives to all of them and to this one."""
         spawner = SimpleNamespace(name="", user=SimpleNamespace(name=self.name), options_form=True)
         spawner.describe_last_end = lambda: self.notice
@@ -62,7 +62,7 @@ class HubPages:
             "user": user,
             "login_url": "/hub/login",
             "logout_url": "/hub/logout",
-            "static_url": lambda path, include_version=True: f"/hub/static/{path}",
+            "static_url": handler.static_url,
             "services": self.services,
             "parsed_scopes": self.scopes,
             "xsrf_token": "x",
@@ -83,11 +83,19 @@ ENVIRONMENT = Environment(
     ),
     autoescape=True,
     enable_async=True,
+    extensions=[HUB_WORDS],
 )
 """As JupyterHub's own (app.py, init_tornado_settings)."""
 
 
-class SpawnPage(RequestHandler):
+class HubHandler(RequestHandler):
+    """A handler as the Hub's are: pages get its own method for links to files."""
+
+    def static_url(self, path: str, include_host: bool | None = None, **kwargs: Any) -> str:
+        return f"/hub/static/{path}"
+
+
+class SpawnPage(HubHandler):
     """``/hub/spawn``: the form, and after it was sent the form with a refusal."""
 
     def initialize(self, pages: HubPages) -> None:
@@ -101,7 +109,7 @@ class SpawnPage(RequestHandler):
         if self.pages.runs:
             self.redirect("/hub/spawn_pending")
             return
-        self.write(await self.pages.render("spawn.html", spawner_options_form=self.pages.form()))
+        self.write(await self.pages.render(self, "spawn.html", spawner_options_form=self.pages.form()))
 
     async def post(self) -> None:
         sent = {
@@ -111,10 +119,12 @@ class SpawnPage(RequestHandler):
         plain, html = self.pages.error
         self.set_status(409)
         values = {"error_message": plain, "html_error_message": html}
-        self.write(await self.pages.render("spawn.html", spawner_options_form=self.pages.form(), **values))
+        self.write(
+            await self.pages.render(self, "spawn.html", spawner_options_form=self.pages.form(), **values)
+        )
 
 
-class OtherPage(RequestHandler):
+class OtherPage(HubHandler):
     """Pages that show what became of a start."""
 
     def initialize(self, pages: HubPages) -> None:
@@ -128,7 +138,7 @@ class OtherPage(RequestHandler):
             values |= {"user": None, "authenticator": SimpleNamespace(request_otp=False)}
         self.write(
             await self.pages.render(
-                f"{name}.html", spawn_url="/hub/spawn/ada/", progress_url="/hub/api/x", **values
+                self, f"{name}.html", spawn_url="/hub/spawn/ada/", progress_url="/hub/api/x", **values
             )
         )
 

@@ -41,6 +41,7 @@ HUB = {
     "cleanup_proxy": False,
     "init_spawners_timeout": -1,
     "template_paths": [str(hubconfig.HUB_TEMPLATES)],
+    "jinja_environment_options": {"extensions": ["gpuspawner.language.hubpages.HubWords"]},
     "allow_named_servers": True,
     "named_server_limit_per_user": 4,
 }

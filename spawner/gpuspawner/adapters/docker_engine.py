@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from gpuspawner.core.container import CDI_KIND, LABEL_DEVICES, LABEL_LEASE, LABEL_LEDGER, LABEL_OWNER
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, ContainerState, Outcome
+from gpuspawner.core.words import mark
 from gpuspawner.ports import Address, EngineInfo
 
 ALL_DEVICES = ("all",)
@@ -67,7 +68,7 @@ class DockerEngine:
 
     def info(self) -> EngineInfo:
         """Describe the Engine."""
-        with self._asking("describe itself") as client:
+        with self._asking(mark("describe itself")) as client:
             info = client.info()
             version = client.version()
         components = {c.get("Name"): c.get("Version", "") for c in version.get("Components") or ()}
@@ -85,7 +86,7 @@ class DockerEngine:
         A privileged container that asks for no GPU is left out: it might reach the cards, as root on the host
         might, and once it does, its process is seen on the card.
         """
-        with self._asking("list the containers") as client:
+        with self._asking(mark("list the containers")) as client:
             listed = client.containers(all=True)
             found = [self._describe(client, summary) for summary in listed]
         present = {summary["Id"] for summary in listed}
@@ -94,7 +95,7 @@ class DockerEngine:
 
     def read_log_tail(self, container_id: str, lines: int) -> str:
         """Return the last lines that a container printed; empty when it is gone or keeps no log."""
-        with self._asking("read a container's log") as client:
+        with self._asking(mark("read a container's log")) as client:
             try:
                 log: bytes = client.logs(container_id, tail=lines)
             except NotFound:
@@ -107,7 +108,7 @@ class DockerEngine:
 
     def locate(self, container_id: str) -> Address | None:
         """Where the server in a container listens; None when it is gone, ended, or in no network."""
-        with self._asking("say where a server listens") as client:
+        with self._asking(mark("say where a server listens")) as client:
             try:
                 found = client.inspect_container(container_id)
             except NotFound:
@@ -123,7 +124,7 @@ class DockerEngine:
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""
-        with self._asking("stop a container") as client:
+        with self._asking(mark("stop a container")) as client:
             try:
                 client.stop(container_id, timeout=grace_seconds)
             except NotFound:
@@ -131,7 +132,7 @@ class DockerEngine:
 
     def remove(self, container_id: str) -> None:
         """Remove a container and its anonymous volumes; one that is gone or going is success."""
-        with self._asking("remove a container") as client:
+        with self._asking(mark("remove a container")) as client:
             try:
                 client.remove_container(container_id, v=True, force=True)
             except NotFound:
@@ -153,7 +154,8 @@ class DockerEngine:
                 f"The Docker Engine did not {what}: {str(why).strip()} (HTTP {error.status_code})."
             ) from error
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            raise EngineError(f"The Docker Engine did not {what}: {self._explain(error)}.") from error
+            reason = self._explain(error)
+            raise EngineError(f"The Docker Engine did not {what}: {reason}.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(f"The Docker Engine did not {what}: its answer makes no sense.") from error
 
@@ -162,11 +164,11 @@ class DockerEngine:
         inner: BaseException | None = error
         while inner is not None:
             if isinstance(inner, Timeout):
-                return f"no answer within {self._timeout} s"
+                return mark(f"no answer within {self._timeout} s")
             if isinstance(inner, OSError) and inner.strerror:
-                return f"it cannot be reached ({inner.strerror})"
+                return mark(f"it cannot be reached ({inner.strerror})")
             inner = inner.__cause__ or inner.__context__
-        return f"it cannot be reached ({error})"
+        return mark(f"it cannot be reached ({error})")
 
     def _connect(self) -> APIClient:
         where = {"base_url": self._base_url} if self._base_url else kwargs_from_env()

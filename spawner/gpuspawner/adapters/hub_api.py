@@ -17,6 +17,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResp
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from gpuspawner.core.errors import HubError
+from gpuspawner.core.words import mark
 from gpuspawner.ports import HubServer, SessionActivity
 
 PAGE = 200
@@ -82,7 +83,7 @@ class HttpHubApi:
             connect_timeout=self._server_timeout,
             request_timeout=self._server_timeout,
         )
-        response = _fetch(request, _SERVER_BYTES, f"The server at {urlsplit(address).netloc}")
+        response = _fetch(request, _SERVER_BYTES, mark(f"The server at {urlsplit(address).netloc}"))
         if response.code != 200:
             raise HubError(f"The server at {urlsplit(address).netloc} answers HTTP {response.code}.")
         try:
@@ -103,7 +104,7 @@ class HttpHubApi:
             connect_timeout=5,
             request_timeout=self._timeout,
         )
-        response = _fetch(request, _HUB_BYTES, "The Hub")
+        response = _fetch(request, _HUB_BYTES, mark("The Hub"))
         if response.code in missing:
             return None
         if not 200 <= response.code < 300:
@@ -116,7 +117,7 @@ class HttpHubApi:
             raise HubError(f"The Hub's answer to {method} {path} is not JSON.", response.code) from None
 
 
-def _fetch(request: HTTPRequest, most_bytes: int, who: str) -> HTTPResponse:
+def _fetch(request: HTTPRequest, most_bytes: int, what: str) -> HTTPResponse:
     """Make a request in an event loop of its own. Raises: HubError: There is no answer."""
 
     async def fetch() -> HTTPResponse:
@@ -133,9 +134,9 @@ def _fetch(request: HTTPRequest, most_bytes: int, who: str) -> HTTPResponse:
     try:
         response = asyncio.run(fetch())
     except (HTTPError, OSError, TimeoutError, ValueError) as error:
-        raise HubError(f"{who} gives no answer: {error or 'it takes too long'}.") from error
+        raise HubError(f"{what} gives no answer: {error or 'it takes too long'}.") from error
     if response.code == 599:
-        raise HubError(f"{who} gives no answer: {response.error}.")
+        raise HubError(f"{what} gives no answer: {response.error}.")
     return response
 
 
@@ -144,7 +145,7 @@ def _complaint(response: HTTPResponse, method: str, path: str) -> str:
         said = str(json.loads(response.body)["message"])
     except (ValueError, KeyError, TypeError):
         said = response.reason
-    return f"The Hub does not do {method} {path.partition('?')[0]} (HTTP {response.code}): {said}"
+    return mark(f"The Hub does not do {method} {path.partition('?')[0]} (HTTP {response.code}): {said}")
 
 
 def _understood(read: Any, model: Any) -> Any:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from gpuspawner.core.model import Device, DeviceReading, GpuProcess, Sample
+from gpuspawner.core.words import mark
 from gpuspawner.ports import ProbeReport
 
 from .deadline import Calls, Pending
@@ -119,7 +120,7 @@ class NvmlProbe:
 
     def _explain_missing(self, error: Exception) -> str:
         if isinstance(error, ImportError):
-            return f"the Python package nvidia-ml-py cannot be loaded ({error})"
+            return mark(f"the Python package nvidia-ml-py cannot be loaded ({error})")
         code = getattr(error, "value", None)
         if code is None and type(error).__module__ != "pynvml":
             raise error
@@ -230,7 +231,8 @@ class NvmlProbe:
             self._names[index] = tuple(r.uuid for r in of_card)
             # After a new start of the driver the indices may have moved: what answered is believed.
             readings += self._with_xids(index, [r for r in of_card if r.device or r.uuid not in seen])
-        missing = f"a card does not say its name ({'; '.join(nameless)})" if nameless else None
+        why = "; ".join(nameless)
+        missing = mark(f"a card does not say its name ({why})") if nameless else None
         return ProbeReport(version, with_links(readings, links), missing)
 
     def _failed(self, index: int, error: str) -> tuple[DeviceReading, ...]:
@@ -249,7 +251,7 @@ class NvmlProbe:
 
     @property
     def _silence(self) -> str:
-        return f"the driver did not answer within {self._timeout:g} s"
+        return mark(f"the driver did not answer within {self._timeout:g} s")
 
     @staticmethod
     def _wait(call: Pending[T] | None, deadline: float) -> T:
@@ -314,7 +316,7 @@ class _Card:
 
     def reading(self, uuid: str, device: Device | None = None, sample: Sample | None = None) -> DeviceReading:
         """The outcome for one device of the card."""
-        errors = ["the card is lost"] if self._lost else list(dict.fromkeys(self._errors))
+        errors = [mark("the card is lost")] if self._lost else list(dict.fromkeys(self._errors))
         return DeviceReading(
             uuid=uuid,
             device=device,

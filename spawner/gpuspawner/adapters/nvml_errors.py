@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gpuspawner.core.health import DRIVER_REPLACED
+from gpuspawner.core.words import mark
 
 T = TypeVar("T")
 
@@ -19,11 +20,11 @@ NOT_OFFERED = frozenset({NOT_SUPPORTED, NOT_FOUND, FUNCTION_NOT_FOUND, NO_DATA})
 """The card or driver does not have the figure: unknown, and nothing is wrong."""
 
 _WORDS = {
-    UNINITIALIZED: "the connection to the driver was lost",
-    NOT_SUPPORTED: "not supported",
-    DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded",
-    LIBRARY_NOT_FOUND: "the NVIDIA driver's library libnvidia-ml.so.1 was not found",
-    FUNCTION_NOT_FOUND: "the driver is too old for it",
+    UNINITIALIZED: mark("the connection to the driver was lost"),
+    NOT_SUPPORTED: mark("not supported"),
+    DRIVER_NOT_LOADED: mark("the NVIDIA driver is not loaded"),
+    LIBRARY_NOT_FOUND: mark("the NVIDIA driver's library libnvidia-ml.so.1 was not found"),
+    FUNCTION_NOT_FOUND: mark("the driver is too old for it"),
     LIBRARY_MISMATCH: DRIVER_REPLACED,
 }
 
@@ -40,5 +41,5 @@ def explain(error: Exception) -> str:
     """NVML's error in words."""
     code: int | None = getattr(error, "value", None)
     if code is None:
-        return "the driver and the Python package nvidia-ml-py do not fit together; update nvidia-ml-py"
-    return _WORDS.get(code) or f"the driver says: {error} (NVML error {code})"
+        return mark("the driver and the Python package nvidia-ml-py do not fit together; update nvidia-ml-py")
+    return _WORDS.get(code) or mark(f"the driver says: {error} (NVML error {code})")

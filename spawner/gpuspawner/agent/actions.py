@@ -17,6 +17,7 @@ from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Container, ContainerState, Event, Lease, LeaseState, Outcome
 from gpuspawner.core.reconcile import Activate, Collect, Quarantine, Release, RequestRelease, StopContainer
 from gpuspawner.core.usage import find_end
+from gpuspawner.core.words import mark
 from gpuspawner.ports import ContainerEngine
 
 from .accounts import Books
@@ -127,7 +128,7 @@ class Actions:
             self._log_failures[container.id] += 1
             if self._log_failures[container.id] < LOG_ATTEMPTS:
                 raise
-            return f"(the log could not be read: {error})"
+            return mark(f"(the log could not be read: {error})")
 
     def _container_event(self, kind: str, reason: str, container: Container, lease_id: str) -> Event:
         data: dict[str, object] = {"container": container.id, "name": container.name}
@@ -152,7 +153,7 @@ def _take_step(action: LedgerAction, lease: Lease, now: datetime) -> tuple[Lease
     """
     match action:
         case Activate(container=container):
-            reason = "the server runs"
+            reason = mark("the server runs")
             lease = step(lease, LeaseState.ACTIVE, now=now, reason=reason)
             lease = replace(lease, container_id=container.id)
             return lease, _lease_event("lease.active", reason, lease, now, container=container.id)

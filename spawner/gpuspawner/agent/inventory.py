@@ -17,12 +17,13 @@ from gpuspawner.core.health import (
 )
 from gpuspawner.core.model import Container, Device, DeviceReading, DeviceRecord, Event, Health, Lease
 from gpuspawner.core.occupancy import name_stranger
+from gpuspawner.core.words import mark
 from gpuspawner.ports import ProbeReport
 
 BASELINE_MOST_PERCENT = 5
 """An empty card's baseline is never more than this share of its memory, whatever a dead program left."""
 
-NOT_LISTED = "the driver does not list it any more"
+NOT_LISTED = mark("the driver does not list it any more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,14 @@ def take_inventory(
             record = _judged(record, judge_unseen(record, Cause.DRIVER, DRIVER_REPLACED, now=now))
         records.append(record)
         if new:
-            events.append(_event(now, "device.found", f"the driver lists a {device.model}", reading.uuid))
+            events.append(
+                _event(now, "device.found", mark(f"the driver lists a {device.model}"), reading.uuid)
+            )
         events += _describe_changes(record, old, reading.xids, now)
     held = {uuid for lease in leases for uuid in lease.devices}
     for uuid, old in known.items():
         if report.missing_reason is None and uuid not in held:
-            events.append(_event(now, "device.gone", "the driver does not list it any more", uuid))
+            events.append(_event(now, "device.gone", NOT_LISTED, uuid))
             continue
         record = _unseen(old, report, now)
         records.append(record)
@@ -189,13 +192,13 @@ def _describe_changes(
 ) -> Iterator[Event]:
     uuid = record.device.uuid
     for xid in xids:
-        yield _event(now, "device.xid", f"the driver reported XID {xid}", uuid, xid=xid)
+        yield _event(now, "device.xid", mark(f"the driver reported XID {xid}"), uuid, xid=xid)
     yield from _describe_health(record, old, now)
     before, stranger = old.occupied_by if old else None, record.occupied_by
     if stranger and stranger != before:
-        yield _event(now, "device.stranger", f"in use by others: {stranger}", uuid)
+        yield _event(now, "device.stranger", mark(f"in use by others: {stranger}"), uuid)
     elif before and not stranger:
-        yield _event(now, "device.stranger_gone", f"not in use by others any more: {before}", uuid)
+        yield _event(now, "device.stranger_gone", mark(f"not in use by others any more: {before}"), uuid)
 
 
 def _describe_health(record: DeviceRecord, old: DeviceRecord | None, now: datetime) -> Iterator[Event]:
@@ -204,7 +207,9 @@ def _describe_health(record: DeviceRecord, old: DeviceRecord | None, now: dateti
     same_health = record.health is (old.health if old else Health.OK)
     if same_health and (fault and fault.cause) is (was and was.cause):
         return
-    reason = record.health_reason or (describe_return(was) if was else "it answers and reports no fault")
+    reason = record.health_reason or (
+        describe_return(was) if was else mark("it answers and reports no fault")
+    )
     told = fault or was
     evidence: dict[str, object] = {}
     if told is not None:

@@ -19,6 +19,7 @@ from gpuspawner.core.drains import (
 )
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import DeviceRecord, Event, Lease
+from gpuspawner.core.words import mark
 
 from .clock import utc_now
 
@@ -135,8 +136,12 @@ class Cards:
             if drain is None:
                 parent = _parent_of(device, _known_devices(unit, self._host))
                 of_card = _standing_drain(unit, self._host, parent, now) if parent else None
-                hint = f", but its card {parent} is; undrain that" if of_card else ""
-                raise InvalidRequest(f"{device} is not drained{hint}; nothing was changed.")
+                if of_card:
+                    raise InvalidRequest(
+                        f"{device} is not drained, but its card {parent} is; undrain that; "
+                        "nothing was changed."
+                    )
+                raise InvalidRequest(f"{device} is not drained; nothing was changed.")
             unit.remove_drain(self._host, device)
             unit.add_event(_undrained(drain, now, reason, actor))
         return drain
@@ -151,7 +156,7 @@ class Cards:
             over = tuple(drain for drain in unit.drains(self._host) if is_over(drain, now))
             for drain in over:
                 unit.remove_drain(self._host, drain.device)
-                unit.add_event(_undrained(drain, now, "its time is over", "system"))
+                unit.add_event(_undrained(drain, now, mark("its time is over"), "system"))
         return over
 
     # -- keep for somebody ----------------------------------------------------------------------------------
@@ -197,8 +202,12 @@ class Cards:
             if pin is None:
                 parent = _parent_of(device, _known_devices(unit, self._host))
                 of_card = _standing_pin(unit, self._host, parent) if parent else None
-                hint = f", but its card {parent} is kept for {of_card.holder}" if of_card else ""
-                raise InvalidRequest(f"{device} is kept for nobody{hint}; nothing was changed.")
+                if of_card:
+                    raise InvalidRequest(
+                        f"{device} is kept for nobody, but its card {parent} is kept for {of_card.holder}; "
+                        "nothing was changed."
+                    )
+                raise InvalidRequest(f"{device} is kept for nobody; nothing was changed.")
             unit.remove_pin(self._host, device)
             event = Event(now, "device.unpinned", reason, actor, device=device, data={"was": why_kept(pin)})
             unit.add_event(event)
@@ -260,8 +269,10 @@ def _parent_of(device: str, records: tuple[DeviceRecord, ...]) -> str | None:
 
 def _nothing_to_clear(device: str, records: tuple[DeviceRecord, ...]) -> str:
     record = next((r for r in records if r.device.uuid == device), None)
-    why = f" It is {record.health.value}: {record.health_reason}." if record and record.health_reason else ""
-    return f"{device} has no standing fault; nothing was changed.{why}"
+    why = ""
+    if record and record.health_reason:
+        why = mark(f" It is {record.health.value}: {record.health_reason}.")
+    return mark(f"{device} has no standing fault; nothing was changed.{why}")
 
 
 # -- what is written ----------------------------------------------------------------------------------------
@@ -275,7 +286,7 @@ def _end_soon(unit: LedgerUnit, lease: Lease, drain: Drain, device: str, now: da
     ends_at, why = end
     changed = replace(lease, ends_at=ends_at, end_reason=why)
     unit.update_lease(changed)
-    text = f"it ends at {describe_time(ends_at, now)}: {why}"
+    text = mark(f"it ends at {describe_time(ends_at, now)}: {why}")
     data: dict[str, object] = {"ends_at": ends_at.isoformat()}
     unit.add_event(Event(now, "lease.end_set", text, drain.actor, lease.id, device, data))
     return changed
@@ -299,8 +310,8 @@ def _cleared(record: DeviceRecord, fault: str, now: datetime, reason: str, actor
 def _require_known(device: str, records: tuple[DeviceRecord, ...]) -> None:
     """Refuse what is neither a device nor the card of one."""
     if not any(device in (r.device.uuid, r.device.parent) for r in records):
-        known = ", ".join(r.device.uuid for r in records) or "none"
-        raise InvalidRequest(f"There is no card {device!r} on this host; there are: {known}.")
+        known = ", ".join(r.device.uuid for r in records)
+        raise InvalidRequest(f"There is no card {device!r} on this host; there are: {known or 'none'}.")
 
 
 def _require_words(reason: str) -> str:
@@ -318,8 +329,10 @@ def _require_future(until: datetime | None, now: datetime) -> None:
     if until.tzinfo is None:
         raise InvalidRequest(f"{until} has no time zone; write it as 2030-05-17T18:00+02:00.")
     if not now < until <= now + LONGEST_DRAIN:
-        wrong = "is over" if until <= now else "is more than 10 years ahead"
-        raise InvalidRequest(f"{describe_time(until, now)} {wrong}; give a later or nearer end, or none.")
+        raise InvalidRequest(
+            f"{describe_time(until, now)} is {'over' if until <= now else 'more than 10 years ahead'}; "
+            "give a later or nearer end, or none."
+        )
 
 
 def _require_holder(holder: Holder) -> Holder:

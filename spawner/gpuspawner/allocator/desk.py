@@ -15,6 +15,7 @@ from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, Wait, describe_shortened, grant_without_gpu, plan_line
 from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.retry import find_next_try
+from gpuspawner.core.words import mark
 
 from .gather import Ahead, gather
 
@@ -74,7 +75,7 @@ class Desk:
         lease = replace(lease, claimant=claimant, claim_by=None, image=image, state_since=self.now)
         self.unit.update_lease(lease)
         self._tell(
-            "lease.taken_up", "its server is started", lease.owner, lease_id=lease.id, ticket=ticket.id
+            "lease.taken_up", mark("its server is started"), lease.owner, lease_id=lease.id, ticket=ticket.id
         )
         return lease
 
@@ -85,7 +86,7 @@ class Desk:
                 continue
             if keep_offer and old.claim_by is not None:
                 continue
-            let_go(self.unit, old, self.now, "a new start of the same server replaced it", owner)
+            let_go(self.unit, old, self.now, mark("a new start of the same server replaced it"), owner)
 
     # -- asking ---------------------------------------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class Desk:
                     ticket,
                     state=TicketState.CLAIMED,
                     state_since=self.now,
-                    reason="its server was started",
+                    reason=mark("its server was started"),
                     lease_id=lease.id,
                 )
             )
@@ -182,7 +183,7 @@ class Desk:
             grant.ticket,
             state=TicketState.OFFERED,
             state_since=self.now,
-            reason=f"it is your turn: {grant.reason}",
+            reason=mark(f"it is your turn: {grant.reason}"),
             lease_id=lease.id,
             claim_by=claim_by,
         )
@@ -245,7 +246,9 @@ class Desk:
             self.unit.update_ticket(ticket)
             kept = ticket.queued_at == known.queued_at
             kind = "ticket.changed"
-            why = "the request was changed and keeps its place" if kept else "the request asks for more now"
+            why = mark(
+                "the request was changed and keeps its place" if kept else "the request asks for more now"
+            )
         if known is None or known.request != ticket.request:
             self._tell(kind, why, ask.owner, ticket=ticket.id, gpus=ask.request.gpus, model=ask.request.model)
         return ticket
@@ -335,13 +338,14 @@ def why_unfit(
     for uuid in lease.devices:
         record = inventory.get(uuid)
         if record is None:
-            return f"the GPU {uuid} that was reserved for it is not there any more"
+            return mark(f"the GPU {uuid} that was reserved for it is not there any more")
         drain = find_drain(record.device, drains, now)
         if drain is not None:
-            return f"the GPU {uuid} that was reserved for it was {why_drained(drain, now)}"
+            reason = why_drained(drain, now)
+            return mark(f"the GPU {uuid} that was reserved for it was {reason}")
         if record.health is Health.FAULTY or record.occupied_by is not None:
-            why = record.health_reason or f"in use by others: {record.occupied_by}"
-            return f"the GPU {uuid} that was reserved for it went out of service: {why}"
+            why = record.health_reason or mark(f"in use by others: {record.occupied_by}")
+            return mark(f"the GPU {uuid} that was reserved for it went out of service: {why}")
     return None
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.core.feeds import Feed, digest_secret
 from gpuspawner.core.model import Event, Party
+from gpuspawner.core.words import mark
 
 from .clock import utc_now
 
@@ -46,14 +47,14 @@ class Feeds:
         with self._ledger.write() as unit:
             kind = "calendar.renewed" if unit.feed_of(owner) else "calendar.made"
             unit.put_feed(Feed(owner, digest_secret(secret), now, party))
-            unit.add_event(Event(now, kind, "a secret address of their calendar", owner))
+            unit.add_event(Event(now, kind, mark("a secret address of their calendar"), owner))
         return secret
 
     def end(self, owner: str) -> None:
         """Let a person's calendar have no address any more. Raises: LedgerError."""
         with self._ledger.write() as unit:
             if unit.remove_feed(owner):
-                reason = "the secret address of their calendar works no more"
+                reason = mark("the secret address of their calendar works no more")
                 unit.add_event(Event(self._clock(), "calendar.ended", reason, owner))
 
     def see(self, owner: str, party: Party | None) -> Feed | None:

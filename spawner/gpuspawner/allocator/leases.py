@@ -19,6 +19,7 @@ from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, 
 from gpuspawner.core.placement import require_possible, why_nothing_is_known
 from gpuspawner.core.policy import Allowance, Policy, find_terms
 from gpuspawner.core.quota import judge_devices, judge_quota
+from gpuspawner.core.words import mark
 
 from .clock import utc_now
 from .desk import Desk, let_go
@@ -29,7 +30,7 @@ from .usage import count_running, held_in_window
 SAME_REFUSAL_AGAIN = timedelta(minutes=1)
 """A refusal that equals one of this age or younger is not stored again."""
 
-TURN_IS_OVER = (
+TURN_IS_OVER = mark(
     "The turn that this server was to be started for is over: its person left it, or it was given on."
 )
 
@@ -217,7 +218,7 @@ class Allocator:
         with self.ledger.write() as unit:
             lease = _require(unit, lease_id)
             if lease.state is not LeaseState.ACTIVE:
-                lease = step(lease, LeaseState.ACTIVE, now=now, reason="the server runs")
+                lease = step(lease, LeaseState.ACTIVE, now=now, reason=mark("the server runs"))
                 unit.add_event(Event(now, "lease.active", lease.reason, "hub", lease.id))
             lease = replace(lease, container_id=container_id, claimant=claimant)
             unit.update_lease(lease)
@@ -273,7 +274,9 @@ class Allocator:
                 now = self._clock()
                 unit.put_home(fresh, now)
                 unit.add_event(
-                    Event(now, "home.created", "first server", fresh.owner, data={"source": fresh.source})
+                    Event(
+                        now, "home.created", mark("first server"), fresh.owner, data={"source": fresh.source}
+                    )
                 )
             return known or fresh
 

@@ -16,6 +16,7 @@ from gpuspawner.core.placement import STALE_AFTER, list_hopeless, require_possib
 from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar
 from gpuspawner.core.situation import Board
+from gpuspawner.core.words import mark
 
 from .clock import utc_now
 from .desk import Desk, asks_no_more, why_unfit
@@ -27,6 +28,7 @@ LEAST_HOLD = timedelta(minutes=1)
 """An offer that is held because the Hub is away is held for so long at least: it is tried again within it."""
 MOST_RETURNS = 2
 """A ticket that was offered so often and not claimed is given up."""
+LEFT = mark("its person left the line")
 MOST_TICKETS_PER_PERSON = 10
 """More places than a person has servers are a mistake, or worse."""
 
@@ -200,13 +202,15 @@ class Line:
                 queued_at=ticket.queued_at if keeps else now,
             )
             unit.update_ticket(changed)
-            why = "it asks for less and keeps its place" if keeps else "it asks for more: end of the line"
+            why = mark(
+                "it asks for less and keeps its place" if keeps else "it asks for more: end of the line"
+            )
             unit.add_event(
                 Event(now, "ticket.changed", why, actor, data={"ticket": ticket.id, "gpus": request.gpus})
             )
             return changed
 
-    def leave(self, ticket_id: str, *, actor: str, reason: str = "its person left the line") -> Ticket:
+    def leave(self, ticket_id: str, *, actor: str, reason: str = LEFT) -> Ticket:
         """Give up a place; what was reserved for it is let go of, and a server that was started for it ends.
 
         Raises:
@@ -244,7 +248,7 @@ class Line:
                 raise Conflict("Your server did not come up. You keep your place; look again in a moment.")
             if lease.claim_by is None:
                 return self._desk(unit, now).end_ticket(
-                    ticket, claimed=True, reason="its person opened it", actor=actor
+                    ticket, claimed=True, reason=mark("its person opened it"), actor=actor
                 )
             if ticket.switch_at is None:
                 # What the start takes from now on is not the person's delay.
@@ -253,7 +257,7 @@ class Line:
                 unit.update_ticket(ticket)
                 unit.update_lease(replace(lease, claim_by=claim_by))
                 other = find_other(unit.live_leases(self.host), ticket)
-                why = "Switch now was pressed" if other else "its person waits for the server"
+                why = mark("Switch now was pressed" if other else "its person waits for the server")
                 unit.add_event(Event(now, "ticket.switch", why, actor, data={"ticket": ticket.id}))
             return ticket
 
@@ -278,7 +282,7 @@ class Line:
             if ticket is None or ticket.state is not TicketState.OFFERED:
                 return None
             return self._desk(unit, self._clock()).end_ticket(
-                ticket, claimed=True, reason="its person opened the server", actor=ticket.owner
+                ticket, claimed=True, reason=mark("its person opened the server"), actor=ticket.owner
             )
 
     def lapse(self, ticket_id: str, *, reason: str, at_the_end: bool) -> Ticket | None:
@@ -302,10 +306,10 @@ class Line:
                 return None
             desk = self._desk(unit, self._clock())
             if at_the_end and ticket.returns + 1 >= MOST_RETURNS:
-                again = f"{reason}, for the second time; ask again when you need it"
+                again = mark(f"{reason}, for the second time; ask again when you need it")
                 return desk.end_ticket(ticket, claimed=False, reason=again, actor="controller")
             if not at_the_end and ticket.failures + 1 >= MOST_FAILURES:
-                again = f"{reason}; that was the {MOST_FAILURES}th time. Tell the administrator"
+                again = mark(f"{reason}; that was the {MOST_FAILURES}th time. Tell the administrator")
                 return desk.end_ticket(ticket, claimed=False, reason=again, actor="controller")
             return desk.put_back(ticket, at_the_end=at_the_end, reason=reason)
 

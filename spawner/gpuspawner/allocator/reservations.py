@@ -25,11 +25,14 @@ from gpuspawner.core.reservations import (
     open_occurrences,
     plan_returns,
 )
+from gpuspawner.core.words import mark
 from gpuspawner.policy.ical import from_ical
 from gpuspawner.policy.reservations import PolicyNames, ReservationBody, make_reservation, to_json
 
 from .clock import utc_now
 from .room import Known, find_warnings, require_room
+
+NOTHING_AHEAD = mark("nothing of it is ahead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +230,10 @@ class Reservations:
             if start not in {one.start for one in expand(old, now, old.start + HORIZON)}:
                 ahead = expand(old, now, old.start + HORIZON)
                 zone = ZoneInfo(old.zone)
-                following = f"the next is {describe_when(ahead[0], zone)}" if ahead else "all are over"
+                why = mark(f"the next is {describe_when(ahead[0], zone)}") if ahead else mark("all are over")
                 raise InvalidRequest(
                     f"Nothing of reservation {old.id} starts at {start.astimezone(zone).isoformat()} "
-                    f"and is still ahead; {following}."
+                    f"and is still ahead; {why}."
                 )
             changed = replace(old, left_out=tuple(sorted({*old.left_out, start})))
             unit.put_reservation(changed)
@@ -268,7 +271,7 @@ class Reservations:
             for one in closed:
                 unit.put_reservation(one)
                 unit.add_event(
-                    _event(now, "reservation.closed", "nothing of it is ahead", actor="controller", about=one)
+                    _event(now, "reservation.closed", NOTHING_AHEAD, actor="controller", about=one)
                 )
         return closed
 
@@ -351,7 +354,8 @@ class Reservations:
         unit.put_reservation(new)
         kind = "reservation.made" if old is None else "reservation.changed"
         (first, *_) = expand(new, now, new.start + HORIZON)
-        reason = f"{new.devices} GPUs for {new.holder}, first {describe_when(first, ZoneInfo(new.zone))}"
+        when = describe_when(first, ZoneInfo(new.zone))
+        reason = mark(f"{new.devices} GPUs for {new.holder}, first {when}")
         unit.add_event(_event(now, kind, reason, actor=actor, about=new, data=to_json(new)))
         warnings = find_warnings(first, taken, inventory, unit.live_leases(self._host), now, people=people)
         return Made(new, warnings, replaced=old is not None)
@@ -383,10 +387,9 @@ def _event(
 
 def _return_event(given_back: SeatReturn, before: Occurrence) -> Event:
     seats = given_back.seats - (before.reservation.devices - before.seats)
-    gpus = "1 GPU" if seats == 1 else f"{seats} GPUs"
-    reason = (
-        f"{gpus} of {before.reservation.devices} that are reserved for {before.reservation.holder} "
-        f"({before.title}) were not used, and are everybody's again"
+    reason = mark(
+        f"{seats} {'GPU' if seats == 1 else 'GPUs'} of {before.reservation.devices} that are reserved for "
+        f"{before.reservation.holder} ({before.title}) were not used, and are everybody's again"
     )
     data: dict[str, object] = {"start": given_back.start.isoformat(), "seats": given_back.seats}
     return _event(

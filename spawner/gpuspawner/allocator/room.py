@@ -22,6 +22,7 @@ from gpuspawner.core.reservations import (
     find_collisions,
     open_occurrences,
 )
+from gpuspawner.core.words import mark
 
 MOST_STANDING = 1000
 """Reservations of a host that are not over."""
@@ -62,16 +63,12 @@ def require_room(
 
 
 def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...], people: bool) -> str:
-    told = "; ".join(one.describe(people=people) for one in conflicts[:MOST_TOLD])
+    why = "; ".join(one.describe(people=people) for one in conflicts[:MOST_TOLD])
     more = len(conflicts) - MOST_TOLD
-    gpus = f"{new.devices} GPU{'' if new.devices == 1 else 's'}"
-    of_pool = f" of pool {new.pool}" if new.pool else ""
-    return f"{new.title!r} cannot have {gpus}{of_pool}. {told}{and_more(more)}."
-
-
-def and_more(more: int) -> str:
-    """The rest of a list that is not told."""
-    return f", and {more} more" if more > 0 else ""
+    return mark(
+        f"{new.title!r} cannot have {new.devices} GPU{'' if new.devices == 1 else 's'}"
+        f"{f' of pool {new.pool}' if new.pool else ''}. {why}{f', and {more} more' if more > 0 else ''}."
+    )
 
 
 def find_warnings(
@@ -103,21 +100,22 @@ def find_warnings(
 def _find_unknown_cards(new: Reservation, inventory: tuple[DeviceRecord, ...]) -> tuple[str, ...]:
     devices = [record.device for record in inventory]
     known = {name for device in devices for name in (device.model, device.uuid, device.parent)}
-    return tuple(f"There is no GPU {name!r} here now." for name in sorted(new.cards - known))
+    return tuple(mark(f"There is no GPU {name!r} here now.") for name in sorted(new.cards - known))
 
 
 def _describe_shortfall(first: Occurrence, lack: Shortfall, people: bool) -> str:
     zone = ZoneInfo(first.reservation.zone)
-    listed = ", ".join(
-        f"{lease.owner if people else 'one'} ({_describe_end(lease.ends_at, zone)})"
-        for lease in lack.leases[:MOST_TOLD]
-    )
-    more = len(lack.leases) - MOST_TOLD
-    return (
-        f"{lack.missing} of its {first.seats} GPUs may still be in use {describe_when(first, zone)}: "
-        f"sessions under way are not cut for it, {'those of ' if people else ''}{listed}{and_more(more)}."
+    because = ", ".join(_describe_session(lease, zone, people) for lease in lack.leases[:MOST_TOLD])
+    more, when = len(lack.leases) - MOST_TOLD, describe_when(first, zone)
+    return mark(
+        f"{lack.missing} of its {first.seats} GPUs may still be in use {when}: "
+        f"sessions under way are not cut for it, {'those of ' if people else ''}{because}"
+        f"{f', and {more} more' if more > 0 else ''}."
     )
 
 
-def _describe_end(end: datetime | None, zone: ZoneInfo) -> str:
-    return f"until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "without an end"
+def _describe_session(lease: Lease, zone: ZoneInfo, people: bool) -> str:
+    if lease.ends_at is None:
+        return mark(f"{lease.owner if people else 'one'} (without an end)")
+    until = f"{lease.ends_at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+    return mark(f"{lease.owner if people else 'one'} (until {until})")

@@ -14,7 +14,7 @@ from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.model import Event, Lease, LeaseState, Message
 from gpuspawner.core.sessions import Stop, Warn, choose_end, find_newest, plan_ends
-from gpuspawner.core.words import read_text
+from gpuspawner.core.words import mark, read_text
 
 from .clock import utc_now
 from .desk import let_go
@@ -89,11 +89,11 @@ class Sessions:
                     "earlier end."
                 )
             lease = replace(
-                lease, ends_at=until, end_reason=f"{actor} extended it until then: {why}", warned=None
+                lease, ends_at=until, end_reason=mark(f"{actor} extended it until then: {why}"), warned=None
             )
             unit.update_lease(lease)
             self._note(unit, lease, "session.extended", why, actor, until=until.isoformat())
-            text = f"{actor} extended your session until {until:%Y-%m-%d %H:%M} UTC: {why}"
+            text = mark(f"{actor} extended your session until {until:%Y-%m-%d %H:%M} UTC: {why}")
             unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
 
@@ -116,7 +116,7 @@ class Sessions:
             lease = replace(lease, ends_at=end, end_reason=why, warned=None)
             unit.update_lease(lease)
             self._note(unit, lease, "session.shortened", why, actor, until=end.isoformat())
-            text = f"Your session will end at {end:%Y-%m-%d %H:%M} UTC: {why}"
+            text = mark(f"Your session will end at {end:%Y-%m-%d %H:%M} UTC: {why}")
             unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
 
@@ -170,7 +170,7 @@ class Sessions:
             lease = self._require_running(unit, lease_id)
             self._note(unit, lease, "session.stopping", why, actor)
             if actor != lease.owner:
-                text = f"{actor} stopped your session: {why}"
+                text = mark(f"{actor} stopped your session: {why}")
                 unit.add_message(Message(self._clock(), lease.owner, text, actor, lease.id))
             return lease
 

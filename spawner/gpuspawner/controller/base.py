@@ -12,6 +12,7 @@ from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuth
 from tornado.web import HTTPError, RequestHandler
 
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, SettingsError
+from gpuspawner.core.words import mark
 
 from .identity import READ, Caller, read_caller
 from .live import Watch
@@ -86,14 +87,16 @@ class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # Ju
         """What an error page or answer says: our own sentences, and of bugs nothing."""
         error = (kwargs.get("exc_info") or (None, None))[1]
         if isinstance(error, SettingsError):  # it names files of the host
-            return "The policy cannot be read. The administrator should run `gpuspawner policy check`."
+            return mark("The policy cannot be read. The administrator should run `gpuspawner policy check`.")
         if isinstance(error, LedgerError):
-            return "The ledger, which says who has what, is away. Try again; tell the administrator."
+            return mark("The ledger, which says who has what, is away. Try again; tell the administrator.")
         if isinstance(error, GpuSpawnerError):
             return str(error)
         if isinstance(error, HTTPError) and error.log_message and status < 600:
             return str(error.log_message % error.args)
-        return "Something went wrong here; the administrator finds it in the log." if status >= 500 else "No."
+        if status >= 500:
+            return mark("Something went wrong here; the administrator finds it in the log.")
+        return "No."
 
 
 class HealthHandler(RequestHandler):

@@ -10,13 +10,14 @@ from gpuspawner.allocator.line import Line
 from gpuspawner.allocator.places import Turn
 from gpuspawner.core.errors import GpuSpawnerError, HubError
 from gpuspawner.core.model import Lease, LeaseState
+from gpuspawner.core.words import mark
 from gpuspawner.policy.options import write_options
 from gpuspawner.ports import HubApi
 
 from .hubcalls import HubCalls
 
-TOO_SLOW = "its server could not be started in time"
-NOT_CLAIMED = "it was your turn, and nobody opened the server in time"
+TOO_SLOW = mark("its server could not be started in time")
+NOT_CLAIMED = mark("it was your turn, and nobody opened the server in time")
 
 
 class KeepTurns:
@@ -74,8 +75,8 @@ class KeepTurns:
         ticket, lease, late = turn.ticket, turn.lease, self._is_late(turn)
         missed = late and ticket.switch_at is None
         if lease is None or turn.over:
-            why = lease.reason if lease else "what was reserved is gone"
-            reason = NOT_CLAIMED if missed else f"its server did not come up: {why}"
+            why = lease.reason if lease else mark("what was reserved is gone")
+            reason = NOT_CLAIMED if missed else mark(f"its server did not come up: {why}")
             self._line.lapse(ticket.id, reason=reason, at_the_end=missed)
         elif turn.unfit is not None:
             # Before a server that runs is stopped for it, and before one is started on a bad card.
@@ -129,7 +130,8 @@ class KeepTurns:
         ticket = turn.ticket
         status = error.status if isinstance(error, HubError) else None
         if status is not None and 400 <= status < 500 and status != 429:
-            self._line.lapse(ticket.id, reason=f"its server could not be started: {error}", at_the_end=False)
+            reason = mark(f"its server could not be started: {error}")
+            self._line.lapse(ticket.id, reason=reason, at_the_end=False)
         elif error is not None:
             # The Hub is away or busy: that is nobody's delay but ours.
             self._line.hold(ticket.id)

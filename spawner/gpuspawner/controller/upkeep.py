@@ -15,6 +15,7 @@ from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.errors import Conflict, NotFound, Refused
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Party
 from gpuspawner.core.policy import Policy
+from gpuspawner.core.words import mark
 from gpuspawner.ports import ContainerEngine, HubApi
 
 from .people import PolicyReader
@@ -58,11 +59,11 @@ class KeepPolicy:
     ) -> tuple[Party, Terms] | str:
         mine = groups.get(ticket.owner)
         if mine is None:
-            return "the hub does not know this person any more"
+            return mark("the hub does not know this person any more")
         try:
             wish = self._policies.judge(ticket.owner, mine, ticket.request, inventory)
         except Refused as error:
-            return f"the policy was changed: {error}"
+            return mark(f"the policy was changed: {error}")
         return wish.party, wish.terms
 
 

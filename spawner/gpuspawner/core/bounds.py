@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .claims import Ticket
-from .words import describe_duration
+from .words import describe_duration, mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ def own_limits(ticket: Ticket, now: datetime) -> Bounds:
     longest, session = ticket.terms.longest, ticket.request.session
     bounds = Bounds()
     if longest is not None:
-        bounds = Bounds(now + longest, f"a session may last {describe_duration(longest)} at most")
+        bounds = Bounds(now + longest, mark(f"a session may last {describe_duration(longest)} at most"))
     if session is not None:
-        bounds = bounds.within(now + session, "you asked for so long")
+        bounds = bounds.within(now + session, mark("you asked for so long"))
     return bounds
 
 

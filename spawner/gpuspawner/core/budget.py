@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from .errors import RefusalKind, Refused
 from .policy import Limit
-from .words import describe_duration
+from .words import describe_duration, mark
 
 WINDOW_DAYS = 7
 """Days that count, today included."""
@@ -120,23 +120,26 @@ def judge_budget(gpus: int, limit: Limit[float], held: Held, running: int, now: 
     if end is None or end - now >= SHORTEST:
         return
     balance = take_balance(limit, held, running, now)
-    text = (
-        f"You have used {describe_hours(balance.used_hours)} of {limit.value:g} GPU-hours in the last seven "
-        f"days{limit.because}"
-    )
+    count, back = running + gpus, balance.back_on
+    whys = [
+        mark(
+            f"You have used {describe_hours(balance.used_hours)} of {limit.value:g} GPU-hours in the last "
+            f"seven days{limit.because}"
+        )
+    ]
     if balance.left_hours:
-        several = f"{running + gpus} GPU{'' if running + gpus == 1 else 's'}"
-        text += f"; what is left is not enough for {describe_duration(SHORTEST)} with {several}"
-    if balance.back_on:
-        back = balance.back_on
-        text += f"; the first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC"
-    raise Refused(RefusalKind.NOT_ALLOWED, f"{text}. A server without a GPU can still be started.")
+        short = describe_duration(SHORTEST)
+        whys += [mark(f"what is left is not enough for {short} with {count} GPU{'' if count == 1 else 's'}")]
+    if back:
+        whys += [mark(f"the first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC")]
+    reason = "; ".join(whys)
+    raise Refused(RefusalKind.NOT_ALLOWED, f"{reason}. A server without a GPU can still be started.")
 
 
 def describe_budget_end(limit: Limit[float]) -> str:
     """Why a session ends when :func:`find_budget_end` says so, for people: to follow on *it ends because*."""
     value = 0 if limit.value is None else limit.value
-    return f"your {value:g} GPU-hours in seven days are used up then{limit.because}"
+    return mark(f"your {value:g} GPU-hours in seven days are used up then{limit.because}")
 
 
 def describe_hours(hours: float) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from .claims import Drain, Pin
 from .model import Device, DeviceRecord, Lease
+from .words import mark
 
 NOW_GRACE = timedelta(minutes=1)
 """So long a session goes on whose card is drained now: its person is told, and can save."""
@@ -35,13 +36,14 @@ def find_pin(device: Device, pins: Iterable[Pin]) -> Pin | None:
 
 def why_drained(drain: Drain, now: datetime) -> str:
     """Say why a device is drained: ``drained by root until 18:00 UTC: fan is replaced``."""
-    until = "" if drain.until is None else f" until {describe_time(drain.until, now)}"
-    return f"drained by {drain.actor}{until}: {drain.reason}"
+    if drain.until is None:
+        return mark(f"drained by {drain.actor}: {drain.reason}")
+    return mark(f"drained by {drain.actor} until {describe_time(drain.until, now)}: {drain.reason}")
 
 
 def why_kept(pin: Pin) -> str:
     """Say for whom a device is kept: ``kept for group `vision` by root: their grant paid it``."""
-    return f"kept for {pin.holder} by {pin.actor}: {pin.reason}"
+    return mark(f"kept for {pin.holder} by {pin.actor}: {pin.reason}")
 
 
 def describe_time(at: datetime, now: datetime) -> str:
@@ -66,4 +68,4 @@ def choose_end(lease: Lease, drain: Drain, now: datetime) -> tuple[datetime, str
     ends_at = now + NOW_GRACE
     if lease.state.ending or (lease.ends_at is not None and lease.ends_at <= ends_at):
         return None
-    return ends_at, f"card is drained by {drain.actor}: {drain.reason}"
+    return ends_at, mark(f"card is drained by {drain.actor}: {drain.reason}")

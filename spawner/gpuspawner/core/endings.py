@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .model import Lease
-from .words import describe_bytes
+from .words import describe_bytes, mark
 
 
 def describe_end(lease: Lease | None) -> str | None:
@@ -20,11 +20,11 @@ def describe_end(lease: Lease | None) -> str | None:
     outcome = lease.outcome
     if outcome.oom_killed:
         limit = outcome.memory_limit_bytes
-        allowed = f" It may use {describe_bytes(limit)}." if limit else ""
-        return (
+        allowed = mark(f" It may use {describe_bytes(limit)}.") if limit else ""
+        return mark(
             f"Your last server was ended because its memory ran out.{allowed} "
             "Files that were saved are still there; what was only in memory is lost."
         )
     if lease.reason.startswith("the server ended by itself"):
-        return f"Your last server is gone: {lease.reason}. Files that were saved are still there."
+        return mark(f"Your last server is gone: {lease.reason}. Files that were saved are still there.")
     return None

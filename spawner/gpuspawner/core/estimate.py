@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from .line import Wait
 from .model import Lease, LeaseState
 from .situation import Board, Mask, Situation
-from .words import describe_duration
+from .words import describe_duration, mark
 
 FEWEST_SESSIONS = 5
 """From fewer past sessions nothing is concluded."""
@@ -127,8 +127,8 @@ def _estimate(
         earliest += timedelta(seconds=rounds * typical.short)
         latest = None if latest is None else latest + timedelta(seconds=rounds * typical.long)
     if typical is None:
-        basis = "the announced ends of the sessions that run"
+        basis = mark("the announced ends of the sessions that run")
     else:
         days = describe_duration(LOOK_BACK)
-        basis = f"the last {typical.count} sessions of {days}, and the announced ends of those that run"
+        basis = mark(f"the last {typical.count} sessions of {days}, and the announced ends of those that run")
     return Estimate(max(earliest, now), latest, basis)

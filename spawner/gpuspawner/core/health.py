@@ -11,32 +11,32 @@ from datetime import datetime
 
 from .faults import CURES, MOST_EVIDENCE, Cause, Fault, choose_worse, continue_check
 from .model import DeviceReading, DeviceRecord, Health
-from .words import describe_duration
+from .words import describe_duration, mark
 
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 """Faults of the program that ran, not of the card."""
 
 KNOWN_XIDS = {
-    48: "uncorrectable memory error",
-    64: "a memory repair could not be recorded",
-    74: "NVLink error",
-    79: "the card has fallen off the bus",
-    95: "uncontained memory error",
-    119: "the card's system processor does not answer",
-    120: "error of the card's system processor",
-    140: "unrecovered memory error",
+    48: mark("uncorrectable memory error"),
+    64: mark("a memory repair could not be recorded"),
+    74: mark("NVLink error"),
+    79: mark("the card has fallen off the bus"),
+    95: mark("uncontained memory error"),
+    119: mark("the card's system processor does not answer"),
+    120: mark("error of the card's system processor"),
+    140: mark("unrecovered memory error"),
 }
 """Faults of the card, in words. One that is neither here nor a program's is held against the card too."""
 
 RECOVERY_ACTIONS = {
-    1: "reset the GPU",
-    2: "reboot the host",
-    3: "drain peer-to-peer work",
-    4: "drain and reset",
+    1: mark("reset the GPU"),
+    2: mark("reboot the host"),
+    3: mark("drain peer-to-peer work"),
+    4: mark("drain and reset"),
 }
 """What NVML asks for in field 230; 0 is *nothing to do*."""
 
-DRIVER_REPLACED = (
+DRIVER_REPLACED = mark(
     "the NVIDIA driver was replaced while it was in use; "
     "reboot the host, or reload the driver and restart the GPU agent"
 )
@@ -82,7 +82,8 @@ def judge_health(reading: DeviceReading, standing_fault: str | None) -> tuple[He
 def find_standing_fault(reading: DeviceReading) -> str | None:
     """Name the fault that must outlive its reading: a hard XID is told once, and time does not cure it."""
     hard = list(dict.fromkeys(xid for xid in reading.xids if xid not in APPLICATION_XIDS))
-    return f"hardware or driver fault, XID {', '.join(map(_name_xid, hard))}" if hard else None
+    xids = ", ".join(map(_name_xid, hard))
+    return mark(f"hardware or driver fault, XID {xids}") if hard else None
 
 
 def judge_look(
@@ -140,12 +141,12 @@ def find_card_faults(records: Iterable[DeviceRecord]) -> dict[str, str]:
 def describe_return(fault: Fault) -> str:
     """Say why a device is in service again, and what it was out for."""
     check = CURES[fault.cause].check
-    how = (
-        "cleared by an administrator, and it answers without a fault"
+    why = (
+        mark("cleared by an administrator, and it answers without a fault")
         if check is None
-        else f"it answered without a fault for {describe_duration(check)}"
+        else mark(f"it answered without a fault for {describe_duration(check)}")
     )
-    return f"{how}; it was out for: {fault.reason}"
+    return mark(f"{why}; it was out for: {fault.reason}")
 
 
 def _known_fault(old: DeviceRecord | None, standing: str | None) -> Fault | None:
@@ -174,19 +175,19 @@ def _read_wrongs(reading: DeviceReading) -> list[tuple[Cause, str, str]]:
     """What the driver says is wrong now, as (cause, words, evidence); an XID has its own way."""
     wrongs = []
     if reading.lost:
-        reason = "the driver has lost the card (it has fallen off the bus)"
+        reason = mark("the driver has lost the card (it has fallen off the bus)")
         wrongs.append((Cause.LOST, reason, "NVML error 15 (GPU is lost)"))
     action = reading.recovery_action
     if action:
-        wanted = RECOVERY_ACTIONS.get(action, f"take recovery action {action}")
-        wrongs.append((Cause.RECOVERY, f"the driver asks to {wanted}", f"NVML field 230 is {action}"))
+        wanted = RECOVERY_ACTIONS.get(action, mark(f"take recovery action {action}"))
+        wrongs.append((Cause.RECOVERY, mark(f"the driver asks to {wanted}"), f"NVML field 230 is {action}"))
     return wrongs
 
 
 def _read_silence(reading: DeviceReading) -> str | None:
     sample = reading.sample
     if sample is None or sample.processes is None or sample.memory_used_bytes is None:
-        return reading.error or "the driver gave no sample"
+        return reading.error or mark("the driver gave no sample")
     return None
 
 
@@ -206,7 +207,7 @@ def _under_check(fault: Fault) -> Judgement:
     health = Health.UNKNOWN if fault.cause in _UNKNOWN_CAUSES else Health.FAULTY
     if check is None or since is None:
         return Judgement(health, fault.reason, None, fault)
-    reason = (
+    reason = mark(
         f"{fault.reason}; it answers without a fault since {since:%H:%M:%S} UTC and comes back "
         f"when that has lasted {describe_duration(check)}"
     )
@@ -222,4 +223,4 @@ def _join(known: str | None, new: str | None) -> str | None:
 
 
 def _name_xid(xid: int) -> str:
-    return f"{xid} ({KNOWN_XIDS[xid]})" if xid in KNOWN_XIDS else f"{xid} (not in our table)"
+    return f"{xid} ({KNOWN_XIDS[xid]})" if xid in KNOWN_XIDS else mark(f"{xid} (not in our table)")

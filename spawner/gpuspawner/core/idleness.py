@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from .words import describe_duration
+from .words import describe_duration, mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,13 @@ def judge_idle(
             is told to keep a lease withdraws its warning.
     """
     if idle_since is None:
-        return IdleVerdict(Step.KEEP, None, "Its GPUs work, or it is not known whether they do.")
+        return IdleVerdict(Step.KEEP, None, mark("Its GPUs work, or it is not known whether they do."))
     limit = choose_idle_limit(limits, demanded=demanded)
     lead = min(limits.warning, limit)
     warn_at = idle_since + limit - lead
-    why = f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed " + (
-        "while somebody waits" if demanded else "while nobody waits"
+    why = mark(
+        f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed "
+        f"{'while somebody waits' if demanded else 'while nobody waits'}"
     )
     if now < warn_at:
         return IdleVerdict(Step.KEEP, warn_at, why)

@@ -27,13 +27,13 @@ from .policy import Limit
 from .retry import left_until_next_try
 from .seating import Calendar
 from .situation import Board, Mask, Situation, Want, count_held, count_seats, list_within_reach, union
-from .words import describe_duration
+from .words import begin_sentence, describe_duration, mark
 
 SHORTEST_SESSION = timedelta(minutes=10)
 """Nobody is given less time than this."""
-FOR_A_HEAD = "somebody who has waited longer is to have these GPUs then"
-WAITS_FOR_A_HEAD = f"Waiting, because {FOR_A_HEAD}."
-ACCEPT = " Ask for a shorter session, or accept that it is shortened."
+FOR_A_HEAD = mark("somebody who has waited longer is to have these GPUs then")
+WAITS_FOR_A_HEAD = mark(f"Waiting, because {FOR_A_HEAD}.")
+ACCEPT = mark(" Ask for a shorter session, or accept that it is shortened.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,24 +158,26 @@ class _Planner:
         pause = left_until_next_try(ticket, self.now) if ticket.not_before else None
         if pause is not None:
             reason = ticket.reason.removesuffix(".")
-            return f"{reason[:1].upper()}{reason[1:]}. It is tried again in {describe_duration(pause)}."
+            return mark(f"{begin_sentence(reason)}. It is tried again in {describe_duration(pause)}.")
         holding = self.held[ticket.owner]
         if terms.gpus_per_person is not None and holding + gpus > terms.gpus_per_person:
-            return (
+            return mark(
                 f"You hold {holding} GPU{'' if holding == 1 else 's'} in other servers, and one person may "
                 f"hold at most {terms.gpus_per_person}. Stop one of them."
             )
         for course, seats in terms.seats:
             if self.seats[course] >= seats:
-                return f"All {seats} seats of course `{course}` are taken."
+                return mark(f"All {seats} seats of course `{course}` are taken.")
         if terms.gpu_hours is None:
             return None
         end = self._find_budget_end(ticket)
         if end is None or end - self.now >= SHORTEST_BUDGET:
             return None
         back = find_return(self.situation.held.get(ticket.owner, {}), self.now)
-        when = f" The first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC." if back else ""
-        return f"Your {terms.gpu_hours:g} GPU-hours in seven days are used up.{when}"
+        why = mark(f"Your {terms.gpu_hours:g} GPU-hours in seven days are used up.")
+        if back is None:
+            return why
+        return why + mark(f" The first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC.")
 
     def _find_budget_end(self, ticket: Ticket) -> datetime | None:
         return find_budget_end(
@@ -197,7 +199,7 @@ class _Planner:
         wanted = self._wanted_end(ticket)
         if seat is not None:
             # What rests on a reservation ends with it.
-            wanted = wanted.within(seat.end, f"the reservation {seat.title!r} ends then")
+            wanted = wanted.within(seat.end, mark(f"the reservation {seat.title!r} ends then"))
         insists = _insists(ticket)
         needed = wanted.end if insists and wanted.end else self.now + self._shortest(wanted)
         lasting = self.heads.lasting(needed)
@@ -308,9 +310,11 @@ class _Planner:
             return None
         left = bounds.end - self.now
         if left < self._shortest(wanted):
-            return f"Waiting, because {bounds.reason}."
+            return mark(f"Waiting, because {bounds.reason}.")
         if _insists(ticket):
-            return f"GPUs are free, but only for {describe_duration(left)}, because {bounds.reason}.{ACCEPT}"
+            return mark(
+                f"GPUs are free, but only for {describe_duration(left)}, because {bounds.reason}.{ACCEPT}"
+            )
         return None
 
     # -- what follows ---------------------------------------------------------------------------------------
@@ -333,7 +337,7 @@ class _Planner:
             devices=devices,
             ends_at=bounds.end,
             end_reason=bounds.reason,
-            reason=f"{count} GPU{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} free",
+            reason=mark(f"{count} {'GPU was' if count == 1 else 'GPUs were'} free"),
             claim=claim,
             shortened=bounds.end != wanted.end,
             reservation=seat,
@@ -382,13 +386,13 @@ def _insists(ticket: Ticket) -> bool:
 def grant_without_gpu(ticket: Ticket, now: datetime) -> Grant:
     """A server without a GPU waits for nobody; only its person's own limits end it."""
     bounds = own_limits(ticket, now)
-    return Grant(ticket, (), bounds.end, bounds.reason, "a server without a GPU", Claim.USE)
+    return Grant(ticket, (), bounds.end, bounds.reason, mark("a server without a GPU"), Claim.USE)
 
 
 def describe_shortened(grant: Grant, now: datetime) -> str:
     """What a person reads who could have a GPU now, but not for as long as they may."""
     left = describe_duration((grant.ends_at or now) - now)
-    return (
+    return mark(
         f"GPUs are free, but only for {left}, because {grant.end_reason}. "
         "To take one until then, accept a shortened session."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .model import Container, ContainerState, Device, Lease, Sample
+from .words import mark
 
 
 def name_stranger(
@@ -24,10 +25,11 @@ def name_stranger(
         if container.state is not ContainerState.RUNNING or container.lease_id in lease_ids:
             continue
         if uuids & set(container.devices) or "all" in container.devices:
-            return f"container {container.name!r}, which has no lease for it"
+            return mark(f"container {container.name!r}, which has no lease for it")
     explained = {c.id for c in containers if c.lease_id in lease_ids}
     for process in (sample.processes if sample else None) or ():
         if process.container_id not in explained:
-            where = f"in container {process.container_id[:12]}" if process.container_id else "on the host"
-            return f"process {process.pid} {where}"
+            if process.container_id:
+                return mark(f"process {process.pid} in container {process.container_id[:12]}")
+            return mark(f"process {process.pid} on the host")
     return None

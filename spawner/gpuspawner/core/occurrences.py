@@ -12,7 +12,7 @@ from .claims import Reservation, SeatReturn
 from .errors import InvalidRequest
 from .model import Device
 from .recurrence import HORIZON, MOST_OCCURRENCES, list_starts, read_rule, to_utc, write_rule
-from .words import describe_duration
+from .words import describe_duration, mark
 
 SHORTEST = timedelta(minutes=5)
 LONGEST = timedelta(days=31)
@@ -255,13 +255,15 @@ def describe_holding(occurrence: Occurrence, now: datetime) -> str:
     Everybody may read it, so that no person is named.
     """
     zone, holder = ZoneInfo(occurrence.reservation.zone), occurrence.reservation.holder
-    whose = f"reserved for {'somebody' if holder.kind == 'person' else holder} ({occurrence.title})"
     ahead = now < occurrence.start
     moment = occurrence.start if ahead else occurrence.end
     local = moment.astimezone(zone)
     same_day = local.date() == now.astimezone(zone).date()
     shown = f"{local:%H:%M} {local.tzname()}" if same_day else _describe_time(moment, zone)
-    return f"{whose} {'from' if ahead else 'until'} {shown}"
+    return mark(
+        f"reserved for {'somebody' if holder.kind == 'person' else holder} ({occurrence.title}) "
+        f"{'from' if ahead else 'until'} {shown}"
+    )
 
 
 def to_local(moment: datetime, zone: ZoneInfo) -> datetime:
@@ -272,8 +274,9 @@ def to_local(moment: datetime, zone: ZoneInfo) -> datetime:
     """
     found = to_utc(moment.replace(fold=0), zone)
     if found.astimezone(zone).replace(tzinfo=None) != moment.replace(fold=0):
+        day = f"{moment.day} {moment:%b %Y}"
         raise InvalidRequest(
-            f"{moment:%H:%M} does not exist on {moment.day} {moment:%b %Y} in {zone.key}, where the clocks "
+            f"{moment:%H:%M} does not exist on {day} in {zone.key}, where the clocks "
             "go forward; choose another time."
         )
     return found

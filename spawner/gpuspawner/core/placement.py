@@ -14,13 +14,13 @@ from .model import Device, DeviceRecord, Health, SpawnRequest
 from .policy import Allowance
 from .quota import why_not_device
 from .topology import choose_set
-from .words import describe_bytes, describe_duration
+from .words import describe_bytes, describe_duration, mark
 
 STALE_AFTER = timedelta(seconds=30)
 """Age from which a report of the agent is not believed, unless a site says otherwise."""
 
 
-HELD = "held by a lease"
+HELD = mark("held by a lease")
 """The obstacle that time removes."""
 
 
@@ -72,11 +72,11 @@ def why_not_grantable(
     if record.device.uuid in held:
         return HELD
     if now - record.seen_at > stale_after:
-        return f"not seen for {describe_duration(now - record.seen_at)}"
+        return mark(f"not seen for {describe_duration(now - record.seen_at)}")
     if record.health is not Health.OK:
         return f"{record.health.value}: {record.health_reason}"
     if record.occupied_by:
-        return f"in use by others: {record.occupied_by}"
+        return mark(f"in use by others: {record.occupied_by}")
     return None
 
 
@@ -128,11 +128,11 @@ def why_never(request: SpawnRequest, inventory: Sequence[DeviceRecord]) -> str |
     models = {record.device.model for record in inventory}
     if request.model is not None and request.model not in models:
         known = ", ".join(sorted(models))
-        return f"There is no GPU of model {request.model!r} here; there are: {known}."
+        return mark(f"There is no GPU of model {request.model!r} here; there are: {known}.")
     totals = Counter(record.device.model for record in inventory if suits(record.device, request))
     most = max(totals.values(), default=0)
     if request.gpus > most:
-        return f"{_count(request, ' of one model')} asked for; this server has {most} at most."
+        return _describe_lack(request, most)
     return None
 
 
@@ -154,21 +154,27 @@ def list_hopeless(tickets: Iterable[Ticket], inventory: Sequence[DeviceRecord]) 
 
 def describe_kind(request: SpawnRequest, otherwise: str = "") -> str:
     """What kind of device is asked for, as it follows on *GPU*: `` of model T4 with at least 16 GiB``."""
-    model = f" of model {request.model}" if request.model else otherwise
-    needs = [f"at least {describe_bytes(request.memory_bytes)} of memory"] if request.memory_bytes else []
+    kind = mark(f" of model {request.model}") if request.model else otherwise
+    needs = []
+    if request.memory_bytes:
+        needs.append(mark(f"at least {describe_bytes(request.memory_bytes)} of memory"))
     if request.compute_capability:
-        needs.append("compute capability {}.{} or higher".format(*request.compute_capability))
-    return model + (f" with {' and '.join(needs)}" if needs else "")
+        version = "{}.{}".format(*request.compute_capability)
+        needs.append(mark(f"compute capability {version} or higher"))
+    if not needs:
+        return kind
+    listed_needs = " and ".join(needs)
+    return mark(f"{kind} with {listed_needs}") if kind else mark(f" with {listed_needs}")
 
 
-def _count(request: SpawnRequest, otherwise: str = "") -> str:
+def _describe_lack(request: SpawnRequest, most: int) -> str:
     if request.slice_bytes is not None:
-        size = describe_bytes(request.slice_bytes)
-        return f"A slice of at least {size}{describe_kind(request)} was"
-    return (
-        f"{request.gpus} GPU{'s' if request.gpus > 1 else ''}{describe_kind(request, otherwise)} "
-        f"{'were' if request.gpus > 1 else 'was'}"
-    )
+        size, kind = describe_bytes(request.slice_bytes), describe_kind(request)
+        return mark(f"A slice of at least {size}{kind} was asked for; this server has {most} at most.")
+    kind = describe_kind(request, mark(" of one model"))
+    if request.gpus == 1:
+        return mark(f"1 GPU{kind} was asked for; this server has {most} at most.")
+    return mark(f"{request.gpus} GPUs{kind} were asked for; this server has {most} at most.")
 
 
 def describe_shortage(request: SpawnRequest, *, total: int, held: int, kept: int, unfit: int) -> str:
@@ -181,18 +187,21 @@ def describe_shortage(request: SpawnRequest, *, total: int, held: int, kept: int
         kept: Free, and kept for somebody else.
         unfit: Out of service: not well, drained, in use without a lease, or their state is not known.
     """
+    parts = [mark(f"{held} in use")] if held else []
+    parts += [mark(f"{kept} kept for others")] if kept else []
+    parts += [mark(f"{unfit} out of service")] if unfit else []
+    because = f" ({', '.join(parts)})" if parts else ""
+    free, kind = total - held - kept - unfit, describe_kind(request)
     if request.slice_bytes is not None:
-        thing = f"a slice of at least {describe_bytes(request.slice_bytes)}{describe_kind(request)}"
-        things = "slice is" if total == 1 else "slices are"
-    else:
-        thing = f"{request.gpus} GPU{'s' if request.gpus > 1 else ''}{describe_kind(request)}"
-        things = "GPU is" if total == 1 else "GPUs are"
-    parts = [f"{held} in use"] if held else []
-    parts += [f"{kept} kept for others"] if kept else []
-    parts += [f"{unfit} out of service"] if unfit else []
-    state = f" ({', '.join(parts)})" if parts else ""
-    free = total - held - kept - unfit
-    return f"You asked for {thing}; {free} of {total} {things} free now{state}."
+        size = describe_bytes(request.slice_bytes)
+        return mark(
+            f"You asked for a slice of at least {size}{kind}; "
+            f"{free} of {total} {'slice is' if total == 1 else 'slices are'} free now{because}."
+        )
+    return mark(
+        f"You asked for {request.gpus} GPU{'s' if request.gpus > 1 else ''}{kind}; "
+        f"{free} of {total} {'GPU is' if total == 1 else 'GPUs are'} free now{because}."
+    )
 
 
 def pick(count: int, stocks: Mapping[str, Sequence[Device]]) -> tuple[Device, ...]:
@@ -220,17 +229,19 @@ def why_nothing_is_known(
 ) -> str | None:
     """Say why the state of all devices is unknown, and what to do; None when some of it is known."""
     if not inventory:
-        return "No GPU is known on this server yet. The administrator should check that the GPU agent runs."
+        return mark(
+            "No GPU is known on this server yet. The administrator should check that the GPU agent runs."
+        )
     newest = max(inventory, key=lambda r: r.seen_at)
     age = now - newest.seen_at
     if age <= stale_after:
         return None
     if newest.health is not Health.OK:
-        return (
+        return mark(
             f"The GPUs cannot be given out: none has answered for {describe_duration(age)} "
             f"({newest.health_reason}). The administrator should check the driver and the GPU agent."
         )
-    return (
+    return mark(
         "The GPUs cannot be given out because their state is not known: the GPU agent last reported "
         f"{describe_duration(age)} ago. The administrator should check that it runs."
     )

@@ -9,6 +9,7 @@ from .errors import RefusalKind, Refused
 from .fitting import may_use, suits
 from .model import Device, DeviceRecord, Lease, SpawnRequest
 from .policy import Allowance
+from .words import mark
 
 
 def judge_quota(request: SpawnRequest, owner: str, live: Iterable[Lease], allowance: Allowance) -> None:
@@ -23,7 +24,7 @@ def judge_quota(request: SpawnRequest, owner: str, live: Iterable[Lease], allowa
     most = allowance.gpus_per_person
     holding = sum(len(lease.devices) for lease in live if lease.owner == owner and not lease.state.ending)
     if request.gpus and most.value is not None and holding + request.gpus > most.value:
-        way_out = " Stop another server of yours first." if holding else ""
+        way_out = mark(" Stop another server of yours first.") if holding else ""
         raise Refused(
             RefusalKind.NOT_ALLOWED,
             f"You hold {holding} GPU{'' if holding == 1 else 's'} already and asked for {request.gpus} more; "
@@ -49,7 +50,7 @@ def why_no_gpus(allowance: Allowance) -> str | None:
     """Say why a person may have no GPU at all, whatever is here, or None if they may."""
     for limit in (allowance.gpus_per_server, allowance.gpus_per_person):
         if limit.value == 0:
-            return f"not allowed to you: {limit.rule} allows 0 GPUs"
+            return mark(f"not allowed to you: {limit.rule} allows 0 GPUs")
     return None
 
 
@@ -58,7 +59,7 @@ def why_no_more(holding: int, allowance: Allowance) -> str | None:
     most = allowance.gpus_per_person
     if most.value is None or holding < most.value or not holding:
         return None
-    return (
+    return mark(
         f"You hold {holding} GPU{'' if holding == 1 else 's'} in other servers, and one person may hold at "
         f"most {most.value}{most.because}. Stop one of them to get a GPU here."
     )
@@ -128,12 +129,15 @@ def judge_devices(
     if _most_of_one_model(allowed) >= request.gpus:
         return allowed
     reason = next(reason for reason in reasons.values() if reason)
-    of_model = f" of model {request.model}" if request.model else ""
     if not allowed:
-        raise Refused(RefusalKind.NOT_ALLOWED, f"The GPUs{of_model} that are here are {reason}.")
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"The GPUs{f' of model {request.model}' if request.model else ''} that are here are {reason}.",
+        )
     raise Refused(
         RefusalKind.NOT_ALLOWED,
-        f"You asked for {request.gpus} GPUs{of_model}; of one model you may use "
+        f"You asked for {request.gpus} GPUs{f' of model {request.model}' if request.model else ''}; "
+        "of one model you may use "
         f"{_most_of_one_model(allowed)} at most, the others are {reason}.",
     )
 
@@ -143,5 +147,5 @@ def _most_of_one_model(records: Sequence[DeviceRecord]) -> int:
 
 
 def _not_among(allowed: frozenset[str], rule: str) -> str:
-    listed = ", ".join(sorted(allowed)) or "nothing"
-    return f"not allowed to you: {rule} allows {listed}"
+    listed = ", ".join(sorted(allowed))
+    return mark(f"not allowed to you: {rule} allows {listed or 'nothing'}")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .model import Container, ContainerState, DeviceReading, Lease, LeaseState, Outcome
+from .words import mark
 
-TOOK_TOO_LONG = "the start took too long"
+TOOK_TOO_LONG = mark("the start took too long")
 
 MEBIBYTE = 1024 * 1024
 BASELINE_MARGIN_BYTES = 256 * MEBIBYTE
@@ -127,7 +128,7 @@ def plan_reconcile(world: World, patience: Patience) -> tuple[Action, ...]:
         if action is not None:
             actions.append(action)
     actions.extend(
-        StopContainer(c, c.lease_id, "its lease has ended")
+        StopContainer(c, c.lease_id, mark("its lease has ended"))
         for c in world.containers
         if c.lease_id in world.ended_leases and c.state is not ContainerState.REMOVING
     )
@@ -137,7 +138,7 @@ def plan_reconcile(world: World, patience: Patience) -> tuple[Action, ...]:
 def _overdue(world: World, patience: Patience) -> Iterator[Action]:
     for lease in world.leases:
         if lease.state is LeaseState.RELEASING and world.now - lease.state_since > patience.proof_takes:
-            yield Quarantine(lease, "the Docker Engine does not say whether the container is gone")
+            yield Quarantine(lease, mark("the Docker Engine does not say whether the container is gone"))
 
 
 def _most_alive(containers: Sequence[Container]) -> dict[str, Container]:
@@ -154,7 +155,7 @@ def _plan_with(lease: Lease, container: Container, world: World, patience: Patie
     waited = world.now - lease.state_since
     hub_is_over = lease.claimant in world.dead_claimants
     if lease.state is LeaseState.RELEASING and waited > patience.proof_takes:
-        return Quarantine(lease, f"its container {container.name!r} is still {container.state.value}")
+        return Quarantine(lease, mark(f"its container {container.name!r} is still {container.state.value}"))
     late = lease.state is LeaseState.RESERVED and waited > patience.start_takes
     starting = lease.state is LeaseState.RESERVED and not hub_is_over and not late
     left_to_us = lease.state.ending and (
@@ -168,7 +169,7 @@ def _plan_with(lease: Lease, container: Container, world: World, patience: Patie
         case ContainerState.EXITED if not starting:
             return Collect(lease, container, _describe_end(lease, container.outcome))
         case ContainerState.CREATED if lease.state is LeaseState.RESERVED and hub_is_over:
-            return Collect(lease, container, "the hub stopped before the server was started")
+            return Collect(lease, container, mark("the hub stopped before the server was started"))
         case ContainerState.CREATED if late:
             return Collect(lease, container, TOOK_TOO_LONG)
         case ContainerState.CREATED if left_to_us:
@@ -180,10 +181,10 @@ def _describe_end(lease: Lease, outcome: Outcome | None) -> str:
     if lease.state.ending:
         return lease.reason
     if outcome is not None and outcome.oom_killed:
-        return "memory ran out"
+        return mark("memory ran out")
     if outcome is not None and outcome.exit_code is not None:
-        return f"the server ended by itself with exit code {outcome.exit_code}"
-    return "the server ended by itself"
+        return mark(f"the server ended by itself with exit code {outcome.exit_code}")
+    return mark("the server ended by itself")
 
 
 def _plan_without(lease: Lease, world: World, patience: Patience) -> Action | None:
@@ -194,13 +195,13 @@ def _plan_without(lease: Lease, world: World, patience: Patience) -> Action | No
         case LeaseState.RESERVED if lease.claim_by is not None:
             # No hub has taken it up yet: it waits for its person, and the controller keeps the time.
             if world.now > lease.claim_by + patience.offer_outlasts:
-                return RequestRelease(lease, "it was not claimed in time")
+                return RequestRelease(lease, mark("it was not claimed in time"))
         case LeaseState.RESERVED if lease.claimant in world.dead_claimants:
-            return RequestRelease(lease, "the hub stopped before the server was created")
+            return RequestRelease(lease, mark("the hub stopped before the server was created"))
         case LeaseState.RESERVED if world.now - lease.state_since > patience.start_takes:
             return RequestRelease(lease, TOOK_TOO_LONG)
         case LeaseState.ACTIVE:
-            return RequestRelease(lease, "the container was removed by somebody else")
+            return RequestRelease(lease, mark("the container was removed by somebody else"))
         case LeaseState.RELEASING | LeaseState.QUARANTINED:
             return _prove(lease, world, patience)
     return None
@@ -209,9 +210,10 @@ def _plan_without(lease: Lease, world: World, patience: Patience) -> Action | No
 def _prove(lease: Lease, world: World, patience: Patience) -> Action | None:
     doubts = [d for uuid in lease.devices if (d := why_not_free(uuid, world)) is not None]
     if not doubts:
-        shown = ", ".join(lease.devices) or "no device"
-        evidence = (
-            f"no container at {world.listed_at:%H:%M:%S} UTC, then no process and idle memory on: {shown}"
+        shown = ", ".join(lease.devices)
+        evidence = mark(
+            f"no container at {world.listed_at:%H:%M:%S} UTC, then no process and idle memory on: "
+            f"{shown or 'no device'}"
         )
         return Release(lease, evidence)
     return _quarantine_if_overdue(lease, "; ".join(doubts), world, patience)
@@ -228,22 +230,22 @@ def why_not_free(uuid: str, world: World) -> str | None:
     reading = world.readings.get(uuid)
     sample = reading.sample if reading else None
     if reading is None or sample is None:
-        why = (reading.error if reading else None) or "it did not answer"
-        return f"{uuid}: no sample ({why})"
+        why = reading.error if reading else None
+        return mark(f"{uuid}: no sample ({why or 'it did not answer'})")
     if sample.at < world.listed_at:
-        return f"{uuid}: the sample is older than the list of containers"
+        return mark(f"{uuid}: the sample is older than the list of containers")
     if sample.processes is None:
-        return f"{uuid}: its processes are not known"
+        return mark(f"{uuid}: its processes are not known")
     if sample.processes:
         pids = ", ".join(str(p.pid) for p in sample.processes)
-        return f"{uuid}: process {pids} is still on it"
+        return mark(f"{uuid}: process {pids} is still on it")
     if sample.memory_used_bytes is None:
-        return f"{uuid}: its memory use is not known"
+        return mark(f"{uuid}: its memory use is not known")
     baseline = world.baselines.get(uuid)
     if baseline is None:
-        return f"{uuid}: its idle memory is not known"
+        return mark(f"{uuid}: its idle memory is not known")
     if sample.memory_used_bytes > baseline + BASELINE_MARGIN_BYTES:
-        return (
+        return mark(
             f"{uuid}: {sample.memory_used_bytes // MEBIBYTE} MiB still in use with no process, "
             f"{baseline // MEBIBYTE} MiB when idle"
         )

@@ -23,6 +23,7 @@ from dateutil.relativedelta import relativedelta
 from dateutil.rrule import rrulestr, weekday
 
 from .errors import InvalidRequest
+from .words import mark
 
 HORIZON = timedelta(days=731)
 """No rule is followed for longer than two years from its first start."""
@@ -98,7 +99,7 @@ def _require_sense(parts: Mapping[str, str]) -> None:
 def _check_number(value: str, low: int, high: int) -> None:
     sign = "[+-]?" if low < 0 else ""
     if not re.fullmatch(sign + "[0-9]{1,5}", value) or not low <= int(value) <= high or not int(value):
-        raise ValueError(f"write whole numbers from {low} to {high}{' without 0' if sign else ''}")
+        raise ValueError(mark(f"write whole numbers from {low} to {high}{' without 0' if sign else ''}"))
 
 
 def _check_numbers(value: str, low: int, high: int) -> None:
@@ -108,7 +109,7 @@ def _check_numbers(value: str, low: int, high: int) -> None:
 
 def _check_weekday(value: str) -> None:
     if value not in _DAYS:
-        raise ValueError(f"write one of {', '.join(_DAYS)}")
+        raise ValueError(mark(f"write one of {', '.join(_DAYS)}"))
 
 
 def _check_days(value: str) -> None:
@@ -125,7 +126,7 @@ def _read_until(value: str) -> datetime:
             found = datetime.fromisoformat(moment)
             # In another time zone, the ends of the calendar do not exist.
             return found.replace(year=min(max(found.year, 1970), 9998))
-    raise ValueError("write a day such as 20301231, or a time such as 20301231T120000Z")
+    raise ValueError(mark("write a day such as 20301231, or a time such as 20301231T120000Z"))
 
 
 _PARTS: dict[str, Callable[[str], object]] = {

@@ -26,6 +26,7 @@ from .occurrences import (
 from .recurrence import HORIZON
 from .seating import Calendar, Shortfall
 from .seats import count_filled, count_used
+from .words import mark
 
 PATIENCE = timedelta(minutes=15)
 """How long a seat may stay unused, from the start or after it was left, before it is given back."""
@@ -52,19 +53,24 @@ class Conflict:
             people: Whether persons are named for whom something is reserved.
         """
         zone = ZoneInfo(self.occurrence.reservation.zone)
-        gpus = "1 GPU is" if self.left == 1 else f"{self.left} GPUs are"
         if not self.others:
-            return f"{gpus} all that this server has of this kind"
-        taken = "; ".join(
-            f"{one.title!r} for {_name(one, people)} has {one.seats}, {describe_when(one, zone)}"
-            for one in self.others
+            return mark(
+                f"{self.left} {'GPU is' if self.left == 1 else 'GPUs are'} "
+                "all that this server has of this kind"
+            )
+        taken_because = "; ".join(_describe_taken(one, zone, people) for one in self.others)
+        when = describe_when(self.occurrence, zone)
+        return mark(
+            f"{when}: {self.left} {'GPU is' if self.left == 1 else 'GPUs are'} left ({taken_because})"
         )
-        return f"{describe_when(self.occurrence, zone)}: {gpus} left ({taken})"
 
 
-def _name(one: Occurrence, people: bool) -> str:
-    holder = one.reservation.holder
-    return str(holder) if people or holder.kind != "person" else "a person"
+def _describe_taken(one: Occurrence, zone: ZoneInfo, people: bool) -> str:
+    holder, when = one.reservation.holder, describe_when(one, zone)
+    return mark(
+        f"{one.title!r} for {holder if people or holder.kind != 'person' else 'a person'} "
+        f"has {one.seats}, {when}"
+    )
 
 
 def find_conflicts(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .model import Lease, LeaseState
+from .words import mark
 
 WARN_MINUTES = (15, 5, 1)
 """So many minutes before an end its person is warned."""
@@ -83,7 +84,8 @@ def _plan_end(lease: Lease, now: datetime, minutes: Sequence[int], hold_stops: b
         if lease.warned is None and minutes:
             ends_at = now + timedelta(minutes=minutes[0])
             return Warn(lease, minutes[0], ends_at, _warning(lease, ends_at, now))
-        return Stop(lease, f"Your session was ended: {_why(lease)}", lease.warned != 0)
+        why = _why(lease)
+        return Stop(lease, mark(f"Your session was ended: {why}"), lease.warned != 0)
     due = next((m for m in minutes if now >= lease.ends_at - timedelta(minutes=m)), None)
     if due is None or (lease.warned is not None and lease.warned <= due):
         return None
@@ -92,9 +94,10 @@ def _plan_end(lease: Lease, now: datetime, minutes: Sequence[int], hold_stops: b
 
 def _warning(lease: Lease, ends_at: datetime, now: datetime) -> str:
     left = max(1, round((ends_at - now) / timedelta(minutes=1)))
-    return f"Your session ends in {left} min, at {ends_at:%H:%M} UTC: {_why(lease)} Save your work."
+    why = _why(lease)
+    return mark(f"Your session ends in {left} min, at {ends_at:%H:%M} UTC: {why} Save your work.")
 
 
 def _why(lease: Lease) -> str:
-    reason = lease.end_reason or "its time is over"
+    reason = lease.end_reason or mark("its time is over")
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."

@@ -11,6 +11,20 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With these a spreadsheet takes a text for a formula."""
 
 
+def mark(text: str) -> str:
+    """A text of ours that pages show in their reader's language: it is itself, and the catalogues have it.
+
+    What is put into it is translated too where it is such a text and is called like one, see
+    :mod:`gpuspawner.language.retell`. The texts of our exceptions need no mark.
+    """
+    return text
+
+
+def begin_sentence(text: str) -> str:
+    """A reason as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def describe_duration(duration: timedelta) -> str:
     """A length of time in the largest unit that leaves it readable: ``95 s``, ``3 min``, ``5 h``, ``3 d``."""
     seconds = round(duration.total_seconds())

@@ -1,8 +1,9 @@
 """What people read, in their own language: gettext catalogues, one ``.po`` file for each but English.
 
-English stands in the templates and in the code. A text is marked there with ``_("…")`` or
-``{% trans %}…{% endtrans %}``, or with :func:`mark` where it is only a value yet that a template translates.
-``make words`` brings the catalogues up to date; a test refuses one that is not complete.
+English stands in the templates and in the code. A template marks a text with ``_("…")`` or
+``{% trans %}…{% endtrans %}``. What the code says stays English in the ledger, the API and the log; its texts
+are found (:mod:`.sentences`), and a page retells them in its reader's language (:mod:`.retell`). ``make
+words`` brings the catalogues up to date; a test refuses one that is not complete.
 """
 
 from __future__ import annotations
@@ -20,11 +21,6 @@ ENGLISH = "en"
 LANGUAGES = {ENGLISH: "English", "zh": "简体中文"}
 """Code, as HTML has it → how its speakers call it."""
 FOLDER = Path(__file__).parent
-
-
-def mark(text: str) -> str:
-    """A text that is translated where it is shown."""
-    return text
 
 
 def choose_language(chosen: str | None, accepted: str) -> str:

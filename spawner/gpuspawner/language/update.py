@@ -10,10 +10,16 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from . import ENGLISH, FOLDER, LANGUAGES
+from .foreign import FOREIGN, JOINTS
 
 PACKAGE = FOLDER.parent
-METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
-KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "mark": None}
+SPEAKING = ("core", "allocator", "policy", "adapters", "agent", "controller", "spawner")
+"""Packages whose sentences come onto pages; what the others say is for whoever sits at a shell."""
+METHODS = [
+    *((f"{name}/**.py", "gpuspawner.language.sentences:extract_sentences") for name in SPEAKING),
+    ("**/templates/**.html", "jinja2"),
+]
+KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2)}
 OPTIONS = {"**/templates/**.html": {"trimmed": "true", "silent": "false"}}
 
 _OF_NO_USE = tuple(
@@ -27,6 +33,8 @@ def collect() -> Catalog:
     catalogue = Catalog(project="gpuspawner", version="1", charset="utf-8")
     for path, _, message, comments, context in extract_from_dir(PACKAGE, METHODS, OPTIONS, KEYWORDS):
         catalogue.add(message, None, [(path, 0)], auto_comments=comments, context=context)
+    for message in (*FOREIGN, *JOINTS):
+        catalogue.add(message, None, [("language/foreign.py", 0)])
     return catalogue
 
 

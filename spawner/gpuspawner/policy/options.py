@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import SpawnRequest
+from gpuspawner.core.words import mark
 
 from .units import or_none, read_bytes, read_capability, read_duration
 
@@ -120,9 +121,10 @@ def read_options(options: UserOptions, *, images: Collection[str], most_gpus: in
     gpus = 1 if options.slice is not None else options.gpus
     for name in ("model", "memory", "compute_capability"):
         if getattr(options, name) is not None and gpus == 0:
-            what = "A GPU model" if name == "model" else f"The option {name}"
             raise InvalidRequest(
-                f"{what} was chosen together with 0 GPUs. Choose 1 GPU, or leave the {name} out."
+                f"{'A GPU model' if name == 'model' else f'The option {name}'} "
+                "was chosen together with 0 GPUs. "
+                f"Choose 1 GPU, or leave the {name} out."
             )
     return SpawnRequest(
         gpus=gpus,
@@ -191,25 +193,25 @@ def shorten(value: object) -> str:
     try:
         text = _brief.repr(value)
     except ValueError:  # Python prints no whole number of more than 4300 digits
-        text = "a very long number"
+        text = mark("a very long number")
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
 def _explain(error: ValidationError, most_gpus: int) -> str:
     first = error.errors(include_url=False)[0]
     if not first["loc"]:
-        return 'The options must be a JSON object such as {"gpus": 1}.'
+        return mark('The options must be a JSON object such as {"gpus": 1}.')
     name = str(first["loc"][0])
     known = list(UserOptions.model_fields)
     if first["type"] == "extra_forbidden":
         near = get_close_matches(name[:_SHOWN_CHARACTERS], known, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        return f"There is no option {shorten(name)}. {hint}The options are: {', '.join(known)}."
+        hint = mark(f" Did you mean {near[0]}?") if near else ""
+        return mark(f"There is no option {shorten(name)}.{hint} The options are: {', '.join(known)}.")
     if name == "gpus":
-        return f"gpus must be a whole number from 0 to {most_gpus}; you sent {shorten(first['input'])}."
+        return mark(f"gpus must be a whole number from 0 to {most_gpus}; you sent {shorten(first['input'])}.")
     if name in ("shorten", "wait"):
-        return f"{name} must be true or false; you sent {shorten(first['input'])}."
+        return mark(f"{name} must be true or false; you sent {shorten(first['input'])}.")
     if first["type"] == "value_error":
-        what = first["msg"].removeprefix("Value error, ")
-        return f"{name} is wrong: {what}; you sent {shorten(first['input'])}."
-    return f"{name} must be a text of 1 to 200 characters; you sent {shorten(first['input'])}."
+        why = first["msg"].removeprefix("Value error, ")
+        return mark(f"{name} is wrong: {why}; you sent {shorten(first['input'])}.")
+    return mark(f"{name} must be a text of 1 to 200 characters; you sent {shorten(first['input'])}.")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from gpuspawner.core.policy import LIMITS, Course, Mount, Person, Policy, Rule
+from gpuspawner.core.words import mark
 
 from .contradictions import require_consistent
 from .units import (
@@ -149,11 +150,11 @@ def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "
     pools = entries.pools
     return Policy(
         groups={
-            name: _rule("default" if name == "default" else f"group `{name}`", entry, pools)
+            name: _rule("default" if name == "default" else mark(f"group `{name}`"), entry, pools)
             for name, entry in entries.groups.items()
         },
         people={
-            name: Person(_rule(f"person `{name}`", entry, pools), frozenset(entry.groups))
+            name: Person(_rule(mark(f"person `{name}`"), entry, pools), frozenset(entry.groups))
             for name, entry in entries.people.items()
         },
         courses=tuple(_course(name, entry, pools) for name, entry in entries.courses.items()),
@@ -171,7 +172,7 @@ def _rule(name: str, entry: Limits, pools: Mapping[str, frozenset[str] | None]) 
 
 
 def _course(name: str, entry: CourseEntry, pools: Mapping[str, frozenset[str] | None]) -> Course:
-    rule = _rule(f"course `{name}`", entry, pools)
+    rule = _rule(mark(f"course `{name}`"), entry, pools)
     mounts = [Mount(one.path, one.target) for one in entry.materials]
     mounts += [Mount(one.path, one.target, one.mode == "ro") for one in entry.mounts]
     return Course(

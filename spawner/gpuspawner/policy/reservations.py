@@ -21,11 +21,11 @@ from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.occurrences import MOST_DEVICES, check_reservation, find_zone, to_local
 from gpuspawner.core.policy import Policy
 from gpuspawner.core.recurrence import MOST_OCCURRENCES, to_utc
+from gpuspawner.core.words import mark
 
 from .options import shorten
 from .policy import load_policy
 from .units import describe_time, read_duration
-from .yamlfile import suggest
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -36,7 +36,7 @@ def _read_text(value: str) -> str:
     text = value.strip()
     if text and text.isprintable():
         return text
-    raise ValueError("write a text on one line")
+    raise ValueError(mark("write a text on one line"))
 
 
 def _read_length(value: object) -> timedelta:
@@ -49,7 +49,7 @@ def _read_time(value: object) -> datetime:
             return datetime.fromisoformat(value)
     except ValueError:
         pass
-    raise ValueError("write a time such as 2030-03-05T14:00, or with its offset 2030-03-05T14:00+01:00")
+    raise ValueError(mark("write a time such as 2030-03-05T14:00, or with its offset 2030-03-05T14:00+01:00"))
 
 
 def _read_left_out(value: object) -> datetime | date:
@@ -58,7 +58,7 @@ def _read_left_out(value: object) -> datetime | date:
             return date.fromisoformat(value)
         return _read_time(value)
     except ValueError:
-        raise ValueError("write a day such as 2030-03-12, or the time of a start") from None
+        raise ValueError(mark("write a day such as 2030-03-12, or the time of a start")) from None
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_read_text)]
@@ -155,16 +155,19 @@ def _explain(error: ValidationError) -> str:
     # A field that is misspelt is missing under its right name as well.
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     if not first["loc"]:
-        return 'A reservation is a JSON object such as {"title": "Lab", "course": "cs231", "devices": 2, …}.'
+        return mark(
+            'A reservation is a JSON object such as {"title": "Lab", "course": "cs231", "devices": 2, …}.'
+        )
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         near = get_close_matches(name[:40], known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        return f"There is no field {shorten(name)}.{hint} The fields are: {', '.join(known)}."
+        hint = mark(f" Did you mean {near[0]}?") if near else ""
+        return mark(f"There is no field {shorten(name)}.{hint} The fields are: {', '.join(known)}.")
     if first["type"] == "missing":
-        return f"{name} is missing; add it."
+        return mark(f"{name} is missing; add it.")
     message = first["msg"].removeprefix("Value error, ")
-    return f"{name}: {message[:1].lower()}{message[1:]}; you sent {shorten(first['input'])}."
+    why = message[:1].lower() + message[1:]
+    return mark(f"{name}: {why}; you sent {shorten(first['input'])}.")
 
 
 def make_reservation(
@@ -240,11 +243,17 @@ def _find_holder(body: ReservationBody, names: PolicyNames) -> Holder:
     kind, name = given[0]
     known = {"group": names.groups, "course": names.courses}.get(kind)
     if known is not None and name not in known:
-        raise InvalidRequest(
-            f"{kind}: the policy has no {kind} {shorten(name)}; "
-            f"{suggest(name, sorted(known), f'its {kind}s are')}"
-        )
+        hint = _suggest(kind, name, known)
+        raise InvalidRequest(f"{kind}: the policy has no {kind} {shorten(name)}; {hint}")
     return Holder(kind, name)
+
+
+def _suggest(kind: str, wrong: str, known: Collection[str]) -> str:
+    """The nearest of the policy's names, or all of them."""
+    near = get_close_matches(wrong, known, n=1)
+    if near:
+        return mark(f"did you mean {near[0]!r}?")
+    return mark(f"its {kind}s are: {', '.join(sorted(known)) or 'none'}.")
 
 
 def _find_length(body: ReservationBody, start: datetime, zone: ZoneInfo) -> timedelta:
@@ -263,10 +272,8 @@ def _find_cards(body: ReservationBody, names: PolicyNames) -> frozenset[str]:
     if body.pool is None:
         return cards
     if body.pool not in names.pools:
-        raise InvalidRequest(
-            f"pool: the policy has no pool {shorten(body.pool)}; "
-            f"{suggest(body.pool, sorted(names.pools), 'its pools are')}"
-        )
+        hint = _suggest("pool", body.pool, names.pools)
+        raise InvalidRequest(f"pool: the policy has no pool {shorten(body.pool)}; {hint}")
     pool = names.pools[body.pool]
     # A pool of everything leaves no card out, whatever else was named.
     return frozenset() if pool is None else cards | pool

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from gpuspawner.core.words import mark
+
 T = TypeVar("T")
 
 UNLIMITED = "unlimited"
@@ -34,7 +36,7 @@ def or_unlimited(read: Callable[[object], T]) -> Callable[[object], T | None]:
         try:
             return read(value)
         except ValueError as error:
-            raise ValueError(f"{error}, or {UNLIMITED}") from None
+            raise ValueError(mark(f"{error}, or {UNLIMITED}")) from None
 
     return read_either
 
@@ -49,21 +51,21 @@ def read_capability(value: object) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", value.strip()) if isinstance(value, str) else None
     if found:
         return int(found[1]), int(found[2])
-    raise ValueError("write a compute capability, such as 8.0")
+    raise ValueError(mark("write a compute capability, such as 8.0"))
 
 
 def read_count(value: object) -> int:
     """A whole number from 0."""
     if type(value) is int and 0 <= value <= 10**6:
         return value
-    raise ValueError("write a whole number, such as 2")
+    raise ValueError(mark("write a whole number, such as 2"))
 
 
 def read_positive(value: object) -> float:
     """A number above 0."""
     if type(value) in (int, float) and 0 < value <= 10**6:  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
-    raise ValueError("write a number above 0, such as 4 or 0.5")
+    raise ValueError(mark("write a number above 0, such as 4 or 0.5"))
 
 
 def read_duration(value: object) -> timedelta:
@@ -76,8 +78,8 @@ def read_duration(value: object) -> timedelta:
             found = timedelta(0)
         if timedelta(0) < found <= _LONGEST:
             return found
-        raise ValueError("write a time above 0 and of at most 10 years, such as 8 h or 1 h 30 min")
-    raise ValueError("write a time with its unit (s, min, h, d, w), such as 8 h or 1 h 30 min")
+        raise ValueError(mark("write a time above 0 and of at most 10 years, such as 8 h or 1 h 30 min"))
+    raise ValueError(mark("write a time with its unit (s, min, h, d, w), such as 8 h or 1 h 30 min"))
 
 
 def read_bytes(value: object) -> int:
@@ -86,7 +88,7 @@ def read_bytes(value: object) -> int:
     amount = int(float(found[1]) * _BYTES[found[2]]) if found and len(found[1]) < 10 else 0
     if amount:
         return amount
-    raise ValueError("write an amount with its unit (K, M, G, T), such as 16G")
+    raise ValueError(mark("write an amount with its unit (K, M, G, T), such as 16G"))
 
 
 def read_hours(value: object) -> float:
@@ -96,7 +98,7 @@ def read_hours(value: object) -> float:
     try:
         return read_duration(value) / timedelta(hours=1)
     except ValueError:
-        raise ValueError("write GPU-hours, such as 20 or 20 h") from None
+        raise ValueError(mark("write GPU-hours, such as 20 or 20 h")) from None
 
 
 def read_share(value: object) -> float:
@@ -104,7 +106,7 @@ def read_share(value: object) -> float:
     found = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if found and float(found[1]) <= 100:
         return float(found[1]) / 100
-    raise ValueError("write per cent of the GPUs, from 0 % to 100 %, such as 25 %")
+    raise ValueError(mark("write per cent of the GPUs, from 0 % to 100 %, such as 25 %"))
 
 
 def read_names(value: object) -> frozenset[str] | None:
@@ -113,7 +115,7 @@ def read_names(value: object) -> frozenset[str] | None:
         return None
     if isinstance(value, list) and all(isinstance(name, str) and name for name in value):
         return frozenset(value)
-    raise ValueError("write a list of names, such as [a, b], or all")
+    raise ValueError(mark("write a list of names, such as [a, b], or all"))
 
 
 def describe(name: str, value: Any) -> str:

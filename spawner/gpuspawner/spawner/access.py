@@ -28,6 +28,7 @@ from gpuspawner.core.policy import (
     settings_rule,
 )
 from gpuspawner.core.quota import choose_image, judge_server
+from gpuspawner.core.words import mark
 from gpuspawner.policy.options import parse_options, require_capability
 from gpuspawner.policy.policyfile import PolicyFile
 
@@ -100,7 +101,9 @@ class PersonalSpawner(SpawnerSettings):
     def describe_policy_problem(self) -> str | None:
         """What is wrong with the policy file, for administrators; nobody else can mend it."""
         problem = self.policy_file.problem if self.policy and self.user.admin else None
-        return f"The policy file is broken, and the one before stays in force: {problem}" if problem else None
+        if problem is None:
+            return None
+        return mark(f"The policy file is broken, and the one before stays in force: {problem}")
 
     def _own_rule(self) -> Rule:
         """What the traits say; ``group_overrides`` may have set them for this person."""

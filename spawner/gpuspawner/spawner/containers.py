@@ -25,6 +25,7 @@ from gpuspawner.core.container import (
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Home, Lease
 from gpuspawner.core.policy import Mount
+from gpuspawner.core.words import mark
 
 from .access import PersonalSpawner
 from .refusals import refuse
@@ -233,18 +234,20 @@ def explain_engine(text: str, mounts: tuple[Mount, ...] = ()) -> str:
     """
     lowered = text.lower()
     if "cdi" in lowered:
-        return (
+        return mark(
             "The GPU could not be handed to your server: Docker does not know it. "
             "The administrator should run `gpuspawner doctor`."
         )
     if "bind source path does not exist" in lowered:
         for mount in mounts:
             if re.search(re.escape(mount.path) + r"(?![\w/.-])", text):  # and not a path below it
-                return (
+                return mark(
                     f"The directory that your course has at {mount.target} is not there. "
                     "Tell your teacher or the administrator."
                 )
-        return "Your home directory is not there. Nothing was lost; the administrator should check its disk."
+        return mark(
+            "Your home directory is not there. Nothing was lost; the administrator should check its disk."
+        )
     if "no space left" in lowered:
-        return "The server's disk is full, so nothing can be started. Tell the administrator."
-    return "Docker could not start your server. Try again; if it happens again, tell the administrator."
+        return mark("The server's disk is full, so nothing can be started. Tell the administrator.")
+    return mark("Docker could not start your server. Try again; if it happens again, tell the administrator.")

@@ -18,14 +18,15 @@ from gpuspawner.core.errors import (
     RefusalKind,
     Refused,
 )
+from gpuspawner.core.words import mark
 
 IN_LINE = Markup('<span class="gpu-in-line">')
 """How the HTML of a place in line begins: our pages of the Hub show by it that this is no error.
 
 Everything else that a refusal says is escaped, so that no other begins like this.
 """
-CPU_HINT = "You can start a server without a GPU now: choose “No GPU”."
-CPU_MEANWHILE = "Meanwhile you can start a server without a GPU: choose “No GPU”. It keeps your place."
+CPU_HINT = mark("You can start a server without a GPU now: choose “No GPU”.")
+CPU_MEANWHILE = mark("Meanwhile you can start a server without a GPU: choose “No GPU”. It keeps your place.")
 
 _NOT_GRANTED = {
     RefusalKind.NEVER: 400,
@@ -56,12 +57,15 @@ def refuse(message: str, *, reason: str, status: int, hint: str = "") -> SpawnEx
 
 def refuse_in_line(error: InLine, queue_url: str) -> SpawnException:
     """Tell a person that they have a place in line, and where they see it."""
-    place = "You are the first in line" if error.ahead == 0 else f"You are number {error.ahead + 1} in line"
-    text = f"{place}. {error} Your server starts when your turn comes; you need not try again."
+    place = mark("You are the first in line.")
+    if error.ahead:
+        place = mark(f"You are number {error.ahead + 1} in line.")
+    patience = mark("Your server starts when your turn comes; you need not try again.")
+    text = f"{place} {error} {patience}"
     refusal = refuse(text, reason="in_line", status=409, hint=CPU_MEANWHILE)
     refusal.jupyterhub_html_message = str(
-        Markup('{}{}<br>{}</span> <a href="{}">See your place in line</a>').format(
-            IN_LINE, text, CPU_MEANWHILE, queue_url
+        Markup('{}{}<br>{}</span> <a href="{}">{}</a>').format(
+            IN_LINE, text, CPU_MEANWHILE, queue_url, mark("See your place in line")
         )
     )
     return refusal
@@ -75,7 +79,7 @@ def refuse_for(error: GpuSpawnerError, *, hint: str = "") -> SpawnException:
         case Refused(kind=kind):
             return refuse(str(error), reason=kind.value, status=_NOT_GRANTED[kind], hint=hint)
         case LedgerError():
-            text = f"GPUs cannot be given out now. {error}"
+            text = mark(f"GPUs cannot be given out now. {error}")
             return refuse(text, reason="ledger_unavailable", status=503, hint=hint)
         case EngineError():
             return refuse(str(error), reason="engine_failed", status=503)

@@ -28,6 +28,7 @@ from gpuspawner.core.errors import (
     RunLockHeld,
 )
 from gpuspawner.core.model import Home, HomeKind, Lease, Party, SpawnRequest
+from gpuspawner.core.words import mark
 from gpuspawner.policy.options import split_turn
 
 from .choices import ChoosingSpawner
@@ -98,15 +99,15 @@ class GPUSpawner(ChoosingSpawner):
         request, image = self.judge_request(self.user_options)
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
         self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
-        self._step = (10, "Choosing your GPU" if request.gpus else "Preparing your server")
+        self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
         party = access.party(image)
         request = self.require_capability(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn)
         self.home = await self._find_home()
-        self._step = (30, "Creating your server")
+        self._step = (30, mark("Creating your server"))
         self._building = True
         address = await super().start()
-        self._step = (60, "Starting JupyterLab")
+        self._step = (60, mark("Starting JupyterLab"))
         if self.lease is not None:
             await self._activate(self.lease.id)
         return address
@@ -228,7 +229,7 @@ class GPUSpawner(ChoosingSpawner):
             self.log.error("The container of %s is left to the agent: %r", self._log_name, error)
         finally:
             try:
-                await self._let_go("the server did not start")
+                await self._let_go(mark("the server did not start"))
             finally:
                 started.set()
 
@@ -302,7 +303,7 @@ class GPUSpawner(ChoosingSpawner):
                 shown = self._step
                 yield {"progress": shown[0], "message": shown[1]}
             await asyncio.sleep(0.2)
-        yield {"progress": 80, "message": "Waiting for JupyterLab to answer"}
+        yield {"progress": 80, "message": mark("Waiting for JupyterLab to answer")}
 
     # -- stop -----------------------------------------------------------------------------------------------
 
@@ -313,7 +314,7 @@ class GPUSpawner(ChoosingSpawner):
         """
         if self._started is not None:
             await self._started.wait()
-        await self._let_go("the server was stopped")
+        await self._let_go(mark("the server was stopped"))
         if self._failed_start and not (self._building and self.object_id):
             return  # a start that was cancelled, and has been cleared away or never came to a container
         await super().stop(now)
@@ -326,7 +327,7 @@ class GPUSpawner(ChoosingSpawner):
         """
         if self._started is not None:
             await self._started.wait()
-        await self._let_go("the server ended")
+        await self._let_go(mark("the server ended"))
         result = super().run_post_stop_hook()
         if inspect.isawaitable(result):
             await result

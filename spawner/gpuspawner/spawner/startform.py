@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gpuspawner.core.words import describe_bytes
+from gpuspawner.core.words import begin_sentence, describe_bytes
 from gpuspawner.language import ENGLISH, load
+from gpuspawner.language.retell import retell
 
 from .startpage import StartPage
 
@@ -44,7 +45,8 @@ def _environment(language: str) -> Environment:
         "bytes": lambda amount: _keep_together(describe_bytes(amount)),
         "length": lambda length: _keep_together(_show_length(length)),
         "hours": lambda hours: _keep_together(_show_hours(hours)),
-        "sentence": _begin_sentence,
+        "sentence": begin_sentence,
+        "retold": partial(retell, language=language),
     }
     return environment
 
@@ -70,10 +72,6 @@ def _show_hours(hours: float) -> str:
     if not whole:
         return f"{minutes} min"
     return f"{whole} h {minutes} min" if minutes else f"{whole} h"
-
-
-def _begin_sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _keep_together(text: str) -> str:

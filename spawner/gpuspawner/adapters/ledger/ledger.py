@@ -23,6 +23,7 @@ from pydantic_core import from_json
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gpuspawner.core.errors import LedgerError
+from gpuspawner.core.words import mark
 
 from .turn import Busy, collector, write_turn
 from .unit import LedgerUnit
@@ -174,14 +175,17 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise LedgerError(f"The ledger {path} {_explain(str(error.orig))}") from error
+        why = _explain(str(error.orig))
+        raise LedgerError(f"The ledger {path} {why}") from error
     except SQLAlchemyError as error:
         raise LedgerError(f"The ledger {path} cannot be used: {error}") from error
     except Busy as error:
-        raise LedgerError(f"The ledger {path} {_EXPLANATIONS['locked']}") from error
+        why = _EXPLANATIONS["locked"]
+        raise LedgerError(f"The ledger {path} {why}") from error
     except OSError as error:
         sign = _SIGN_OF_ERRNO.get(error.errno or 0, error.strerror or str(error))
-        raise LedgerError(f"The ledger {path} {_explain(sign)}") from error
+        why = _explain(sign)
+        raise LedgerError(f"The ledger {path} {why}") from error
 
 
 def _ensure_private_file(path: Path) -> None:
@@ -240,13 +244,23 @@ _SIGN_OF_ERRNO = {
     errno.EPERM: "readonly database",
 }
 _EXPLANATIONS = {
-    "database or disk is full": "could not be written because its disk is full. Free some space there.",
-    "disk i/o error": "could not be read or written: the disk reports an error, or is full. Check that disk.",
-    "readonly database": "is read-only. Give this process the right to write it, or remount its file system.",
-    "unable to open": "cannot be opened. Check that its directory exists and may be written by this process.",
-    "locked": f"was busy for more than {BUSY_TIMEOUT_SECONDS} s. Try again; see which process holds it.",
-    "malformed": "is damaged. Restore it from the backup.",
-    "not a database": "is not a ledger: the file is something else. Move it away, or restore the backup.",
+    "database or disk is full": mark("could not be written because its disk is full. Free some space there."),
+    "disk i/o error": mark(
+        "could not be read or written: the disk reports an error, or is full. Check that disk."
+    ),
+    "readonly database": mark(
+        "is read-only. Give this process the right to write it, or remount its file system."
+    ),
+    "unable to open": mark(
+        "cannot be opened. Check that its directory exists and may be written by this process."
+    ),
+    "locked": mark(
+        f"was busy for more than {BUSY_TIMEOUT_SECONDS} s. Try again; see which process holds it."
+    ),
+    "malformed": mark("is damaged. Restore it from the backup."),
+    "not a database": mark(
+        "is not a ledger: the file is something else. Move it away, or restore the backup."
+    ),
 }
 
 
@@ -255,4 +269,4 @@ def _explain(text: str) -> str:
     for sign, explanation in _EXPLANATIONS.items():
         if sign in lowered:
             return explanation
-    return f"cannot be used: {text}."
+    return mark(f"cannot be used: {text}.")

@@ -7,13 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from gpuspawner.core.words import mark
+
 SERVER_NAME = r"^[^/\x00-\x1f\x7f]{0,255}$"
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def _as_utc(value: datetime) -> datetime:
     if not datetime(2000, 1, 1, tzinfo=UTC) < value < _LATEST:
-        raise ValueError("write a time between the years 2000 and 9000")
+        raise ValueError(mark("write a time between the years 2000 and 9000"))
     return value.astimezone(UTC)
 
 

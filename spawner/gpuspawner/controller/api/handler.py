@@ -26,7 +26,7 @@ from gpuspawner.core.errors import (
     ReservationConflict,
     SettingsError,
 )
-from gpuspawner.core.words import read_text
+from gpuspawner.core.words import mark, read_text
 from gpuspawner.policy.options import shorten
 
 from .basics import ConflictInfo, Error, ErrorDetail
@@ -168,7 +168,7 @@ class ApiHandler(OurHandler):
 
     def _note_denied(self, route: Route, reason: str = "") -> None:
         assert self.caller is not None  # noqa: S101 - prepare() has seen to it
-        why = reason or f"the scope {route.scope} is missing"
+        why = reason or mark(f"the scope {route.scope} is missing")
         note_denied(self.house.services, self.caller, route.operation, why)
 
 
@@ -230,7 +230,7 @@ def check(model: type[BaseModel], sent: object, word: str) -> BaseModel:
     if first["type"] == "extra_forbidden":
         known = list(_fields_at(model, first["loc"][:-1]))
         near = get_close_matches(str(first["loc"][-1])[:40], known, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+        hint = mark(f"Did you mean {near[0]}?") if near else mark(f"There are: {', '.join(known)}.")
         raise InvalidRequest(f"There is no {word} {shorten(where)}. {hint}")
     if first["type"] == "missing":
         raise InvalidRequest(f"The {word} {shorten(where)} is missing. Add it.")

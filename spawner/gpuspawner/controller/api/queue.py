@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpuspawner.allocator.line import LEFT
 from gpuspawner.allocator.places import Place
 from gpuspawner.controller.people import Wish
 from gpuspawner.core.claims import Ticket, TicketState
@@ -69,7 +70,7 @@ def leave(call: Call) -> m.Place:
     ticket, line = find_ticket(call), call.services.line
     reason = call.body.reason if call.body else None
     if ticket.owner == call.caller.person:
-        reason = reason or "its person left the line"
+        reason = reason or LEFT
     elif reason is None:
         raise Forbidden("This is somebody else's place: give a reason, which they will read.")
     return _with_place(call, line.leave(ticket.id, actor=call.caller.actor, reason=reason))

@@ -26,7 +26,7 @@ from gpuspawner.controller.views.boardactions import (
 )
 from gpuspawner.controller.views.boardcards import link_action
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
-from gpuspawner.core.words import read_text
+from gpuspawner.core.words import mark, read_text
 from gpuspawner.policy.units import read_duration
 
 from .page import Outcome, Visit
@@ -129,12 +129,14 @@ def _drain(visit: Visit, reason: str) -> Deed:
     now = visit.parts["action"] == "drain-now"
     body = models.DrainBody(reason=reason, until=_read_end(visit), now=now)
     cards.drain(_call(visit, "uuid", body))
-    return f"{_card(visit)} is drained.", "undrain"
+    card = _card(visit)
+    return mark(f"{card} is drained."), "undrain"
 
 
 def _undrain(visit: Visit, reason: str) -> Deed:
     cards.undrain(_call(visit, "uuid", models.ReasonBody(reason=reason)))
-    return f"{_card(visit)} is not drained any more.", ""
+    card = _card(visit)
+    return mark(f"{card} is not drained any more."), ""
 
 
 def _keep(visit: Visit, reason: str) -> Deed:
@@ -143,23 +145,27 @@ def _keep(visit: Visit, reason: str) -> Deed:
         raise InvalidRequest("Say for whom the GPU is kept: write the name of a person, a group or a course.")
     body = check(models.AssignBody, {"holder": holder, "reason": reason}, "field")
     cards.assign(_call(visit, "uuid", body))
-    return f"{_card(visit)} is kept for the {holder['kind']} {holder['name']}.", "release"
+    kind, name = holder["kind"], holder["name"]
+    card = _card(visit)
+    return mark(f"{card} is kept for the {kind} {name}."), "release"
 
 
 def _release(visit: Visit, reason: str) -> Deed:
     cards.assign(_call(visit, "uuid", models.AssignBody(holder=None, reason=reason)))
-    return f"{_card(visit)} is kept for nobody.", ""
+    card = _card(visit)
+    return mark(f"{card} is kept for nobody."), ""
 
 
 def _clear(visit: Visit, reason: str) -> Deed:
     cards.clear(_call(visit, "uuid", models.ReasonBody(reason=reason)))
-    return f"The fault of {_card(visit)} is cleared.", ""
+    card = _card(visit)
+    return mark(f"The fault of {card} is cleared."), ""
 
 
 def _message(visit: Visit, _reason: str) -> Deed:
     text = read_text(visit.form.get("text", ""), "The message", 1000)
     sent = leases.message(_call(visit, "lease_id", models.MessageBody(text=text)))
-    return f"The message is left for the person of session {sent.lease_id}.", ""
+    return mark(f"The message is left for the person of session {sent.lease_id}."), ""
 
 
 def _extend(visit: Visit, reason: str) -> Deed:
@@ -167,22 +173,22 @@ def _extend(visit: Visit, reason: str) -> Deed:
     if until is None:
         raise InvalidRequest("Say for how long from now it may go on: write a time such as 2 h.")
     session = leases.extend(_call(visit, "lease_id", models.ExtendBody(until=until, reason=reason)))
-    return f"The session of {session.owner} goes on until {until:%Y-%m-%d %H:%M} UTC.", ""
+    return mark(f"The session of {session.owner} goes on until {until:%Y-%m-%d %H:%M} UTC."), ""
 
 
 def _stop(visit: Visit, reason: str) -> Deed:
     session = leases.stop(_call(visit, "lease_id", models.ReasonBody(reason=reason)))
-    return f"The server of {session.owner} is being stopped.", ""
+    return mark(f"The server of {session.owner} is being stopped."), ""
 
 
 def _remove(visit: Visit, reason: str) -> Deed:
     place = queue.leave(_call(visit, "ticket_id", linemodels.LeaveBody(reason=reason)))
-    return f"{place.owner} is not in line any more.", ""
+    return mark(f"{place.owner} is not in line any more."), ""
 
 
 def _announce(visit: Visit, _reason: str) -> Deed:
     count = visit.services.sessions.announce(visit.form.get("text", ""), actor=visit.caller.actor)
-    return f"The message is left for {count} {'person' if count == 1 else 'people'}.", ""
+    return mark(f"The message is left for {count} {'person' if count == 1 else 'people'}."), ""
 
 
 _DEEDS: dict[str, Callable[[Visit, str], Deed]] = {

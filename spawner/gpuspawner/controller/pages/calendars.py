@@ -21,6 +21,7 @@ from gpuspawner.controller.views.reserve import Choices
 from gpuspawner.core.errors import InvalidRequest, LedgerError
 from gpuspawner.core.feeds import choose_usable
 from gpuspawner.core.model import Party
+from gpuspawner.core.words import mark
 from gpuspawner.policy.ical import to_ical
 
 from .base import PageHandler
@@ -59,7 +60,8 @@ def press_import(visit: Visit) -> Outcome:
     sent = {"calendar": _read_calendar(visit), **_read_defaults(visit)}
     made = reservations.take_in(call_api(visit, body=check(linemodels.ImportBody, sent, "field")))
     count, changed = len(made.reservations), len(made.changed)
-    said = [f"{count} reservation{'' if count == 1 else 's'}: {count - changed} made, {changed} changed."]
+    new = count - changed
+    said = [mark(f"{count} reservation{'' if count == 1 else 's'}: {new} made, {changed} changed.")]
     said += [warning for one in made.reservations for warning in one.warnings]
     return Outcome(back_to_calendar(visit), " ".join(said))
 

@@ -25,6 +25,7 @@ from gpuspawner.controller.views.courses import (
 from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, LedgerError, NotFound
 from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import Course
+from gpuspawner.core.words import mark
 
 from .operation import run
 from .page import Outcome, Visit
@@ -76,7 +77,7 @@ def press_message_all(visit: Visit) -> Outcome:
     course = _find_course(visit)
     found = {one.owner: one for one in reversed(leases_of(visit.line, course.name)) if not one.state.ending}
     body = {"text": visit.form.get("text", "")}
-    return _do_for_all(visit, "people told", [(one, body) for one in found.values()], leases.message)
+    return _do_for_all(visit, _say_told, [(one, body) for one in found.values()], leases.message)
 
 
 def press_extend_all(visit: Visit) -> Outcome:
@@ -91,18 +92,18 @@ def press_extend_all(visit: Visit) -> Outcome:
         for lease_id, until in wanted.items()
         if lease_id in found
     ]
-    return _do_for_all(visit, "sessions extended", given, leases.extend)
+    return _do_for_all(visit, _say_extended, given, leases.extend)
 
 
 def press_message(visit: Visit) -> Outcome:
     """Tell the person of one session something."""
-    return _do(visit, leases.message, {"text": visit.form.get("text", "")}, "The message is sent.")
+    return _do(visit, leases.message, {"text": visit.form.get("text", "")}, mark("The message is sent."))
 
 
 def press_extend(visit: Visit) -> Outcome:
     """Extend one session."""
     body = {"until": visit.form.get("until", ""), "reason": visit.form.get("reason", "")}
-    return _do(visit, leases.extend, body, "The session is extended.")
+    return _do(visit, leases.extend, body, mark("The session is extended."))
 
 
 def press_stop(visit: Visit) -> Outcome:
@@ -150,9 +151,17 @@ def _do(visit: Visit, operation: Callable[[Call], object], body: dict[str, str],
     return Outcome(back_to_seat(visit), said)
 
 
+def _say_told(count: int, every: int) -> str:
+    return mark(f"{count} of {every} people told.")
+
+
+def _say_extended(count: int, every: int) -> str:
+    return mark(f"{count} of {every} sessions extended.")
+
+
 def _do_for_all(
     visit: Visit,
-    done: str,
+    say: Callable[[int, int], str],
     given: list[tuple[Lease, dict[str, str]]],
     operation: Callable[[Call], object],
 ) -> Outcome:
@@ -171,9 +180,9 @@ def _do_for_all(
             # What was done is done, and must be told: who presses again would do it twice.
             failed += [f"{one.owner}: {error}" for one, _ in given[number:]]
             break
-    told = [f"{len(given) - len(failed)} of {len(given)} {done}.", *failed[:_MOST_TOLD]]
+    told = [say(len(given) - len(failed), len(given)), *failed[:_MOST_TOLD]]
     if len(failed) > _MOST_TOLD:
-        told.append(f"And {len(failed) - _MOST_TOLD} more.")
+        told.append(mark(f"And {len(failed) - _MOST_TOLD} more."))
     if len(failed) == len(given):
         raise Conflict(" ".join(told) if given else "Nobody works for this course now.")
     return Outcome(back_to_course(visit), " ".join(told))

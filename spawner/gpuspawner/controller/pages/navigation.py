@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gpuspawner.controller.identity import Caller
 from gpuspawner.controller.links import Links
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 
 @dataclass(frozen=True, slots=True)

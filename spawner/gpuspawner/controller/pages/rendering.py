@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from gpuspawner.core.words import describe_bytes, describe_duration
 from gpuspawner.language import load
+from gpuspawner.language.retell import retell
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -53,6 +54,7 @@ def _environment(language: str) -> Environment:
         "hours": show_hours,
         "percent": show_percent,
         "short": shorten_uuid,
+        "retold": partial(retell, language=language),
     }
     return environment
 

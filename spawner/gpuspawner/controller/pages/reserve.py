@@ -29,6 +29,7 @@ from gpuspawner.controller.views.reserve import (
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound, ReservationConflict
 from gpuspawner.core.reservations import Conflict as Collision
 from gpuspawner.core.reservations import Occurrence
+from gpuspawner.core.words import mark
 from gpuspawner.policy.reservations import parse_body
 
 from .base import PageHandler
@@ -77,7 +78,7 @@ def press_reserve(visit: Visit) -> Outcome | ReservePage:
         except (InvalidRequest, Conflict):
             pass  # told beside the form, by the check below
         else:
-            said = " ".join([f"{made.title}: {'changed' if changes else 'reserved'}.", *made.warnings])
+            said = " ".join([mark(f"{made.title}: {'changed' if changes else 'reserved'}."), *made.warnings])
             return Outcome(visit.links.page(f"reservations/{made.id}", zone=zone.key), said)
     checked = judge(visit, visit.form)
     return _view(visit, keep_fields(visit.form), find_choices(visit), zone, checked=checked)

@@ -15,11 +15,12 @@ from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.views.servers import ServersPage, is_session, plot_window, view_servers
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.model import Sample
+from gpuspawner.core.words import mark
 
 from .operation import run
 from .page import File, Outcome, Visit
 
-OWN_WISH = "its person stopped it"
+OWN_WISH = mark("its person stopped it")
 CSV_COLUMNS = ("time", "gpu", "utilization_percent", "memory_used_bytes")
 
 

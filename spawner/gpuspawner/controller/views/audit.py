@@ -9,7 +9,7 @@ from datetime import datetime
 
 from gpuspawner.controller.links import Links
 from gpuspawner.core.model import Event
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 KINDS = (
     ("", mark("Everything")),

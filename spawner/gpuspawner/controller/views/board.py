@@ -10,7 +10,7 @@ from datetime import datetime
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
 from gpuspawner.core.model import Lease
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 from .boardcards import ActionLink, CardGroup, CardRow, find_silence, link_action, list_units, view_cards
 from .queue import round_time

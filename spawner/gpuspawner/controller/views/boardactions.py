@@ -13,7 +13,7 @@ from gpuspawner.core.drains import find_card_family, find_family, is_over, why_k
 from gpuspawner.core.model import Lease
 from gpuspawner.core.sessions import find_newest
 from gpuspawner.core.situation import Situation
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 
 class Fate(StrEnum):
@@ -153,7 +153,7 @@ def _plan_undrain(uuid: str, subject: str, situation: Situation) -> Plan:
         )
         if drain
         else (mark("It is not drained, so there is nothing to undo. If its whole card is, undrain that."),),
-        facts=(f"drained by {drain.actor}: {drain.reason}",) if drain else (),
+        facts=(mark(f"drained by {drain.actor}: {drain.reason}"),) if drain else (),
         moment=(mark("By itself it comes back at"), drain.until) if drain and drain.until else None,
         button=mark("Undrain it"),
         sessions=_list_sessions(uuid, situation),

@@ -12,7 +12,7 @@ from gpuspawner.core.claims import Drain, Pin
 from gpuspawner.core.drains import find_drain, find_pin, is_over
 from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
 from gpuspawner.core.situation import Situation
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 GIB = 1024**3
 

@@ -12,6 +12,7 @@ from gpuspawner.controller.links import Links
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState
 from gpuspawner.core.policy import Course
 from gpuspawner.core.situation import count_seats
+from gpuspawner.core.words import mark
 
 EXTENSIONS = (30, 60, 120)
 """By how many minutes a session can be extended with one press."""
@@ -296,11 +297,12 @@ def _list_slots(view: LineView, course: str) -> tuple[Slot, ...]:
 
 def _plan_extension(seat: Seat, lease: Lease, now: datetime, minutes: int, limits: Limits) -> Extension:
     if lease.ends_at is None:
-        return Extension(seat, minutes, None, "It has no end, so there is nothing to extend.")
+        return Extension(seat, minutes, None, mark("It has no end, so there is nothing to extend."))
     if lease.warned == 0 or lease.state.ending:
-        return Extension(seat, minutes, None, "Its end has come.")
+        return Extension(seat, minutes, None, mark("Its end has come."))
     until = max(now, lease.ends_at) + timedelta(minutes=minutes)
     limit, reason = limits.get(seat.id, (None, ""))
     if limit is not None and until > limit:
-        return Extension(seat, minutes, None, f"It cannot go on beyond {limit:%Y-%m-%d %H:%M} UTC: {reason}")
+        why = mark(f"It cannot go on beyond {limit:%Y-%m-%d %H:%M} UTC: {reason}")
+        return Extension(seat, minutes, None, why)
     return Extension(seat, minutes, until, "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 FIRST, LAST = date(2000, 1, 1), date(2199, 12, 31)
 """Days that can be asked for."""
@@ -36,8 +36,8 @@ def read_period(query: Mapping[str, str], today: date) -> Period:
     Raises:
         InvalidRequest: They are no days, the wrong way round, or too many.
     """
-    until = _read_day(query.get("until", ""), "last day") or today
-    since = _read_day(query.get("since", ""), "first day") or max(until - A_WEEK, FIRST)
+    until = _read_day(query.get("until", ""), mark("last day")) or today
+    since = _read_day(query.get("since", ""), mark("first day")) or max(until - A_WEEK, FIRST)
     if until < since:
         raise InvalidRequest(f"The last day, {until}, is before the first, {since}. Exchange them.")
     if until - since > LONGEST:

@@ -11,7 +11,7 @@ from gpuspawner.core.budget import Balance
 from gpuspawner.core.order import Claim
 from gpuspawner.core.reports import By, Report, ReportRow
 from gpuspawner.core.waits import Refusals, Spread, Waits
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 
 from .bars import DayPlot, RowPlot, draw_days, draw_rows
 from .periods import Period, list_periods

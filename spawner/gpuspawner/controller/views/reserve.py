@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from gpuspawner.controller.api.linemodels import ReservationInfo
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.recurrence import read_rule, to_utc
-from gpuspawner.language import mark
+from gpuspawner.core.words import mark
 from gpuspawner.policy.options import shorten
 
 LABELS = {
