@@ -15,18 +15,17 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from .bounds import Bounds, is_later, own_limits
-from .budget import SHORTEST as SHORTEST_BUDGET
-from .budget import describe_budget_end, find_budget_end, find_return, is_enough
+from .budget import describe_budget_end
 from .claims import Ticket
 from .heads import Heads
 from .model import Lease, LeaseState
 from .occurrences import Occurrence
 from .order import Claim, order_line
+from .people import People
 from .placement import Shortage, describe_shortage, pick, why_nothing_is_known
 from .policy import Limit
-from .retry import left_until_next_try
 from .seating import Calendar
-from .situation import Board, Mask, Situation, Want, count_held, count_seats, list_within_reach, union
+from .situation import Board, Mask, Situation, Want, list_within_reach, union
 from .words import describe_duration
 
 SHORTEST_SESSION = timedelta(minutes=10)
@@ -96,10 +95,7 @@ class _Planner:
         self.board = Board(situation)
         self.occurrences = list_within_reach(situation)
         self.calendar = Calendar(self.board.serving, situation.leases, self.occurrences, situation.now)
-        self.held = count_held(situation.leases)
-        self.seats = count_seats(situation.leases)
-        self.used = {owner: sum(held.values()) for owner, held in situation.held.items()}
-        """GPU-seconds that each person has held in the days that count, or more."""
+        self.people = People(situation)
         self.on = [one for one in self.occurrences if one.on(self.now)]
         self.room = [one.seats - self.calendar.used(one) for one in self.on]
         self.seats_left = max(self.room, default=0) > 0
@@ -142,7 +138,7 @@ class _Planner:
 
     def _decide(self, ticket: Ticket, claim: Claim) -> Grant | str | Shortage:
         """The grant, or what it waits for."""
-        personal = self._why_not_yet(ticket)
+        personal = self.people.why_not_yet(ticket)
         if personal:
             return personal
         want = self.board.want(ticket)
@@ -160,40 +156,6 @@ class _Planner:
             self.stuck[want] = self._find_shortage(want)
             return self.stuck[want]
         return self._choose(ticket, claim, want, serving)
-
-    def _why_not_yet(self, ticket: Ticket) -> str | None:
-        """What holds back this person alone; nobody behind has to wait for it."""
-        terms, gpus = ticket.terms, ticket.request.gpus
-        pause = left_until_next_try(ticket, self.now) if ticket.not_before else None
-        if pause is not None:
-            reason = ticket.reason.removesuffix(".")
-            return f"{reason[:1].upper()}{reason[1:]}. It is tried again in {describe_duration(pause)}."
-        holding = self.held.get(ticket.owner, 0)
-        if terms.gpus_per_person is not None and holding + gpus > terms.gpus_per_person:
-            return (
-                f"You hold {holding} GPU{'' if holding == 1 else 's'} in other servers, and one person may "
-                f"hold at most {terms.gpus_per_person}. Stop one of them."
-            )
-        for course, seats in terms.seats:
-            if self.seats.get(course, 0) >= seats:
-                return f"All {seats} seats of course `{course}` are taken."
-        used = self.used.get(ticket.owner, 0.0)
-        if is_enough(terms.gpu_hours, used, holding + gpus, SHORTEST_BUDGET):
-            return None
-        end = self._find_budget_end(ticket)
-        if end is None or end - self.now >= SHORTEST_BUDGET:
-            return None
-        back = find_return(self.situation.held.get(ticket.owner, {}), self.now)
-        when = f" The first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC." if back else ""
-        return f"Your {terms.gpu_hours:g} GPU-hours in seven days are used up.{when}"
-
-    def _find_budget_end(self, ticket: Ticket) -> datetime | None:
-        return find_budget_end(
-            ticket.terms.gpu_hours,
-            self.situation.held.get(ticket.owner, {}),
-            self.held.get(ticket.owner, 0) + ticket.request.gpus,
-            self.now,
-        )
 
     # -- choosing devices -----------------------------------------------------------------------------------
 
@@ -241,12 +203,10 @@ class _Planner:
 
     def _may_be_short(self, ticket: Ticket) -> bool:
         """Whether a session of less than :data:`SHORTEST_SESSION` may be wanted."""
-        terms, session = ticket.terms, ticket.request.session
-        used = self.used.get(ticket.owner, 0.0)
-        devices = self.held.get(ticket.owner, 0) + ticket.request.gpus
-        if not self.unhurried or not is_enough(terms.gpu_hours, used, devices, SHORTEST_SESSION):
+        if not self.unhurried or not self.people.have_hours_for(ticket, SHORTEST_SESSION):
             return True
-        return any(one is not None and one < SHORTEST_SESSION for one in (terms.longest, session))
+        limits = (ticket.terms.longest, ticket.request.session)
+        return any(one is not None and one < SHORTEST_SESSION for one in limits)
 
     def _find_seat(self, ticket: Ticket, serving: Mapping[str, Mask]) -> Occurrence | None:
         """The reservation that is on and has a seat for this ticket among these devices."""
@@ -300,7 +260,7 @@ class _Planner:
         bounds = own_limits(ticket, self.now)
         if ticket.terms.gpu_hours is None:
             return bounds
-        end = self._find_budget_end(ticket)
+        end = self.people.find_budget_end(ticket)
         reason = describe_budget_end(Limit(ticket.terms.gpu_hours, ("settings",))) if end else ""
         return bounds.within(end, reason)
 
@@ -336,8 +296,7 @@ class _Planner:
         self.stuck = {}
         self.board.free &= ~mask
         self.board.held |= mask
-        self.held[ticket.owner] += len(devices)
-        self.seats.update(ticket.party.courses)
+        self.people.give(ticket)
         seat = self._take_seat(ticket, devices, bounds.end)
         for uuid in devices:
             self.board.ends[uuid] = bounds.end
