@@ -105,16 +105,15 @@ def find_budget_end(limit_hours: float | None, held: Held, devices: int, now: da
     return None
 
 
-def is_enough(limit_hours: float | None, used_seconds: float, devices: int, length: timedelta) -> bool:
-    """Whether a budget is sure to last so long; hours that come back meanwhile are not counted.
+def is_enough(limit_hours: float | None, used_seconds: float, more_seconds: float) -> bool:
+    """Whether a budget is sure to hold more; hours that come back meanwhile are not counted.
 
     Args:
         limit_hours: GPU-hours in seven days; None for no limit.
         used_seconds: GPU-seconds that were held in the days that count, or more.
-        devices: Devices in all sessions of the person, the one in question included.
-        length: How long.
+        more_seconds: GPU-seconds that are to be held.
     """
-    return limit_hours is None or limit_hours * _HOUR - used_seconds >= devices * length.total_seconds()
+    return limit_hours is None or limit_hours * _HOUR - used_seconds >= more_seconds
 
 
 def judge_budget(gpus: int, limit: Limit[float], held: Held, running: int, now: datetime) -> None:

@@ -10,6 +10,8 @@ from .retry import left_until_next_try
 from .situation import Situation, count_held, count_seats
 from .words import describe_duration
 
+_SHORTEST_S = SHORTEST.total_seconds()
+
 
 class People:
     """The people of one decision; what is granted on the way is taken into account."""
@@ -43,7 +45,7 @@ class People:
         for course, seats in terms.seats:
             if self._seats.get(course, 0) >= seats:
                 return f"All {seats} seats of course `{course}` are taken."
-        if is_enough(terms.gpu_hours, self._used.get(ticket.owner, 0.0), holding + gpus, SHORTEST):
+        if is_enough(terms.gpu_hours, self._used.get(ticket.owner, 0.0), (holding + gpus) * _SHORTEST_S):
             return None
         end = self.find_budget_end(ticket)
         if end is None or end - self._now >= SHORTEST:
@@ -54,8 +56,8 @@ class People:
 
     def have_hours_for(self, ticket: Ticket, length: timedelta) -> bool:
         """Whether the GPU-hours of a ticket's person are sure to last so long with its devices."""
-        used, devices = self._used.get(ticket.owner, 0.0), self._devices(ticket)
-        return is_enough(ticket.terms.gpu_hours, used, devices, length)
+        more = self._devices(ticket) * length.total_seconds()
+        return is_enough(ticket.terms.gpu_hours, self._used.get(ticket.owner, 0.0), more)
 
     def find_budget_end(self, ticket: Ticket) -> datetime | None:
         """When a ticket's person would have used up their GPU-hours; None when never."""
