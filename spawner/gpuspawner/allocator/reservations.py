@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.claims import Reservation, SeatReturn
+from gpuspawner.core.claims import Actor, ActorKind, Reservation, SeatReturn
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import DeviceRecord, Event
 from gpuspawner.core.occurrences import LONGEST
@@ -30,6 +30,8 @@ from gpuspawner.policy.reservations import PolicyNames, ReservationBody, make_re
 
 from .clock import utc_now
 from .room import Known, find_warnings, require_room
+
+CONTROLLER = Actor("controller", ActorKind.SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Reservations:
         self,
         body: ReservationBody,
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         zone: str = "UTC",
         people: bool = True,
@@ -123,7 +125,7 @@ class Reservations:
         reservation_id: str,
         body: ReservationBody,
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         zone: str = "UTC",
         people: bool = True,
@@ -142,7 +144,7 @@ class Reservations:
         self,
         body: ReservationBody,
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         people: bool = True,
         replaces: str = "",
@@ -177,7 +179,7 @@ class Reservations:
         data: bytes,
         defaults: Mapping[str, object],
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         people: bool = True,
     ) -> tuple[Made, ...]:
@@ -200,7 +202,7 @@ class Reservations:
         events = [(one.reservation_id, one.body) for one in from_ical(data, defaults)]
         return self._put_all(events, actor=actor, names=names, zone="UTC", people=people, several=True)
 
-    def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
+    def cancel(self, reservation_id: str, *, actor: Actor, reason: str) -> Reservation:
         """End a reservation. What is on ends now; sessions that have a seat go on as they are.
 
         Raises:
@@ -214,7 +216,7 @@ class Reservations:
             unit.add_event(_event(now, "reservation.cancelled", reason, actor=actor, about=ended))
         return ended
 
-    def leave_out(self, reservation_id: str, start: datetime, *, actor: str, reason: str) -> Reservation:
+    def leave_out(self, reservation_id: str, start: datetime, *, actor: Actor, reason: str) -> Reservation:
         """Let one occurrence not take place.
 
         Raises:
@@ -268,7 +270,7 @@ class Reservations:
             for one in closed:
                 unit.put_reservation(one)
                 unit.add_event(
-                    _event(now, "reservation.closed", "nothing of it is ahead", actor="controller", about=one)
+                    _event(now, "reservation.closed", "nothing of it is ahead", actor=CONTROLLER, about=one)
                 )
         return closed
 
@@ -288,7 +290,7 @@ class Reservations:
         self,
         wanted: Iterable[tuple[str, ReservationBody]],
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None,
         zone: str,
         people: bool,
@@ -340,7 +342,7 @@ class Reservations:
         inventory: tuple[DeviceRecord, ...],
         now: datetime,
         *,
-        actor: str,
+        actor: Actor,
         people: bool,
     ) -> Made:
         old = unit.reservation(new.id)
@@ -374,11 +376,12 @@ def _event(
     kind: str,
     reason: str,
     *,
-    actor: str,
+    actor: Actor,
     about: Reservation,
     data: dict[str, object] | None = None,
 ) -> Event:
-    return Event(now, kind, reason, actor, data={"reservation": about.id, **(data or {})})
+    said = {"reservation": about.id, **(data or {}), "acted_as": actor.kind.value}
+    return Event(now, kind, reason, actor.name, data=said)
 
 
 def _return_event(given_back: SeatReturn, before: Occurrence) -> Event:
@@ -390,5 +393,5 @@ def _return_event(given_back: SeatReturn, before: Occurrence) -> Event:
     )
     data: dict[str, object] = {"start": given_back.start.isoformat(), "seats": given_back.seats}
     return _event(
-        given_back.at, "reservation.returned", reason, actor="controller", about=before.reservation, data=data
+        given_back.at, "reservation.returned", reason, actor=CONTROLLER, about=before.reservation, data=data
     )

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gpuspawner.core.claims import EVERYBODY, Holder, Reservation
+from gpuspawner.core.claims import EVERYBODY, Actor, Holder, Reservation
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.occurrences import MOST_DEVICES, check_reservation, find_zone, to_local
 from gpuspawner.core.policy import Policy
@@ -172,7 +172,7 @@ def make_reservation(
     *,
     reservation_id: str,
     host: str,
-    actor: str,
+    actor: Actor,
     now: datetime,
     names: PolicyNames | None = None,
     zone: str = "UTC",
@@ -309,7 +309,8 @@ def to_json(reservation: Reservation) -> dict[str, object]:
         "id": reservation.id,
         "host": reservation.host,
         **to_body(reservation),
-        "actor": reservation.actor,
+        "actor": reservation.actor.name,
+        "actor_kind": reservation.actor.kind.value,
         "made_at": reservation.made_at.isoformat(),
         "ended_at": reservation.ended_at.isoformat() if reservation.ended_at else None,
     }

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,6 +185,91 @@ def test_a_form_of_another_site_does_nothing(office: Office) -> None:
             )
             assert forged.status_code == 403, path
     assert listed(office) == []
+
+
+# -- many at once -------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Checking and making take as long as a test wants."""
+
+    def __init__(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on, self._counting = threading.Event(), threading.Condition()
+        self.begun = self.under_way = self.most = 0
+        for name in ("preview", "make"):
+            work = getattr(office.services.reservations, name)
+            monkeypatch.setattr(office.services.reservations, name, partial(self._work, work))
+
+    def _work(self, work: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        with self._counting:
+            self.begun += 1
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            self._counting.notify_all()
+        assert self.go_on.wait(10)
+        with self._counting:
+            self.under_way -= 1
+        return work(*args, **more)
+
+    def wait_begun(self, count: int) -> None:
+        with self._counting:
+            assert self._counting.wait_for(lambda: self.begun >= count, 10)
+
+
+@pytest.fixture
+def slow(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    made = Slow(office, monkeypatch)
+    yield made
+    made.go_on.set()
+
+
+def test_a_script_that_checks_without_end_holds_up_nobody(office: Office, slow: Slow) -> None:
+    with ThreadPoolExecutor(40) as pool:
+        first = pool.submit(send, office, "/check", "grace", FORM)
+        slow.wait_begun(1)
+        rest = [pool.submit(send, office, "/check", "grace", FORM) for _ in range(30)]
+        done, waiting = wait(rest, timeout=10, return_when=FIRST_COMPLETED)
+        while len(waiting) > 1:
+            more, waiting = wait(waiting, timeout=10, return_when=FIRST_COMPLETED)
+            assert more, "those that a newer one replaced are answered at once"
+            done |= more
+        told = [answer.result() for answer in done]
+        assert {answer.status_code for answer in told} == {429}
+        assert "Whether it fits was not looked at. You asked again" in text_of(told[0].text)
+        assert page(office, "", "grace"), "all else is answered meanwhile"
+        slow.go_on.set()
+        assert first.result().status_code == 200
+        assert [answer.result().status_code for answer in waiting] == [200]
+    assert (slow.begun, slow.most) == (2, 1)
+
+
+def test_several_who_type_are_looked_at_two_at_a_time(office: Office, slow: Slow) -> None:
+    who = ["grace", "planner", "admin", "hub-admin"]
+    forms = [{**FORM, "whom": f"person:{name}" if name == "planner" else "course:vision"} for name in who]
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(send, office, "/check", *one) for one in zip(who, forms, strict=True)]
+        slow.wait_begun(2)
+        assert page(office, "", "ada")
+        slow.go_on.set()
+        assert [answer.result().status_code for answer in asked] == [200] * 4
+    assert (slow.begun, slow.most) == (4, 2)
+
+
+def test_a_press_that_a_newer_one_replaced_keeps_the_form(office: Office, slow: Slow) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(send, office, "/make", "grace", {**FORM, "title": "One"})
+        slow.wait_begun(1)
+        second = pool.submit(send, office, "/make", "grace", {**FORM, "title": "Two"})
+        third = pool.submit(send, office, "/make", "grace", {**FORM, "title": "Two"})
+        (replaced,) = wait([second, third], timeout=10, return_when=FIRST_COMPLETED).done
+        assert replaced.result().status_code == 429
+        assert form_of(replaced.result().text)["title"] == "Two"
+        program = pool.submit(office.ask, "POST", "/reservations", "grace", LECTURE)
+        (other,) = {second, third} - {replaced}
+        assert other.result().status_code == 429, "a program's request is the newest now"
+        slow.go_on.set()
+        assert (first.result().status_code, program.result().status_code) == (303, 201)
+    assert listed(office) == ["One", "Lecture"]
 
 
 # -- changing --------------------------------------------------------------------------------------------

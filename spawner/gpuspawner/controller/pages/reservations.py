@@ -22,8 +22,7 @@ from gpuspawner.controller.views.reservations import (
     view_calendar,
 )
 from gpuspawner.core.claims import Reservation
-from gpuspawner.core.errors import InvalidRequest, SettingsError
-from gpuspawner.core.model import Party
+from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import Occurrence, expand
@@ -53,8 +52,9 @@ def load_calendar(visit: Visit) -> CalendarPage:
         links=visit.links,
         now=now,
         may_reserve=may_reserve(call),
-        feed=Feeds(services.ledger, services.clock).see(person, find_party(visit)) if person else None,
+        feed=Feeds(services.ledger, services.clock).of(person) if person else None,
         may_have_feed=person is not None,
+        manages=visit.caller.manages,
     )
 
 
@@ -130,23 +130,13 @@ def _is_own(visit: Visit, one: Reservation, taught: frozenset[str]) -> bool:
     caller, holder = visit.caller, one.holder
     if holder.kind == "course" and holder.name in taught:
         return True
-    return one.actor == caller.actor or (holder.kind == "person" and holder.name == caller.person)
+    return one.actor.is_person(caller.person) or (holder.kind == "person" and holder.name == caller.person)
 
 
 def may_reserve(call: Call) -> bool:
     """Whether somebody may reserve for anybody at all."""
     own = call.caller.person is not None and call.caller.may(RESERVE)
     return call.caller.manages or own or bool(taught_courses(call))
-
-
-def find_party(visit: Visit) -> Party | None:
-    """The reader's groups and courses; None while the policy cannot be read."""
-    if visit.caller.person is None:
-        return None
-    try:
-        return visit.services.policies.belonging(visit.caller.person, visit.caller.groups)
-    except SettingsError:
-        return None
 
 
 def list_ahead(one: Reservation, now: datetime) -> tuple[Occurrence, ...]:

@@ -11,6 +11,7 @@ from gpuspawner.controller.api import reservations
 from gpuspawner.controller.api.access import taught_courses
 from gpuspawner.controller.api.routes import Call, Forbidden
 from gpuspawner.controller.base import House
+from gpuspawner.controller.gate import Crowded
 from gpuspawner.controller.identity import READ, RESERVE
 from gpuspawner.controller.views.reserve import (
     Checked,
@@ -79,7 +80,12 @@ def press_reserve(visit: Visit) -> Outcome | ReservePage:
         else:
             said = " ".join([f"{made.title}: {'changed' if changes else 'reserved'}.", *made.warnings])
             return Outcome(visit.links.page(f"reservations/{made.id}", zone=zone.key), said)
-    checked = judge(visit, visit.form)
+    return _fill_again(visit, judge(visit, visit.form))
+
+
+def _fill_again(visit: Visit, checked: Checked) -> ReservePage:
+    """The form as it was filled in, and what is to be said of it."""
+    zone, _ = choose_zone(visit)
     return _view(visit, keep_fields(visit.form), find_choices(visit), zone, checked=checked)
 
 
@@ -97,7 +103,13 @@ class FormHandler(PageHandler):
         """Do it."""
         visit = self.visit(parts)
         try:
-            outcome = await self.off_loop(lambda: press_reserve(visit))
+            outcome = await self.in_turn("press", lambda: press_reserve(visit))
+        except Crowded as error:
+            problem = tell_problem(str(error))
+            form = await self.off_loop(lambda: _fill_again(visit, problem))
+            self.set_status(429)
+            self.write(self.render_page("reserve.html", page=form))
+            return
         except Forbidden as error:
             await self.deny(str(error))
             raise
@@ -121,7 +133,11 @@ class CheckHandler(PageHandler):
         """Judge what was typed in so far."""
         replaced = self.get_body_argument("reservation", "")
         visit = self.visit({"reservation": replaced} if replaced else {})
-        checked = await self.off_loop(lambda: judge(visit, visit.form))
+        try:
+            checked = await self.in_turn("check", lambda: judge(visit, visit.form))
+        except Crowded as error:
+            self.set_status(429)
+            checked = tell_problem(f"Whether it fits was not looked at. {error}")
         self.write(render("parts/check.html", self.language, {"checked": checked}))
 
 

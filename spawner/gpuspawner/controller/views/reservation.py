@@ -46,6 +46,8 @@ class ReservationPage:
     """Those of them who may use it; none is all, or not told."""
     actor: str
     """Who made it; empty where the reader may not know."""
+    in_shell: bool
+    """Whether they made it on the host's command line, where names are those of Unix users."""
     made_at: datetime
     ended_at: datetime | None
     """When it was cancelled, or was over."""
@@ -107,6 +109,7 @@ def view_reservation(
         lead=lead,
         users=tuple(info.users),
         actor=info.actor,
+        in_shell=info.actor_kind == "shell",
         made_at=info.made_at.astimezone(zone),
         ended_at=ended_at.astimezone(zone) if ended_at else None,
         dates=dates[:MOST_SHOWN],
