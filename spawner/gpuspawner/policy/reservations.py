@@ -5,11 +5,13 @@ What people send is hostile. Each error is one sentence that names the field and
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -314,3 +316,8 @@ def to_json(reservation: Reservation) -> dict[str, object]:
         "made_at": reservation.made_at.isoformat(),
         "ended_at": reservation.ended_at.isoformat() if reservation.ended_at else None,
     }
+
+
+def find_version(reservation: Reservation) -> str:
+    """A short name of a reservation as it is: every change of it makes another one."""
+    return sha256(json.dumps(to_json(reservation), sort_keys=True).encode()).hexdigest()[:16]

@@ -6,11 +6,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from support.build import NOW
 from support.calendar_pages import FORM, LECTURE, THESIS, form_of, listed, page, reserve, send
 from support.client import text_of
 
@@ -303,3 +305,53 @@ def test_changing_one_s_own(office: Office) -> None:
     assert answer.status_code == 409
     assert form_of(answer.text) == {**form, "devices": "9"}
     assert f'action="/services/gpu/reservations/{id_}/put"' in answer.text
+
+
+def test_a_change_says_what_it_does_before_it_is_done(office: Office) -> None:
+    id_ = reserve(office, {**LECTURE, "start": "2030-05-17T13:00", "zone": "UTC"})
+    office.now[0] = NOW + timedelta(hours=1, minutes=5)
+    office.add_lease("ada", reservation=(id_, NOW + timedelta(hours=1)))
+    form = form_of(page(office, f"/{id_}/change", "grace"))
+    same = text_of(send(office, "/check", "grace", form).text)
+    assert "What changes: Nothing: it is already so. Times" in same
+    changed = {**form, "devices": "1", "title": "<b>Lab", "time": "16:00", "times": "2", "lead": "15 min"}
+    answer = send(office, "/check", "grace", changed)
+    assert "<b>Lab" not in answer.text
+    text = text_of(answer.text)
+    assert "Title: Lecture → <b>Lab" in text.replace("&lt;", "<")
+    assert "How many GPUs: 2 → 1" in text
+    assert "Day and time: 2030-05-17 13:00 → 2030-05-17 16:00" in text
+    assert "Kept free before: nothing → 15 min" in text
+    assert "How often: FREQ=WEEKLY;COUNT=4 → FREQ=WEEKLY;COUNT=2" in text
+    assert "On 4 dates it does not take place any more: Fri 17 May, 13:00 to 15:00 Fri 24 May," in text
+    assert "1 session has a seat of it now; it goes on, without one." in text
+    assert len(office.trail("reservation.")) == 1
+
+
+def test_a_change_of_what_somebody_has_changed_meanwhile_must_be_pressed_again(office: Office) -> None:
+    id_ = reserve(office, LECTURE)
+    form = {**form_of(page(office, f"/{id_}/change", "grace")), "devices": "1"}
+    office.ask("PUT", f"/reservations/{id_}", "admin", {**LECTURE, "title": "Theirs"})
+    noted = "Somebody has changed this reservation since you opened the form. This fits."
+    assert noted in text_of(send(office, "/check", "grace", form).text)
+    answer = send(office, f"/{id_}/put", "grace", form)
+    assert (answer.status_code, listed(office)) == (409, ["Theirs"])
+    text = text_of(answer.text)
+    assert (
+        "Somebody has changed this reservation since you were shown it. Look again; nothing was done." in text
+    )
+    assert "What changes: Title: Theirs → Lecture How many GPUs: 2 → 1" in text
+    again = form_of(answer.text)
+    assert {**again, "seen": form["seen"]} == form
+    assert send(office, f"/{id_}/put", "grace", again).status_code == 303
+    assert listed(office) == ["Lecture"]
+
+
+def test_a_change_of_what_somebody_has_cancelled_meanwhile_does_nothing(office: Office) -> None:
+    id_ = reserve(office, LECTURE)
+    form = form_of(page(office, f"/{id_}/change", "grace"))
+    office.ask("DELETE", f"/reservations/{id_}", "admin", {"reason": "rain"})
+    answer = send(office, f"/{id_}/put", "grace", form)
+    assert (answer.status_code, listed(office)) == (409, [])
+    assert "This reservation was cancelled, or is over, since you were shown it." in text_of(answer.text)
+    assert send(office, f"/{id_}/put", "grace", form_of(answer.text)).status_code == 409

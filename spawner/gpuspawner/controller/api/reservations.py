@@ -65,8 +65,13 @@ def preview(call: Call) -> Preview:
     )
 
 
-def change(call: Call) -> m.ReservationInfo:
-    """Put another reservation in the place of one's own, or of any."""
+def change(call: Call, seen: str = "") -> m.ReservationInfo:
+    """Put another reservation in the place of one's own, or of any.
+
+    Args:
+        call: The request.
+        seen: The version that the caller was shown, if they were shown one: no other is changed.
+    """
     body: ReservationBody = call.body
     reservation = find_own(call)
     _require_right(call, body)
@@ -76,24 +81,25 @@ def change(call: Call) -> m.ReservationInfo:
         actor=call.caller.as_actor,
         names=call.services.policies.names(),
         people=call.caller.manages,
+        seen=seen,
     )
     return show(call, made.reservation, made)
 
 
-def cancel(call: Call) -> m.ReservationInfo:
-    """Cancel a reservation of one's own, or any."""
+def cancel(call: Call, seen: str = "") -> m.ReservationInfo:
+    """Cancel a reservation of one's own, or any; ``seen`` as for :func:`change`."""
     reservation = find_own(call)
     ended = call.services.reservations.cancel(
-        reservation.id, actor=call.caller.as_actor, reason=call.body.reason
+        reservation.id, actor=call.caller.as_actor, reason=call.body.reason, seen=seen
     )
     return show(call, ended)
 
 
-def skip(call: Call, start: datetime) -> m.ReservationInfo:
-    """Let one occurrence of a reservation of one's own, or any, not take place."""
+def skip(call: Call, start: datetime, seen: str = "") -> m.ReservationInfo:
+    """Let one occurrence of a reservation of one's own, or any, not take place; ``seen`` likewise."""
     reservation = find_own(call)
     changed = call.services.reservations.leave_out(
-        reservation.id, start, actor=call.caller.as_actor, reason=call.body.reason
+        reservation.id, start, actor=call.caller.as_actor, reason=call.body.reason, seen=seen
     )
     return show(call, changed)
 

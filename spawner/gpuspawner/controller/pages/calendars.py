@@ -11,8 +11,8 @@ from typing import Any
 
 from tornado.web import HTTPError, RequestHandler
 
+from gpuspawner.allocator.bookevents import CONTROLLER
 from gpuspawner.allocator.feeds import Feeds
-from gpuspawner.allocator.reservations import CONTROLLER
 from gpuspawner.controller.api import calendars, linemodels, models, reservations
 from gpuspawner.controller.api.handler import check
 from gpuspawner.controller.api.linemodels import CalendarInfo

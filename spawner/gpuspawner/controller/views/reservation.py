@@ -64,6 +64,8 @@ class ReservationPage:
     """People who have a seat of what is on, as far as the reader may know them."""
     seated_unnamed: int
     """Sessions of others that have one."""
+    version: str
+    """What a press sends back, so that it is done to nothing else than was shown."""
     change: str
     cancel: str
     skip: str
@@ -82,6 +84,7 @@ def view_reservation(
     lead: timedelta,
     ended_at: datetime | None,
     given_back: int,
+    version: str,
 ) -> ReservationPage:
     """Make the page.
 
@@ -96,6 +99,7 @@ def view_reservation(
         lead: So long before each start the GPUs are kept free.
         ended_at: When it was cancelled, or was over.
         given_back: GPUs of what is on that were given back.
+        version: What the reservation is at this moment.
     """
     dates = tuple(
         Date(one.start.isoformat(), one.start.astimezone(zone), one.end.astimezone(zone), one.start <= now)
@@ -119,6 +123,7 @@ def view_reservation(
         given_back=given_back,
         seated=tuple(sorted({lease.owner for lease, known in seated if known})),
         seated_unnamed=sum(1 for _, known in seated if not known),
+        version=version,
         change=links.page(f"reservations/{info.id}/change", zone=zone.key),
         cancel=links.below("reservations", info.id, "cancel"),
         skip=links.below("reservations", info.id, "skip"),
