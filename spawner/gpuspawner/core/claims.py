@@ -54,6 +54,32 @@ class Holder(NamedTuple):
         return self.name if self.kind == "person" else f"{self.kind} `{self.name}`"
 
 
+class ActorKind(StrEnum):
+    """Where somebody acts. The same name means somebody else in each place."""
+
+    PERSON = "person"
+    """The hub: the name is that of its user."""
+    SERVICE = "service"
+    """The hub: a program with a token of its own."""
+    SHELL = "shell"
+    """The host's command line: the name is that of a Unix user, who administers this."""
+    UNKNOWN = "unknown"
+    """It was not written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something."""
+
+    name: str
+    """As the audit trail has it."""
+    kind: ActorKind
+
+    def is_person(self, person: str | None) -> bool:
+        """Whether it is this user of the hub, for certain."""
+        return person is not None and self.kind is ActorKind.PERSON and self.name == person
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the line needs to know of a person's allowance; written anew when the policy changes."""
@@ -153,7 +179,7 @@ class Reservation:
     length: timedelta
     zone: str
     """IANA name of the time zone in which it recurs: 14:00 stays 14:00 when the clocks change."""
-    actor: str
+    actor: Actor
     """Who made it."""
     made_at: datetime
     users: tuple[str, ...] = ()

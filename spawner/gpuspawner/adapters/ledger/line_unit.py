@@ -16,7 +16,6 @@ from gpuspawner.core.model import Message
 
 from . import line_rows
 from . import statements as sql
-from .rows import json_to_party, party_to_json
 from .schema import (
     calendar_feeds,
     drains,
@@ -204,9 +203,14 @@ class LineUnit:
         """The calendar whose secret has this digest."""
         return self._feed(calendar_feeds.c.digest == digest)
 
+    def feeds(self) -> tuple[Feed, ...]:
+        """Every calendar that has a secret address, by person."""
+        found = self._db.execute(sa.select(calendar_feeds).order_by(calendar_feeds.c.owner))
+        return tuple(Feed(**row) for row in found.mappings())
+
     def _feed(self, condition: sa.ColumnElement[bool]) -> Feed | None:
         row = self._db.execute(sa.select(calendar_feeds).where(condition)).mappings().first()
-        return Feed(row["owner"], row["digest"], row["made_at"], json_to_party(row["party"])) if row else None
+        return Feed(**row) if row else None
 
     def put_feed(self, feed: Feed) -> None:
         """Store a person's calendar, in place of the one before."""
@@ -214,7 +218,7 @@ class LineUnit:
             "owner": feed.owner,
             "digest": feed.digest,
             "made_at": feed.made_at,
-            "party": party_to_json(feed.party),
+            "read_at": feed.read_at,
         }
         self._put(calendar_feeds, row, key=("owner",))
 
