@@ -231,8 +231,7 @@ class NvmlProbe:
             self._names[index] = tuple(r.uuid for r in of_card)
             # After a new start of the driver the indices may have moved: what answered is believed.
             readings += self._with_xids(index, [r for r in of_card if r.device or r.uuid not in seen])
-        why = "; ".join(nameless)
-        missing = mark(f"a card does not say its name ({why})") if nameless else None
+        missing = mark(f"a card does not say its name ({'; '.join(nameless)})") if nameless else None
         return ProbeReport(version, with_links(readings, links), missing)
 
     def _failed(self, index: int, error: str) -> tuple[DeviceReading, ...]:

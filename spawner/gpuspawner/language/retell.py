@@ -34,8 +34,9 @@ from .sentences import IN_A_ROW, SENTENCE_ENDS
 
 PARTS = frozenset(
     {
-        "back", "because", "before", "by", "error", "expected", "health", "hint", "kind", "message", "needs",
-        "reason", "rule", "said", "state", "stranger", "to", "wanted", "what", "why", "word", "xids",
+        "back", "because", "before", "by", "error", "expected", "health", "hint", "kind", "message",
+        "nameless", "needs", "reason", "rule", "said", "state", "stranger", "to", "wanted", "what", "why",
+        "word", "xids",
     }
 )  # fmt: skip
 """Last words of the names of those placeholders that hold texts of ours."""
