@@ -8,6 +8,7 @@ import ast
 import re
 from string import Formatter
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from babel.messages.pofile import read_po
@@ -17,6 +18,8 @@ from gpuspawner.language.hubpages import retell_html
 from gpuspawner.language.retell import MOST_CHARACTERS, PARTS, _is_part, _open, _Reader, read_template, retell
 from gpuspawner.language.sentences import list_texts, read_ways, split_sentences, write_message
 from gpuspawner.language.update import PACKAGE, SPEAKING, collect
+from jupyterhub.handlers.base import BaseHandler
+from tornado.web import RequestHandler
 
 KNOWN = "active"
 """What stands where a part is put in."""
@@ -153,6 +156,13 @@ def test_html_keeps_its_tags_and_nothing_becomes_one() -> None:
     assert told == "服务器正在运行<br>&lt;script&gt; stopped your session: <b>x</b>"
 
 
+def test_the_hub_gives_its_pages_a_method_of_the_handler() -> None:
+    handler = MagicMock(settings={"login_url": "", "logout_url": "", "template_vars": {}})
+    shown = BaseHandler.template_namespace.fget(handler)
+    assert shown["static_url"] is handler.static_url, "the language of its pages is looked up by this"
+    assert RequestHandler.static_url is BaseHandler.static_url
+
+
 # -- nothing is left out --------------------------------------------------------------------------------
 
 SILENT = ("debug", "info", "warning", "error", "exception", "Field", "Cure", "RuntimeError", "SettingsError")
@@ -160,8 +170,8 @@ SILENT = ("debug", "info", "warning", "error", "exception", "Field", "Cure", "Ru
 NOT_SHOWN = {
     "adapters/freshdriver.py", "agent/command.py", "agent/loop.py", "controller/api/openapi.py",
     "controller/api/table.py", "controller/command.py", "controller/culling.py", "controller/ends.py",
-    "controller/loop.py", "controller/metrics.py", "policy/contradictions.py", "policy/notes.py", "policy/policy.py",
-    "policy/policyfile.py", "policy/settings.py", "policy/yamlfile.py", "spawner/settings.py",
+    "controller/loop.py", "controller/metrics.py", "policy/contradictions.py", "policy/notes.py",
+    "policy/policy.py", "policy/policyfile.py", "policy/settings.py", "policy/yamlfile.py", "spawner/settings.py",
 }  # fmt: skip
 """Files of which everything else is marked or speaks only to a shell, a log or a program."""
 NOT_OURS = (
