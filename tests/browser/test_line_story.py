@@ -42,6 +42,9 @@ def installation() -> Iterator[Installation]:
 @pytest.fixture(autouse=True)
 def everybody_stops(installation: Installation) -> Iterator[None]:
     yield
+    if dead := [name for name in installation.names if not installation.alive(name)]:
+        installation.start(*dead)
+        installation.wait_ready()
     installation.stop_all()
 
 
