@@ -11,6 +11,10 @@ from .core.errors import GpuSpawnerError
 COMMANDS = {
     "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
     "assign": ("gpuspawner.shell.cards:assign", "Keep a card for somebody."),
+    "calendar": (
+        "gpuspawner.shell.calendars:calendar",
+        "See and end the secret addresses of people's calendars.",
+    ),
     "clear": ("gpuspawner.shell.cards:clear", "Clear a card's standing fault."),
     "controller": (
         "gpuspawner.controller.command:controller",

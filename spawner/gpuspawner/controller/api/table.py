@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpuspawner.controller.identity import MANAGE
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, cards, leases, queue, reservations
+from . import accounts, calendars, cards, leases, queue, reservations
 from . import linemodels as lm
 from . import models as m
 from .basics import Done
@@ -69,6 +69,16 @@ ROUTES: tuple[Route, ...] = (
         leases.extend, m.Session, body=m.ExtendBody, conflicts=True,
     ),
     Route(
+        "GET", "/leases/{lease_id}/extension", "showOwnExtension",
+        "What extending your own session by one step would come to.", leases.show_own_extension,
+        m.OwnExtension,
+    ),
+    Route(
+        "POST", "/leases/{lease_id}/extension", "extendOwnSession",
+        "Let your own session go on by one step, as far as the policy allows and nobody waits.",
+        leases.extend_own, m.Session, body=m.OwnExtendBody, body_needed=False, conflicts=True,
+    ),
+    Route(
         "POST", "/leases/{lease_id}/stop", "stopSession", "End a session now.", leases.stop, m.Session,
         body=m.ReasonBody, conflicts=True,
     ),
@@ -85,15 +95,16 @@ ROUTES: tuple[Route, ...] = (
         "Reserve GPUs: for a course that you teach; with custom:gpu:reserve for yourself; with "
         "custom:gpu:manage for everybody.",
         reservations.make, lm.ReservationInfo, body=ReservationBody, status=201, conflicts=True,
+        slow=True,
     ),
     Route(
         "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar, or none.",
-        reservations.take_in, lm.Imported, body=lm.ImportBody, status=201, conflicts=True,
+        reservations.take_in, lm.Imported, body=lm.ImportBody, status=201, conflicts=True, slow=True,
     ),
     Route(
         "PUT", "/reservations/{reservation_id}", "changeReservation",
         "Put another reservation in the place of yours.", reservations.change, lm.ReservationInfo,
-        body=ReservationBody, conflicts=True,
+        body=ReservationBody, conflicts=True, slow=True,
     ),
     Route(
         "DELETE", "/reservations/{reservation_id}", "cancelReservation", "Cancel a reservation.",
@@ -103,6 +114,14 @@ ROUTES: tuple[Route, ...] = (
         "GET", "/reservations.ics", "exportReservations",
         "All reservations as a calendar; with custom:gpu:manage with names of people.",
         reservations.export, None, media=ICAL,
+    ),
+    Route(
+        "GET", "/calendars", "listCalendars", "Whose calendars have a secret address; never the address.",
+        calendars.list_calendars, lm.Calendars, MANAGE,
+    ),
+    Route(
+        "DELETE", "/calendars/{person}", "endCalendar", "End the secret address of somebody's calendar.",
+        calendars.end_calendar, Done, MANAGE, body=m.ReasonBody,
     ),
     Route(
         "GET", "/usage", "showUsage", "What was used: by you, and with custom:gpu:manage by everybody.",
