@@ -53,9 +53,14 @@ def person(
     """Make people, each with a browser of their own; a failed test keeps what they saw last."""
     people: list[Person] = []
 
-    def make(installation: Installation, name: str, *, dark: bool = False, width: int = 1100) -> Person:
+    def make(
+        installation: Installation, name: str, *, dark: bool = False, width: int = 1100, zone: str = "UTC"
+    ) -> Person:
         context = browser.new_context(
-            color_scheme="dark" if dark else "light", viewport={"width": width, "height": 480}
+            color_scheme="dark" if dark else "light",
+            viewport={"width": width, "height": 480},
+            locale="en-GB",
+            timezone_id=zone,
         )
         context.set_default_timeout(PATIENCE)
         people.append(Person(installation, name, context.new_page(), pictures))

@@ -26,9 +26,13 @@ class Person:
     """
 
     def __init__(self, installation: Installation, name: str, page: Page, pictures: Path) -> None:
-        self.installation, self.name, self.page = installation, name, page
+        self.installation, self.name = installation, name
         self._pictures = pictures
         self._console: list[str] = []
+        self._use(page)
+
+    def _use(self, page: Page) -> None:
+        self.page = page
         page.route(re.compile(r"/lab/api/settings"), _use_screen_reader)
         page.on("console", lambda message: self._console.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self._console.append(f"error: {error}"))
@@ -46,6 +50,20 @@ class Person:
     def visit(self, path: str) -> None:
         self.page.goto(f"{self.installation.url}{path}")
 
+    def close_and_open_again(self) -> None:
+        """Close the tab, and open its address in a new one."""
+        old = self.page
+        self._use(old.context.new_page())
+        self.page.goto(old.url)
+        old.close()
+
+    def count_loads(self) -> list[str]:
+        """Addresses of pages that this tab loads from now on."""
+        loads: list[str] = []
+        self.page.wait_for_load_state()
+        self.page.on("load", lambda loaded: loads.append(loaded.url))
+        return loads
+
     @property
     def start_button(self) -> Locator:
         """Where there is a line, it says so when what is chosen would have to be waited for."""
@@ -54,6 +72,10 @@ class Person:
     def card(self, title: str) -> Locator:
         """One of the choices on the start page."""
         return self.page.get_by_role("radio", name=title)
+
+    def says_of(self, title: str) -> Locator:
+        """What the start page says of one of its choices."""
+        return self.page.locator(".gpu-choice", has=self.card(title))
 
     def choose(self, title: str, image: str | None = None) -> None:
         """Fill in the start page."""

@@ -70,3 +70,27 @@ def test_nobody_waits(reader: Meet) -> None:
     ada = reader("ada")
     expect(ada.visit("/queue").get_by_text("Nobody is in line now.")).to_be_visible()
     ada.check("queue-empty")
+
+
+def test_a_connection_on_which_nothing_is_said_is_not_believed(office: Office, reader: Meet) -> None:
+    """As behind a proxy that keeps it open after the controller was killed."""
+    office.fill()
+    join(office)
+    ada = reader("ada")
+    silent: list[str] = []
+    ada.page.route("**/live/queue**", lambda route: silent.append(route.request.url))
+    ada.page.clock.install()
+    page = ada.visit("/queue")
+    away = page.get_by_text("No news from the server.")
+    page.clock.fast_forward("00:20")
+    expect(away).to_be_hidden()
+    page.clock.fast_forward("00:10")
+    expect(away).to_be_visible()
+    expect(page.get_by_text("Place 1")).to_be_visible()
+    assert len(silent) == 2, "it asks anew"
+    ada.check("queue-away")
+    page.unroute_all()
+    page.clock.fast_forward("00:30")
+    expect(away).to_be_hidden()
+    free(office)
+    expect(page.get_by_text("It is your turn.")).to_be_visible()

@@ -221,6 +221,6 @@ def test_a_zone_that_was_chosen_is_remembered(reader: Meet) -> None:
     page = reader("ada").visit("/reservations")
     page.get_by_label("All times are in").fill("Asia/Tokyo")
     page.get_by_role("button", name="Change the time zone").click()
-    expect(page.get_by_text("(UTC+9)")).to_be_visible()
+    expect(page.get_by_text("(UTC+9)", exact=True)).to_be_visible()
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Reservations").click()
     expect(page.get_by_label("All times are in")).to_have_value("Asia/Tokyo")

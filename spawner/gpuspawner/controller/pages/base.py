@@ -41,8 +41,8 @@ CONTENT_POLICY = (
 """Our scripts and styles and the Hub's, and nothing inline: what people wrote can never run."""
 STREAM_SECONDS = 120.0
 """A stream ends after so long, and the page asks for another: a login that was withdrawn sees no more."""
-QUIET_SECONDS = 20.0
-"""After so long without news the connection is told that it lives."""
+QUIET_SECONDS = 10.0
+"""After so long without news a page is told that somebody is there; 25 s of silence it does not believe."""
 MOST_STREAMS = 20
 """Pages that one person may have open and told of news; more wait until they are loaded again."""
 LANGUAGE, SAID = "gpu-language", "gpu-said"

@@ -73,12 +73,17 @@ function become(old, fresh) {
   }
 }
 
+// The server says something every ten seconds. A proxy may keep a connection open at whose other end nobody is any more.
+const SILENCE = 25000;
+
 function follow(live) {
   const away = document.getElementById("gpu-away");
   const known = document.getElementById("gpu-known");
   const address = new URL(live.dataset.stream, location.href);
   address.searchParams.set("_xsrf", live.dataset.xsrf);
   let last = Date.now();
+  let asked;
+  let source;
   const heard = () => {
     last = Date.now();
     away.hidden = true;
@@ -88,7 +93,9 @@ function follow(live) {
     away.hidden = false;
   };
   const connect = () => {
-    const source = new EventSource(address);
+    source?.close();
+    asked = Date.now();
+    source = new EventSource(address);
     source.addEventListener("part", (event) => {
       heard();
       const fresh = live.cloneNode(false);
@@ -106,6 +113,11 @@ function follow(live) {
     };
   };
   connect();
+  setInterval(() => {
+    if (Date.now() - Math.max(last, asked) < SILENCE) return;
+    lost();
+    connect();
+  }, 5000);
 }
 
 // -- notices --------------------------------------------------------------------------------------------
