@@ -137,7 +137,7 @@ def open_occurrences(
     """
     returned = {(one.reservation_id, one.start): one.seats for one in returns}
     found = [
-        replace(one, seats=one.seats - returned.get(one.key, 0))
+        replace(one, seats=one.seats - returned[one.key]) if one.key in returned else one
         for reservation in reservations
         for one in expand(reservation, since, until)
     ]

@@ -1,22 +1,24 @@
 """When something recurs: the part of RFC 5545's rules that a reservation may use.
 
 Only whole days are repeated (``DAILY``, ``WEEKLY``, ``MONTHLY``, ``YEARLY``): the time of day is that of the
-first start. ``dateutil.rrule`` finds the days. It looks for one that never comes (30 February, say) until the
-year 9999, which takes seconds. So it is first asked about the first period alone (30 ms at most), and a rule
-that does not take place at its first start is not followed. One that does comes again: the calendar repeats
-itself every 400 years, so that the search for the first day past the horizon ends (60 ms at most, for a
-Tuesday that is a 29 February each 109th day).
+first start. The days of plain rules by days or weeks, which most are, are computed: any week of a long series
+costs the same. ``dateutil.rrule`` finds the days of all others. It looks for one that never comes (30
+February, say) until the year 9999, which takes seconds. So it is first asked about the first period alone (30
+ms at most), and a rule that does not take place at its first start is not followed. One that does comes
+again: the calendar repeats itself every 400 years, so that the search for the first day past the horizon ends
+(60 ms at most, for a Tuesday that is a 29 February each 109th day).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, takewhile
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -32,6 +34,7 @@ _DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _NEVER_AGAIN = str(366 * 9999)
 """An interval after which the calendar has ended, be it in days: only the first period is looked at."""
+_PARTS_OF_BEATS = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "WKST"})
 _EXAMPLE = "such as FREQ=WEEKLY;COUNT=10"
 
 
@@ -177,7 +180,12 @@ def list_starts(
     local = first.astimezone(zone).replace(tzinfo=None, fold=0)
     end = min(before, first + HORIZON)
     last = to_utc(rule.until, zone) if rule.until else end
-    for day in islice(_list_days(rule, datetime.combine(local, time())), rule.count):
+    if since >= end or since > last:
+        return
+    begin = datetime.combine(local, time())
+    # A day earlier: the clocks may have been changed between.
+    after = since.astimezone(zone).replace(tzinfo=None) - timedelta(days=1) if since > first else begin
+    for day in _list_days(rule, begin, after):
         shown = datetime.combine(day, local.time())
         start = first if shown == local else to_utc(shown, zone)
         if start >= end or start > last:
@@ -186,7 +194,57 @@ def list_starts(
             yield start, shown
 
 
-def _list_days(rule: Rule, first: datetime) -> Iterator[datetime]:
+def _list_days(rule: Rule, first: datetime, after: datetime) -> Iterator[datetime]:
+    """The days of a rule, as midnights; some of those before ``after`` may be left out."""
+    beat = _find_beat(rule, first)
+    if beat is None:
+        return islice(_search_days(rule, first), rule.count)
+    return beat.list_days(after, rule.count) if first in beat else iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class _Beat:
+    """The days of a rule that is the same in each of its periods, so that each day of it can be computed."""
+
+    origin: datetime
+    """Midnight at the beginning of the first period."""
+    period: int
+    """Days."""
+    days: tuple[int, ...]
+    """Of each period, in order; the first is 0."""
+    ahead: int
+    """Days of the first period before the first start."""
+
+    def __contains__(self, first: datetime) -> bool:
+        return (first - self.origin).days in self.days
+
+    def list_days(self, after: datetime, count: int | None) -> Iterator[datetime]:
+        """All from the period of ``after`` on; ``count`` is how many there are from the very first one on."""
+        skipped = sum(1 for day in self.days if day < self.ahead)
+        whole = max(0, (after - self.origin).days // self.period) * len(self.days)
+        ends = None if count is None else skipped + count
+        for number in takewhile(lambda n: ends is None or n < ends, itertools.count(max(skipped, whole))):
+            periods, day = divmod(number, len(self.days))
+            yield self.origin + timedelta(days=periods * self.period + self.days[day])
+
+
+def _find_beat(rule: Rule, first: datetime) -> _Beat | None:
+    """The beat of a rule by days or weeks; None for other rules, and for those with more conditions."""
+    parts, every = rule.parts, int(rule.parts.get("INTERVAL", "1"))
+    if not parts.keys() <= _PARTS_OF_BEATS:
+        return None
+    if parts["FREQ"] == "DAILY" and "BYDAY" not in parts:
+        return _Beat(first, every, (0,), 0)
+    if parts["FREQ"] != "WEEKLY" and (parts["FREQ"] != "DAILY" or every > 1):
+        return None
+    begin = _DAYS.index(parts.get("WKST", "MO"))
+    ahead = (first.weekday() - begin) % 7
+    named = {(_DAYS.index(day) - begin) % 7 for day in parts.get("BYDAY", "").split(",") if day}
+    days = tuple(sorted(named)) or (ahead,)
+    return _Beat(first - timedelta(days=ahead), 7 * every, days, ahead)
+
+
+def _search_days(rule: Rule, first: datetime) -> Iterator[datetime]:
     """The days from ``first`` on, as midnights; none where ``first`` is not one of them."""
     parts = {key: value for key, value in rule.parts.items() if key not in ("COUNT", "UNTIL")}
     begin = first

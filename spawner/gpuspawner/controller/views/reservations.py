@@ -196,9 +196,8 @@ def view_calendar(
         may_have_feed: Whether they can have one: a program cannot.
         manages: Whether they are an administrator.
     """
-    shown: dict[str, What] = {}
-    for one in takes_place:
-        shown.setdefault(one.reservation_id, describe_what(show(one.reservation), links, asked.zone.key))
+    seen = {one.reservation_id: one.reservation for one in takes_place}
+    shown = {id_: describe_what(show(one), links, asked.zone.key) for id_, one in seen.items()}
     local = now.astimezone(asked.zone)
 
     def view_day(day: date) -> Day:
