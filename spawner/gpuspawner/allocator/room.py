@@ -45,7 +45,7 @@ class Known:
 def require_room(
     new: Sequence[Reservation], known: Known, now: datetime, *, people: bool = True
 ) -> list[Occurrence]:
-    """What will take place while the new ones do, if there are devices. Raises: see :meth:`Reservations.make`."""
+    """What takes place until the new ones end, if they fit. Raises: see :meth:`Reservations.make`."""
     if len(known.standing) + len(new) > MOST_STANDING:
         raise InvalidRequest(f"{MOST_STANDING} reservations are the most at once; cancel some first.")
     end = now + 2 * HORIZON + LONGEST
@@ -88,7 +88,7 @@ def find_warnings(
 
     Args:
         first: Its first occurrence that is still to come.
-        taken: Everything that will take place, it included.
+        taken: What takes place until then, it included.
         inventory: Every device of the host.
         leases: Live leases: sessions under way are never cut for a reservation that was made later.
         now: The present.

@@ -160,6 +160,8 @@ class CalendarPage:
     feed: Feed | None
     """The reader's own calendar, if it has an address."""
     may_have_feed: bool
+    changes_at: datetime
+    """When it is another one, though nobody does anything."""
     addresses: str
     """Where administrators see whose calendars have an address; empty for others."""
 
@@ -209,6 +211,7 @@ def view_calendar(
             reserve=new if may_reserve and day >= local.date() else "",
         )
 
+    own = [(one, ahead) for one, ahead in own if ahead]
     listed = [one for one in takes_place if _lasts(one, asked)] if asked.view == LIST else []
     return CalendarPage(
         asked=asked,
@@ -224,13 +227,19 @@ def view_calendar(
                 len(ahead),
             )
             for one, ahead in own
-            if ahead
         ),
         may_reserve=may_reserve,
         feed=feed,
         may_have_feed=may_have_feed,
+        changes_at=_find_change([*takes_place, *(ahead[0] for _, ahead in own)], now, asked.zone),
         addresses=links.page("reservations/addresses", zone=asked.zone.key) if manages else "",
     )
+
+
+def _find_change(shown: Iterable[Occurrence], now: datetime, zone: ZoneInfo) -> datetime:
+    """When something that is shown begins or ends next, or the next day begins."""
+    tomorrow = datetime.combine(now.astimezone(zone).date() + timedelta(days=1), time())
+    return min([to_utc(tomorrow, zone), *(at for one in shown for at in (one.start, one.end) if at > now)])
 
 
 def describe_offset(local: datetime) -> str:
