@@ -126,7 +126,13 @@ def write_policy(path: Path, people: Sequence[str]) -> Path:
     chance = random.Random(1)
     models = list(MODELS)
     groups: dict[str, dict[str, object]] = {
-        "default": {"gpus_per_person": 8, "gpus_per_server": 8, "longest_session": "12 h", "models": models}
+        "default": {
+            "gpus_per_person": 8,
+            "gpus_per_server": 8,
+            "gpu_hours_per_week": 100,
+            "longest_session": "12 h",
+            "models": models,
+        }
     }
     for n in range(GROUPS - 1):
         entry: dict[str, object] = {

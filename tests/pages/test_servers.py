@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from gpuspawner.core.model import LeaseState, Party
@@ -94,7 +95,7 @@ def test_stopping_by_keyboard_alone(office: Office, reader: Meet) -> None:
     ada = reader("ada")
     page = ada.visit("/servers")
     page.get_by_role("link", name="Open", exact=True).focus()
-    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")  # what cannot be pressed is passed over
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.type("going home")
@@ -103,6 +104,30 @@ def test_stopping_by_keyboard_alone(office: Office, reader: Meet) -> None:
     expect(page.get_by_text("Your server is being stopped.")).to_be_visible()
     assert office.hub.calls == [("stop_server", "ada", "")]
     assert [event.reason for event in office.trail("session")] == ["going home"]
+
+
+def test_extending_by_keyboard_alone(office: Office, reader: Meet, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text(policy.read_text().replace("students: {}", "students: {extension: 2 h}"))
+    work(office)
+    ada = reader("ada")
+    page = ada.visit("/servers")
+    button = page.get_by_role("button", name="Extend by 1 h")
+    expect(page.get_by_text("If you extend it, it ends at")).to_be_visible()
+    page.get_by_role("link", name="Open", exact=True).focus()
+    page.keyboard.press("Tab")
+    expect(button).to_be_focused()
+    office.services.sessions.message("lease1", "Hello!", actor="grace")
+    expect(page.get_by_text("Hello!")).to_be_visible()
+    expect(button).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Your session goes on until 2030-05-17 14:00 UTC.")).to_be_visible()
+    ada.check("servers-extended")
+    answer = office.ask("POST", "/queue", "bob", {"server": "", "options": {"gpus": 2}})
+    assert answer.status_code == 201, answer.text
+    expect(page.get_by_text("1 person waits for what it holds.")).to_be_visible()
+    expect(page.get_by_role("button", name="Extend by 1 h")).to_be_disabled()
+    ada.check("servers-extend-not")
 
 
 def test_what_is_typed_outlives_news(office: Office, reader: Meet) -> None:

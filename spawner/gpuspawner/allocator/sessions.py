@@ -93,8 +93,9 @@ class Sessions:
             )
             unit.update_lease(lease)
             self._note(unit, lease, "session.extended", why, actor, until=until.isoformat())
-            text = f"{actor} extended your session until {until:%Y-%m-%d %H:%M} UTC: {why}"
-            unit.add_message(Message(now, lease.owner, text, actor, lease.id))
+            if actor != lease.owner:
+                text = f"{actor} extended your session until {until:%Y-%m-%d %H:%M} UTC: {why}"
+                unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
 
     def shorten(self, lease_id: str, until: datetime, *, actor: str, reason: str) -> Lease:

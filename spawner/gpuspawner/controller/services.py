@@ -11,8 +11,10 @@ from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageRepor
 from gpuspawner.allocator.places import LineView
 from gpuspawner.ports import HubApi
 
+from .kept import Kept
 from .people import PolicyReader
 from .together import Together
+from .views.servers import Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,9 @@ class Services:
     reservations: Reservations
     see_line: Callable[[], LineView] = field(init=False)
     """The line at one moment, worked out once for all who ask at the same time. Raises: LedgerError."""
+
+    drawn: Kept[Drawn] = field(init=False, default_factory=Kept)
+    """What is drawn of the GPUs of sessions, until the plots move on."""
 
     def __post_init__(self) -> None:
         """Share what takes long."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from .model import NO_PARTY, Party, SpawnRequest
 
@@ -34,8 +35,7 @@ class TicketState(StrEnum):
         return self in (TicketState.WAITING, TicketState.OFFERED)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Whom something is set aside for."""
 
     kind: str

@@ -66,6 +66,8 @@ class Allowance:
     """Size of /dev/shm in one server, in bytes."""
     longest_session: Limit[timedelta]
     """How long one server may run."""
+    extension: Limit[timedelta]
+    """How far beyond the longest session a person may extend one server by themselves, in total."""
     idle_gpu: Limit[timedelta]
     """How long a server with a GPU may go without GPU work."""
     idle_cpu: Limit[timedelta]
@@ -134,9 +136,10 @@ class Course:
 
 
 def settings_rule(**limits: Any) -> Rule:
-    """What holds where no policy says anything: one GPU, and no other limit, unless given."""
+    """What holds where no policy says anything: one GPU, no extension, and no other limit, unless given."""
     base: dict[str, Any] = dict.fromkeys(LIMITS)
     base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
+    base["extension"] = timedelta(0)
     return Rule(SETTINGS, base | limits)
 
 

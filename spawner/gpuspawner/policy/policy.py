@@ -14,6 +14,7 @@ from gpuspawner.core.policy import LIMITS, Course, Mount, Person, Policy, Rule
 from .contradictions import require_consistent
 from .units import (
     or_unlimited,
+    or_zero,
     read_bytes,
     read_count,
     read_duration,
@@ -64,6 +65,11 @@ class Limits(_Section):
         int | None, BeforeValidator(read_bytes), Field(description="Size of /dev/shm of one server.")
     ] = None
     longest_session: Annotated[Time, Field(description="How long one server may run.")] = None
+    extension: Annotated[
+        timedelta,
+        BeforeValidator(or_zero(read_duration)),
+        Field(description="How far beyond it a person may extend a server by themselves."),
+    ] = timedelta(0)
     idle_gpu: Annotated[Time, Field(description="How long a GPU may lie idle in a server.")] = None
     idle_cpu: Annotated[Time, Field(description="How long a server without GPU may be idle.")] = None
     gpu_hours_per_week: Annotated[

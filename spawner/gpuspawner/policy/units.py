@@ -44,6 +44,20 @@ def or_none(read: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else read(value)
 
 
+def or_zero(read: Callable[[object], timedelta]) -> Callable[[object], timedelta]:
+    """Make a reader of times take 0 as well."""
+
+    def read_either(value: object) -> timedelta:
+        if type(value) is int and value == 0:
+            return timedelta(0)
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or 0") from None
+
+    return read_either
+
+
 def read_capability(value: object) -> tuple[int, int]:
     """A compute capability, as (major, minor)."""
     found = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", value.strip()) if isinstance(value, str) else None
@@ -128,7 +142,7 @@ def describe(name: str, value: Any) -> str:
     if value is None:
         return ALL if name in ("cards", "slices", "images") else UNLIMITED
     if isinstance(value, timedelta):
-        return describe_time(value)
+        return describe_time(value) or "0"
     if name in ("memory", "shm"):
         unit = next(u for u, size in reversed(_BYTES.items()) if value >= size or u == "K")
         return f"{value / _BYTES[unit]:g}{unit}"

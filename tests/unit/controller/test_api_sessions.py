@@ -96,6 +96,51 @@ def test_extend_is_bounded(office: Office) -> None:
     assert office.services.sessions.find("course").ends_at == END
 
 
+# -- one's own ----------------------------------------------------------------------------------------------
+
+OWN = "/leases/private/extension"
+
+
+@pytest.fixture
+def generous(office: Office, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text(policy.read_text().replace("students: {}", "students: {extension: 2 h}"))
+
+
+@pytest.mark.usefixtures("generous")
+def test_extend_one_s_own(office: Office) -> None:
+    offered = office.get(OWN)
+    assert offered == {"until": "2030-05-17T13:30:00Z", "why_not": ""}
+    body = {"until": offered["until"]}
+    assert office.ask("POST", OWN, "ada", body).json()["ends_at"] == "2030-05-17T13:30:00Z"
+    status, kind, message = office.refusal("POST", OWN, "ada", body)
+    assert (status, kind) == (409, "conflict")
+    assert "2030-05-17 14:30 UTC now, which is not what you were shown" in message
+    assert office.ask("POST", OWN).json()["ends_at"] == "2030-05-17T14:30:00Z", "whatever it comes to"
+
+
+def test_one_s_own_without_a_word_of_the_policy(office: Office) -> None:
+    assert office.get(OWN) == {"until": None, "why_not": "You cannot extend it by yourself."}
+    assert office.refusal("POST", OWN) == (409, "conflict", "You cannot extend it by yourself.")
+    assert office.services.sessions.find("private").ends_at == END
+
+
+@pytest.mark.usefixtures("generous")
+@pytest.mark.parametrize(
+    ("who", "lease_id", "status"),
+    [
+        ("grace", "course", 403),
+        ("admin", "private", 403),
+        ("bob", "private", 404),
+        ("service-ada", "private", 404),
+    ],
+)
+def test_others_have_another_way(office: Office, who: str, lease_id: str, status: int) -> None:
+    for method in ("GET", "POST"):
+        assert office.refusal(method, f"/leases/{lease_id}/extension", who)[0] == status
+    assert not office.trail("session")
+
+
 @pytest.mark.parametrize(("who", "lease_id"), [("ada", "private"), ("grace", "course"), ("admin", "bobs")])
 def test_stop(office: Office, who: str, lease_id: str) -> None:
     assert office.ask("POST", f"/leases/{lease_id}/stop", who, {"reason": "exam"}).status_code == 200

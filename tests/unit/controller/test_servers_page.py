@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
+from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.model import LeaseState, Party, Sample
 from support.build import GIB, HOST, NOW, ago
 from support.client import text_of
@@ -13,6 +18,7 @@ from support.client import text_of
 if TYPE_CHECKING:
     from support.controller import Office
 
+HOUR = timedelta(hours=1)
 HOSTILE = ["<script>alert(1)</script>", "w" * 64, "مريم", "🦊 fox"]
 
 
@@ -54,7 +60,7 @@ def test_a_session(office: Office) -> None:
     add_samples(office, *(Sample(ago(10 * n), 50, GIB) for n in range(3, 50)))
     html = page(office)
     text = text_of(html)
-    assert "Until 2030-05-17 13:00 UTC : the longest session is 2 h" in text
+    assert "Ends 2030-05-17 13:00 UTC : the longest session is 2 h" in text
     assert "A teacher of vision or an administrator can extend it." in text
     assert "A100 GPU-0, 40 GiB" in text
     assert "Now: 0 % utilisation, 4 MiB of memory in use" in text
@@ -103,12 +109,132 @@ def test_stop(office: Office, reason: str, noted: str) -> None:
     ]
 
 
+# -- extending it oneself -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def generous(office: Office, tmp_path: Path) -> None:
+    """Sessions last 8 h, and students may add 2 h by themselves."""
+    policy = tmp_path / "policy.yml"
+    text = policy.read_text().replace("gpus_per_server: 2,", "gpus_per_server: 2, longest_session: 8 h,")
+    policy.write_text(text.replace("students: {}", "students: {extension: 2 h}"))
+    office.add_lease(created_at=NOW - 7 * HOUR, ends_at=NOW + HOUR, warned=15, end_reason="8 h at most")
+
+
+def press_extend(office: Office, until: str, who: str = "ada") -> tuple[int, str]:
+    """The button as a browser presses it; the status, and the page to which it leads."""
+    browser = requests.Session()
+    browser.headers["Authorization"] = f"token {who}"
+    answer = browser.post(
+        f"{office.url}/services/gpu/servers/lease1/extend", data={"until": until}, timeout=10
+    )
+    return answer.status_code, text_of(answer.text)
+
+
+@pytest.mark.usefixtures("generous")
+def test_extend_by_a_step_and_not_beyond_the_bound(office: Office) -> None:
+    for hour in (14, 15):
+        html = page(office)
+        assert f"If you extend it, it ends at 2030-05-17 {hour}:00 UTC ." in text_of(html)
+        (until,) = re.findall(r'name="until" value="([^"]*)"', html)
+        assert f"Your session goes on until 2030-05-17 {hour}:00 UTC." in press_extend(office, until)[1]
+    lease = office.services.sessions.find("lease1")
+    assert (lease.ends_at, lease.warned) == (NOW + 3 * HOUR, None), "warnings begin anew"
+    html = page(office)
+    assert "It goes on for as long as you may let it: 2 h beyond the longest session (group `students`)" in (
+        text_of(html)
+    )
+    assert re.search(r"<button[^>]* disabled>Extend by 1 h</button>", html), "disabled, and never hidden"
+    assert [(e.actor, e.reason) for e in office.trail("session.extended")] == [
+        ("ada", "60 min more for themselves, as the policy allows")
+    ] * 2
+    assert office.get("/messages")["messages"] == [], "who does it needs no message"
+
+
+@pytest.mark.usefixtures("generous")
+def test_a_press_does_what_was_shown_or_nothing(office: Office) -> None:
+    shown = (NOW + 2 * HOUR).isoformat()
+    assert "goes on until" in press_extend(office, shown)[1]
+    assert "which is not what you were shown" in press_extend(office, shown)[1], "pressed twice is once"
+    office.ask("POST", "/queue", "bob", {"server": "", "options": {"gpus": 2}})
+    assert "1 person waits for what it holds." in press_extend(office, (NOW + 3 * HOUR).isoformat())[1]
+    assert "1 person waits for what it holds." in text_of(page(office))
+    assert office.services.sessions.find("lease1").ends_at == NOW + 2 * HOUR
+    assert "bob" not in page(office)
+
+
+@pytest.mark.usefixtures("generous")
+@pytest.mark.parametrize(
+    "until", ["", "soon", "9999-99-99", "<script>alert(1)</script>", "2030-05-17T14:00:00"]
+)
+def test_hostile_ends(office: Office, until: str) -> None:
+    status, text = press_extend(office, until)
+    assert status == 200
+    assert "until: " in text
+    assert not office.trail("session")
+
+
+def test_where_the_policy_gives_nothing_the_button_says_so(office: Office) -> None:
+    office.add_lease(ends_at=NOW + HOUR)
+    html = page(office)
+    assert "It cannot be extended by you now: You cannot extend it by yourself." in text_of(html)
+    assert re.search(r"<button[^>]* disabled>Extend by 1 h</button>", html)
+    assert "You cannot extend it by yourself." in press_extend(office, (NOW + 2 * HOUR).isoformat())[1]
+
+
+def test_a_session_without_an_end_has_no_such_button(office: Office) -> None:
+    office.add_lease()
+    assert "Extend by" not in page(office)
+
+
+@pytest.mark.usefixtures("generous")
+def test_a_policy_that_cannot_be_read_extends_nothing(office: Office) -> None:
+    def broken(*_: object) -> None:
+        raise SettingsError("line 7 is wrong")
+
+    office.services.policies.allowance = broken  # type: ignore[method-assign, assignment]
+    assert "The policy cannot be read at the moment." in text_of(page(office))
+    assert press_extend(office, (NOW + 2 * HOUR).isoformat())[0] == 503
+    assert not office.trail("session")
+
+
+# -- samples ------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_read_again_when_the_plots_move_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.add_lease(created_at=ago(600))
+    add_samples(office, *(Sample(ago(2 * n), 50, GIB) for n in range(30, 200)))
+    read: list[str] = []
+    really = LedgerUnit.recent_samples
+
+    def note(unit: LedgerUnit, host: str, device: str, since: datetime) -> tuple[Sample, ...]:
+        read.append(device)
+        return really(unit, host, device, since)
+
+    monkeypatch.setattr(LedgerUnit, "recent_samples", note)
+    looks = []
+    for seconds in (5, 7, 12, 29, 31, 33, 35, 40):
+        office.now[0] = NOW + timedelta(seconds=seconds)
+        html = page(office)
+        looks.append((len(read), re.findall(r"<polyline[^>]*>", html)))
+    # A window ends at NOW, and the next half a minute later: for its first 4 s the newest may be missing yet.
+    assert [count for count, _ in looks] == [1, 1, 1, 1, 2, 3, 4, 4]
+    assert looks[0][1] == looks[3][1] != looks[4][1]
+    office.add_lease("bob", "l2", devices=("GPU-1",))
+    page(office, "bob")
+    assert read[-1] == "GPU-1"
+    assert "<polyline" not in page(office, "bob")
+
+
+@pytest.mark.parametrize("what", ["stop", "extend"])
 @pytest.mark.parametrize("who", ["bob", "grace", "admin", "service-ada"])
-def test_others_servers_are_not_there(office: Office, who: str) -> None:
-    office.add_lease(party=Party((), ("vision",)))
-    answer = office.raw("POST", "/servers/lease1/stop", who)
+def test_others_servers_are_not_there(office: Office, who: str, what: str) -> None:
+    office.add_lease(party=Party((), ("vision",)), ends_at=NOW + HOUR)
+    answer = office.raw("POST", f"/servers/lease1/{what}", who)
     assert answer.status_code == 404
-    assert text_of(answer.text) == text_of(office.raw("POST", "/servers/nothing/stop", who).text)
+    assert text_of(answer.text) == text_of(office.raw("POST", f"/servers/nothing/{what}", who).text)
     assert (office.hub.calls, office.trail("session")) == ([], [])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
-from gpuspawner.controller.views.servers import ServersPage, view_servers
+from gpuspawner.controller.views.servers import ServersPage, draw_use, plot_window, view_servers
 from gpuspawner.core.model import Lease, LeaseState, Message, Outcome, Party, Sample
 from gpuspawner.core.situation import Situation
 from support.build import GIB, NOW, ago, lease, record, sample, ticket
@@ -21,8 +21,23 @@ LINKS = Links("/hub/", "/services/gpu/")
 def show(*leases: Lease, at: Any = NOW, samples: Any = (), **more: Any) -> ServersPage:
     cards = [record("GPU-0", sample=sample(at=at, utilization_percent=7, memory_used_bytes=2 * GIB))]
     view = LineView(at, tuple(more.pop("places", ())), Situation(at, cards, leases))
-    given = {"messages": (), "last": None} | more
-    return view_servers(view, "ada", LINKS, samples={"GPU-0": samples}, **given)
+    return see(view, **{"samples": samples} | more)
+
+
+def see(view: LineView, person: str | None = "ada", samples: Any = (), **more: Any) -> ServersPage:
+    window, known = plot_window(view.at), {one.device.uuid: one for one in view.situation.inventory}
+    did = {
+        uuid: draw_use(
+            samples,
+            window,
+            memory_bytes=known[uuid].device.memory_bytes if uuid in known else None,
+            begin=one.created_at,
+        )
+        for one in view.situation.leases
+        for uuid in one.devices
+    }
+    given = {"messages": (), "last": None, "extensions": {}} | more
+    return view_servers(view, person, LINKS, did=did, **given)
 
 
 @pytest.mark.parametrize(
@@ -54,35 +69,35 @@ def test_unknown_is_not_zero() -> None:
     (server,) = show(lease(LeaseState.ACTIVE, "GPU-9")).servers
     (card,) = server.cards
     assert (card.model, card.memory_bytes, card.percent, card.used_bytes) == (None, None, None, None)
-    assert (card.use.known, card.memory) == (False, None)
-    assert all(row.percent is None and row.memory_bytes is None for row in card.rows)
+    assert (card.did.use.known, card.did.memory) == (False, None)
+    assert all(row.percent is None and row.memory_bytes is None for row in card.did.rows)
     stale = LineView(NOW, (), Situation(NOW, [record(sample=sample(at=ago(31)))], [lease()]))
-    page = view_servers(stale, "ada", LINKS, samples={}, messages=(), last=None)
+    page = see(stale)
     assert page.servers[0].cards[0].percent is None
 
 
 def test_an_hour_with_a_gap() -> None:
     (server,) = show(lease(created_at=ago(7200)), samples=use_of(60, step=2, silent=(35, 26))).servers
     (card,) = server.cards
-    assert card.memory
-    assert (len(card.use.lines), len(card.memory.lines)) == (2, 2)
-    assert sum(len(points.split()) for points in card.use.lines) == 120 - 18
-    assert card.memory.most == pytest.approx(24, abs=0.1), "of memory the most counts"
-    assert [row.since for row in card.rows] == [ago(300 * n) for n in range(1, 13)]
-    assert (card.rows[6].percent, card.rows[6].memory_bytes) == (None, None)
-    assert card.rows[0].percent == pytest.approx(60, abs=20)
+    assert card.did.memory
+    assert (len(card.did.use.lines), len(card.did.memory.lines)) == (2, 2)
+    assert sum(len(points.split()) for points in card.did.use.lines) == 120 - 18
+    assert card.did.memory.most == pytest.approx(24, abs=0.1), "of memory the most counts"
+    assert [row.since for row in card.did.rows] == [ago(300 * n) for n in range(1, 13)]
+    assert (card.did.rows[6].percent, card.did.rows[6].memory_bytes) == (None, None)
+    assert card.did.rows[0].percent == pytest.approx(60, abs=20)
 
 
 def test_rows_begin_with_the_session() -> None:
     late = NOW + timedelta(minutes=7)
     (server,) = show(lease(created_at=NOW + timedelta(minutes=1)), at=late).servers
-    assert [row.since for row in server.cards[0].rows] == [NOW + timedelta(minutes=5), NOW]
+    assert [row.since for row in server.cards[0].did.rows] == [NOW + timedelta(minutes=5), NOW]
 
 
 def test_nothing_changes_until_the_next_step_is_over() -> None:
     made, samples = lease(created_at=ago(7200)), use_of(61, step=2, until=NOW + timedelta(seconds=60))
     before, after = (
-        [(c.use, c.memory, c.rows) for c in show(made, at=NOW + late, samples=samples).servers[0].cards]
+        [c.did for c in show(made, at=NOW + late, samples=samples).servers[0].cards]
         for late in (timedelta(seconds=1), timedelta(seconds=29))
     )
     assert before == after
@@ -115,10 +130,10 @@ def test_places_in_line() -> None:
 
 def test_a_service_has_nothing() -> None:
     view = LineView(NOW, (), Situation(NOW, [record()], [lease()]))
-    page = view_servers(view, None, LINKS, samples={}, messages=(), last=None)
+    page = see(view, None)
     assert (page.servers, page.messages, page.ended) == ((), (), None)
 
 
 def test_a_sample_without_a_value() -> None:
     (server,) = show(lease(), samples=[Sample(ago(40))]).servers
-    assert not server.cards[0].use.known
+    assert not server.cards[0].did.use.known

@@ -122,6 +122,7 @@ def test_without_a_policy() -> None:
             "gpus_per_server": 2,
             "gpus_per_person": 3,
             "memory": 8,
+            "extension": timedelta(0),
             "weight": 1.0,
             "guaranteed_share": 0.0,
         }.items()
@@ -157,6 +158,7 @@ NAMES = ("default", "a", "b", "c")
 VALUES = {name: st.integers(0, 5) for name in LIMITS} | {
     name: st.frozensets(st.sampled_from("xyz"), max_size=2) for name in LISTS
 }
+VALUES["extension"] = st.integers(0, 5).map(timedelta)
 
 
 def limits() -> st.SearchStrategy[dict[str, Any]]:

@@ -344,3 +344,19 @@ def test_no_policy(file: Path, text: str) -> None:
 def test_missing(file: Path) -> None:
     with pytest.raises(SettingsError, match=r"The policy file .*policy.yml cannot be read: No such file"):
         load_policy(file, images=None)
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("0", timedelta(0)), ("90 min", timedelta(minutes=90)), ("1 d", timedelta(days=1))],
+)
+def test_an_extension_is_a_time_or_none(file: Path, written: str, means: timedelta) -> None:
+    file.write_text(f"groups: {{default: {{extension: {written}}}}}")
+    assert load_policy(file, images=None).groups["default"].limits == {"extension": means}
+
+
+@pytest.mark.parametrize("written", ["unlimited", "2", "-1 h", "0 h", "true", "0.0"])
+def test_an_extension_has_a_bound_and_a_unit(file: Path, written: str) -> None:
+    said = refusal(file, f"groups: {{default: {{extension: {written}}}}}")
+    assert "groups.default.extension: write a time" in said
+    assert ", or 0" in said

@@ -96,6 +96,7 @@ def test_unlimited() -> None:
         ("shm", 512, "0.5K"),
         ("longest_session", 8 * H, "8 h"),
         ("longest_session", 49.5 * H, "2 d 1 h 30 min"),
+        ("extension", timedelta(0), "0"),
         ("idle_gpu", timedelta(seconds=90), "1 min 30 s"),
         ("gpu_hours_per_week", 20.0, "20 h"),
         ("weight", 0.5, "0.5"),

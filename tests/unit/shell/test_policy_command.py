@@ -125,6 +125,7 @@ memory              8G           settings
 cpus                unlimited    settings
 shm                 1G           settings
 longest_session     unlimited    settings
+extension           0            settings
 idle_gpu            unlimited    settings (not enforced yet)
 idle_cpu            unlimited    settings (not enforced yet)
 gpu_hours_per_week  unlimited    settings

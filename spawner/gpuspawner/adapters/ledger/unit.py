@@ -12,17 +12,12 @@ from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, 
 
 from . import rows
 from . import statements as sql
-from .line_unit import LineUnit
+from .line_unit import LineUnit, once
 from .schema import devices, events, homes, leases, sample_hours, samples
 
 
 class LedgerUnit(LineUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        super().__init__(connection)
-        self._inventories: dict[str, tuple[DeviceRecord, ...]] = {}
-        """What was read in this transaction, by host: a decision asks for it more than once."""
 
     # -- identity -------------------------------------------------------------------------------------------
 
@@ -38,11 +33,10 @@ class LedgerUnit(LineUnit):
 
     # -- devices --------------------------------------------------------------------------------------------
 
+    @once
     def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there at the last inventory, in the driver's order."""
-        if host not in self._inventories:
-            self._inventories[host] = self._devices(sql.PRESENT_DEVICES, host)
-        return self._inventories[host]
+        return self._devices(sql.PRESENT_DEVICES, host)
 
     def absent_devices(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there once."""
@@ -54,13 +48,11 @@ class LedgerUnit(LineUnit):
 
     def put_device(self, record: DeviceRecord) -> None:
         """Store what was learned of a device; it counts as present from now on."""
-        self._inventories.clear()
         row = rows.device_to_row(record)
         self._put(devices, row, key=("host", "uuid"))
 
     def drop_devices(self, host: str, present: Collection[str]) -> None:
         """Mark every other device of the host as no longer there; its history stays."""
-        self._inventories.clear()
         self._db.execute(
             sa.update(devices)
             .where(devices.c.host == host, devices.c.uuid.not_in(list(present)))
@@ -69,7 +61,6 @@ class LedgerUnit(LineUnit):
 
     def clear_fault(self, host: str, uuid: str) -> None:
         """Forget a device's standing fault; its health is judged anew at the agent's next look."""
-        self._inventories.clear()
         self._db.execute(
             sa.update(devices)
             .where(devices.c.host == host, devices.c.uuid == uuid)
@@ -146,6 +137,7 @@ class LedgerUnit(LineUnit):
 
     # -- leases ---------------------------------------------------------------------------------------------
 
+    @once
     def live_leases(self, host: str, *, owner: str | None = None) -> tuple[Lease, ...]:
         """Every lease of the host, or of one person there, that still holds its devices, oldest first."""
         if owner is None:

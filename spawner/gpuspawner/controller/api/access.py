@@ -54,6 +54,14 @@ def find_lease_in_charge(call: Call, *, owner_too: bool) -> Lease:
     raise Forbidden("Only an administrator or a teacher of the course can do this. Ask one of them.")
 
 
+def find_own_lease(call: Call) -> Lease:
+    """The session of the path, which is the caller's own. Raises: NotFound, Forbidden."""
+    lease = find_lease(call)
+    if lease.owner != call.caller.person:
+        raise Forbidden("Only its own person can do this.")
+    return lease
+
+
 def find_ticket(call: Call) -> Ticket:
     """The place in line of the path. Somebody else's does not exist for the caller. Raises: NotFound."""
     with call.services.ledger.read() as unit:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.allocator.usage import held_in_window
+from gpuspawner.core.errors import Conflict, InvalidRequest
+from gpuspawner.core.extension import Extension, plan_own_extension
 from gpuspawner.core.model import Lease
+from gpuspawner.core.words import describe_duration
 
 from . import models as m
-from .access import find_lease, find_lease_in_charge, sees_lease
+from .access import find_lease, find_lease_in_charge, find_own_lease, sees_lease
 from .routes import Call
 
 LONGEST_EXTENSION = timedelta(days=14)
@@ -43,6 +46,44 @@ def extend(call: Call) -> m.Session:
         reason=body.reason,
     )
     return _session(extended)
+
+
+def show_own_extension(call: Call) -> m.OwnExtension:
+    """What one more step would come to, for its own person."""
+    _, found = _plan_own_extension(call)
+    return m.OwnExtension(until=found.until, why_not=found.why_not)
+
+
+def extend_own(call: Call) -> m.Session:
+    """Let one's own session go on by one step."""
+    body: m.OwnExtendBody = call.body or m.OwnExtendBody()
+    lease, found = _plan_own_extension(call)
+    if found.until is None:
+        raise Conflict(found.why_not)
+    if body.until is not None and body.until != found.until:
+        raise Conflict(
+            f"It could end at {found.until:%Y-%m-%d %H:%M} UTC now, which is not what you were shown. Look "
+            "again; nothing was done."
+        )
+    extended = call.services.sessions.extend(
+        lease.id,
+        found.until,
+        limit=None,
+        limit_reason="",
+        actor=call.caller.actor,
+        reason=f"{describe_duration(found.by)} more for themselves, as the policy allows",
+    )
+    return _session(extended)
+
+
+def _plan_own_extension(call: Call) -> tuple[Lease, Extension]:
+    """One's own session, and what a step would come to. Raises: NotFound, Forbidden, SettingsError."""
+    lease, services, caller = find_own_lease(call), call.services, call.caller
+    allowance = services.policies.allowance(lease.owner, caller.groups)
+    situation = services.see_line().situation
+    with services.ledger.read() as unit:
+        held = held_in_window(unit, services.host, situation.leases, situation.now, owner=lease.owner)
+    return lease, plan_own_extension(lease, situation, allowance, held.get(lease.owner, {}))
 
 
 def stop(call: Call) -> m.Session:

@@ -173,6 +173,21 @@ class ExtendBody(Body):
     reason: Reason
 
 
+class OwnExtension(Answer):
+    """What extending one's own session by one step would come to."""
+
+    until: Annotated[Time | None, Field(description="Its new end; null: it cannot be extended.")]
+    why_not: Annotated[str, Field(description="Why it cannot, for people; empty where it can.")]
+
+
+class OwnExtendBody(Body):
+    """Let one's own session go on by one step."""
+
+    until: Annotated[
+        Time | None, Field(description="The end that one was shown: nothing is done if it is another now.")
+    ] = None
+
+
 class MessageBody(Body):
     """Tell the person of a session something."""
 

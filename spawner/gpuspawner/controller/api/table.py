@@ -69,6 +69,16 @@ ROUTES: tuple[Route, ...] = (
         leases.extend, m.Session, body=m.ExtendBody, conflicts=True,
     ),
     Route(
+        "GET", "/leases/{lease_id}/extension", "showOwnExtension",
+        "What extending your own session by one step would come to.", leases.show_own_extension,
+        m.OwnExtension,
+    ),
+    Route(
+        "POST", "/leases/{lease_id}/extension", "extendOwnSession",
+        "Let your own session go on by one step, as far as the policy allows and nobody waits.",
+        leases.extend_own, m.Session, body=m.OwnExtendBody, body_needed=False, conflicts=True,
+    ),
+    Route(
         "POST", "/leases/{lease_id}/stop", "stopSession", "End a session now.", leases.stop, m.Session,
         body=m.ReasonBody, conflicts=True,
     ),

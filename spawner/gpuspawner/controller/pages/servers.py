@@ -4,50 +4,117 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
-from datetime import UTC
+from collections.abc import Iterable, Mapping
+from datetime import UTC, timedelta
 
 from tornado.web import HTTPError
 
+from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.allocator.places import LineView
+from gpuspawner.allocator.usage import held_in_window
 from gpuspawner.controller.api import leases
 from gpuspawner.controller.api.access import find_lease
 from gpuspawner.controller.api.routes import Call
-from gpuspawner.controller.views.servers import ServersPage, is_session, plot_window, view_servers
-from gpuspawner.core.errors import NotFound
-from gpuspawner.core.model import Sample
+from gpuspawner.controller.views.servers import (
+    Drawn,
+    ServersPage,
+    draw_use,
+    is_session,
+    plot_window,
+    view_servers,
+)
+from gpuspawner.core.budget import Held
+from gpuspawner.core.errors import NotFound, SettingsError
+from gpuspawner.core.extension import STEP, Extension, plan_own_extension
+from gpuspawner.core.model import Lease, Sample
+from gpuspawner.core.situation import Situation
 
 from .operation import run
 from .page import File, Outcome, Visit
 
 OWN_WISH = "its person stopped it"
+SETTLED = timedelta(seconds=4)
+"""So long after a time all that was measured until then is in the ledger."""
 CSV_COLUMNS = ("time", "gpu", "utilization_percent", "memory_used_bytes")
 
 
 def load_servers(visit: Visit) -> ServersPage:
     """The page's model. Raises: LedgerError."""
     person, view = visit.caller.person, visit.line
-    since = plot_window(view.at).since
     mine = [lease for lease in view.situation.leases if is_session(lease, person) and not lease.state.ending]
     with visit.services.ledger.read() as unit:
-        # What was measured before a session began is somebody else's.
-        samples = {
-            uuid: unit.recent_samples(visit.services.host, uuid, max(since, lease.created_at))
-            for lease in mine
-            for uuid in lease.devices
-        }
+        did = {uuid: _find_use(visit, unit, view, lease, uuid) for lease in mine for uuid in lease.devices}
+        live, host = view.situation.leases, visit.services.host
+        held = held_in_window(unit, host, live, view.at, owner=person) if mine else {}
         messages = unit.messages_for(person) if person is not None else ()
-        last = unit.last_session(visit.services.host, person) if person is not None and not mine else None
-    return view_servers(view, person, visit.links, samples=samples, messages=messages, last=last)
+        last = unit.last_session(host, person) if person is not None and not mine else None
+    return view_servers(
+        view,
+        person,
+        visit.links,
+        did=did,
+        messages=messages,
+        last=last,
+        extensions=_plan_extensions(visit, view.situation, mine, held),
+    )
+
+
+def _find_use(visit: Visit, unit: LedgerUnit, view: LineView, lease: Lease, uuid: str) -> Drawn:
+    """What a GPU did in a session; its samples are read again when the plots move on, and not before."""
+    window = plot_window(view.at)
+    record = next((one for one in view.situation.inventory if one.device.uuid == uuid), None)
+    most = record.device.memory_bytes if record else None
+
+    def make() -> Drawn:
+        # What was measured before a session began is somebody else's.
+        samples = unit.recent_samples(visit.services.host, uuid, max(window.since, lease.created_at))
+        return draw_use(samples, window, memory_bytes=most, begin=lease.created_at)
+
+    if view.at - window.until < SETTLED:
+        return make()
+    return visit.services.drawn.get(window.until, (lease.id, uuid, most), make)
+
+
+def _plan_extensions(
+    visit: Visit, situation: Situation, mine: Iterable[Lease], held: Mapping[str, Held]
+) -> dict[str, Extension]:
+    """By lease, what extending it would come to."""
+    try:
+        return {
+            lease.id: plan_own_extension(
+                lease,
+                situation,
+                visit.services.policies.allowance(lease.owner, visit.caller.groups),
+                held.get(lease.owner, {}),
+            )
+            for lease in mine
+        }
+    except SettingsError:
+        return {lease.id: Extension(STEP, None, "The policy cannot be read at the moment.") for lease in mine}
+
+
+def press_extend(visit: Visit) -> Outcome:
+    """*Extend by 1 h*; others' are not there."""
+    lease_id = _require_own(visit)
+    run(visit, leases.extend_own, {"lease_id": lease_id}, {"until": visit.form.get("until", "")})
+    end = visit.services.sessions.find(lease_id).ends_at
+    return Outcome(back_to_servers(visit), f"Your session goes on until {end:%Y-%m-%d %H:%M} UTC.")
 
 
 def press_stop(visit: Visit) -> Outcome:
     """*Stop this server*; others' are not there."""
-    lease_id = visit.parts["lease"]
-    if find_lease(Call(visit.services, visit.caller, {"lease_id": lease_id})).owner != visit.caller.person:
-        raise NotFound("There is no such session.")
+    lease_id = _require_own(visit)
     reason = visit.form.get("reason", "").strip() or OWN_WISH
     run(visit, leases.stop, {"lease_id": lease_id}, {"reason": reason})
     return Outcome(back_to_servers(visit), "Your server is being stopped.")
+
+
+def _require_own(visit: Visit) -> str:
+    """The id of the caller's own session of the path. Raises: NotFound."""
+    lease_id = visit.parts["lease"]
+    if find_lease(Call(visit.services, visit.caller, {"lease_id": lease_id})).owner != visit.caller.person:
+        raise NotFound("There is no such session.")
+    return lease_id
 
 
 def back_to_servers(visit: Visit) -> str:

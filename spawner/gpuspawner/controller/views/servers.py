@@ -10,6 +10,7 @@ from gpuspawner.allocator.places import LineView
 from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.controller.links import Links
 from gpuspawner.core.endings import describe_end
+from gpuspawner.core.extension import STEP, Extension
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Message, Sample
 
 from .plot import Plot, Timed, Window, draw, mean, thin, window_before
@@ -24,6 +25,7 @@ NEW = timedelta(days=1)
 """A message is new for so long, and stands above everything else."""
 _MOST_NEW = 3
 _GIB = 1024**3
+_ENDING = Extension(STEP, None, "Its end has come.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class UseRow:
     """Mean utilisation; None is unknown."""
     memory_bytes: int | None
     """Most memory in use; None is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a GPU did in a session."""
+
+    use: Plot
+    """Utilisation in %."""
+    memory: Plot | None
+    """Memory in GiB; None while it is not known how much there is."""
+    rows: tuple[UseRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +63,7 @@ class HeldCard:
     """Utilisation now; None while the sensor is silent."""
     used_bytes: int | None
     """Memory in use now; None while the sensor is silent."""
-    use: Plot
-    """Utilisation in %."""
-    memory: Plot | None
-    """Memory in GiB; None while it is not known how much there is."""
-    rows: tuple[UseRow, ...]
+    did: Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,10 @@ class ServerCard:
     courses: tuple[str, ...]
     """Whose teachers may extend it."""
     open: str
+    extension: Extension
+    """What *Extend* would come to."""
+    extend: str
+    """Where *Extend* leads."""
     stop: str
     """Where *Stop* leads."""
     csv: str
@@ -125,9 +138,10 @@ def view_servers(
     person: str | None,
     links: Links,
     *,
-    samples: Mapping[str, Sequence[Sample]],
+    did: Mapping[str, Drawn],
     messages: Sequence[Message],
     last: Lease | None,
+    extensions: Mapping[str, Extension],
 ) -> ServersPage:
     """Make the page of a person.
 
@@ -135,14 +149,15 @@ def view_servers(
         view: The line, the cards and who holds them.
         person: Whose page it is; None for a service, which has nothing.
         links: Where things are.
-        samples: By UUID, what was measured while the person held the device.
+        did: By UUID, what the devices did while the person held them.
         messages: To the person, newest first.
         last: Their last session that is over.
+        extensions: By lease, what extending it would come to.
     """
     records = {record.device.uuid: record for record in view.situation.inventory}
     fresh = [one for one in messages if view.at - one.at < NEW][:_MOST_NEW]
     servers = tuple(
-        _show_server(lease, view, records, samples, links)
+        _show_server(lease, view, records, links, did=did, extension=extensions.get(lease.id, _ENDING))
         for lease in view.situation.leases
         if is_session(lease, person)
     )
@@ -167,8 +182,10 @@ def _show_server(
     lease: Lease,
     view: LineView,
     records: Mapping[str, DeviceRecord],
-    samples: Mapping[str, Sequence[Sample]],
     links: Links,
+    *,
+    did: Mapping[str, Drawn],
+    extension: Extension,
 ) -> ServerCard:
     running = lease.state is LeaseState.ACTIVE
     cards = () if lease.state.ending else lease.devices
@@ -177,38 +194,50 @@ def _show_server(
         server=lease.server,
         state="ending" if lease.state.ending else "running" if running else "starting",
         image=lease.image,
-        cards=tuple(
-            _show_card(uuid, view, records.get(uuid), lease, samples.get(uuid, ())) for uuid in cards
-        ),
+        cards=tuple(_show_card(uuid, view, records.get(uuid), did[uuid]) for uuid in cards),
         since=lease.created_at,
         ends_at=lease.ends_at,
         end_reason=lease.end_reason,
         courses=lease.party.courses,
         open=links.server(lease) if running else links.pending(lease),
+        extension=extension,
+        extend=links.below("servers", lease.id, "extend"),
         stop=links.below("servers", lease.id, "stop"),
         csv=links.below("servers", lease.id, "use.csv"),
     )
 
 
-def _show_card(
-    uuid: str, view: LineView, record: DeviceRecord | None, lease: Lease, samples: Sequence[Sample]
-) -> HeldCard:
-    window = plot_window(view.at)
+def draw_use(
+    samples: Sequence[Sample], window: Window, *, memory_bytes: int | None, begin: datetime
+) -> Drawn:
+    """Draw what a GPU did.
+
+    Args:
+        samples: What was measured in the window.
+        window: From :func:`plot_window`.
+        memory_bytes: Installed; None while that is not known.
+        begin: Of the session.
+    """
     use: list[Timed] = [(one.at, one.utilization_percent) for one in samples if one.at < window.until]
     memory: list[Timed] = [(one.at, one.memory_used_bytes) for one in samples if one.at < window.until]
-    most = record.device.memory_bytes if record else None
+    in_gib = [(at, None if value is None else value / _GIB) for at, value in memory]
+    return Drawn(
+        use=draw(thin(use, window, mean), window, 100.0),
+        memory=draw(thin(in_gib, window, max), window, memory_bytes / _GIB) if memory_bytes else None,
+        rows=_list_rows(use, memory, window, begin),
+    )
+
+
+def _show_card(uuid: str, view: LineView, record: DeviceRecord | None, did: Drawn) -> HeldCard:
     stale_after = view.situation.stale_after
     now = fresh_sample(record, now=view.at, stale_after=stale_after) if record else None
-    in_gib = [(at, None if value is None else value / _GIB) for at, value in memory]
     return HeldCard(
         uuid=uuid,
         model=record.device.model if record else None,
-        memory_bytes=most,
+        memory_bytes=record.device.memory_bytes if record else None,
         percent=now.utilization_percent if now else None,
         used_bytes=now.memory_used_bytes if now else None,
-        use=draw(thin(use, window, mean), window, 100.0),
-        memory=draw(thin(in_gib, window, max), window, most / _GIB) if most else None,
-        rows=_list_rows(use, memory, window, lease.created_at),
+        did=did,
     )
 
 
