@@ -31,12 +31,14 @@ RUNS = 5
 """In a repeat."""
 ZONE = "Europe/Zurich"
 RULES = (
-    *("FREQ=WEEKLY;COUNT=30",) * 6,
-    *("FREQ=WEEKLY;UNTIL=20270701T000000Z;BYDAY=MO,WE,FR",) * 2,
-    "FREQ=DAILY;COUNT=120",
-    "FREQ=MONTHLY;COUNT=12;BYDAY=2MO",
+    *("FREQ=WEEKLY;COUNT=52",) * 6,
+    *("FREQ=WEEKLY;UNTIL=20271201T000000Z;BYDAY=MO,WE,FR",) * 2,
+    "FREQ=DAILY;COUNT=365",
+    "FREQ=MONTHLY;COUNT=18;BYDAY=2MO",
 )
 """In turn; of ten series, so many are like this."""
+FIRST_DAYS = ((2, 9), (3, 9), (4, 13), (5, 11), (6, 8), (7, 13), (8, 10), (9, 14), (10, 12), (11, 9))
+"""Month and day of 2026."""
 
 
 def measure_weeks(repeats: int) -> list[Figure]:
@@ -69,8 +71,9 @@ def _spend(work: Callable[[], object]) -> float:
 
 
 def _make_series(n: int) -> Reservation:
-    """Begun in the last ten weeks, on a Monday that is the second of its month."""
-    start = NOW.replace(month=9 + n % 3, day=(14, 12, 9)[n % 3], hour=6 + n % 12)
+    """Begun in the last forty weeks, on the second Monday of a month."""
+    month, day = FIRST_DAYS[n // 10 % len(FIRST_DAYS)]
+    start = NOW.replace(month=month, day=day, hour=6 + n % 12)
     return check_reservation(
         Reservation(
             id=f"{n:016x}",

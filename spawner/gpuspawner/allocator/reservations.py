@@ -99,10 +99,17 @@ class Reservations:
             until: Until when.
             empty: Whether that is listed too of which every seat was given back.
         """
+        return self.survey(since, until, empty=empty)[1]
+
+    def survey(
+        self, since: datetime, until: datetime, *, empty: bool = False
+    ) -> tuple[tuple[Reservation, ...], tuple[Occurrence, ...]]:
+        """What :meth:`standing` and :meth:`list` say, at one moment. Raises: LedgerError."""
         with self.ledger.read() as unit:
             known = unit.reservations(self._host, ended=since < self._clock())
             returns = unit.seat_returns(self._host, since - LONGEST)
-        return open_occurrences(known, returns, since, until, empty=empty)
+        standing = tuple(one for one in known if one.ended_at is None)
+        return standing, open_occurrences(known, returns, since, until, empty=empty)
 
     def make(
         self,

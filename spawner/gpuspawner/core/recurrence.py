@@ -11,14 +11,13 @@ again: the calendar repeats itself every 400 years, so that the search for the f
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from itertools import dropwhile, islice, takewhile
+from itertools import dropwhile, islice
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -29,6 +28,8 @@ from .errors import InvalidRequest
 HORIZON = timedelta(days=731)
 """No rule is followed for longer than two years from its first start."""
 MOST_OCCURRENCES = 1000
+_MOST_DAYS = HORIZON.days + 1
+"""Days of any rule, one more than within the horizon."""
 _LONGEST_RULE = 500
 _DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
@@ -83,6 +84,11 @@ def read_rule(text: str) -> Rule:
             raise InvalidRequest(f"rule: {key}={value[:40]} is wrong; {error}.") from None
     _require_sense(parts)
     return Rule({key: parts[key] for key in _PARTS if key in parts})
+
+
+def recall_rule(text: str) -> Rule:
+    """A rule that was read and checked before, as :func:`write_rule` wrote it; many are, each time."""
+    return Rule(dict(part.split("=", 1) for part in text.split(";")))
 
 
 def _require_sense(parts: Mapping[str, str]) -> None:
@@ -182,11 +188,13 @@ def list_starts(
     last = to_utc(rule.until, zone) if rule.until else end
     if since >= end or since > last:
         return
-    begin = datetime.combine(local, time())
+    clock = local.time()
     # A day earlier: the clocks may have been changed between.
-    after = since.astimezone(zone).replace(tzinfo=None) - timedelta(days=1) if since > first else begin
-    for day in _list_days(rule, begin, after):
-        shown = datetime.combine(day, local.time())
+    after = since.astimezone(zone).replace(tzinfo=None) - timedelta(days=1) if since > first else local
+    for day in _list_days(rule, datetime.combine(local, time()), after):
+        shown = datetime.combine(day, clock)
+        if shown < after:
+            continue
         start = first if shown == local else to_utc(shown, zone)
         if start >= end or start > last:
             return
@@ -222,8 +230,7 @@ class _Beat:
         """All from the period of ``after`` on; ``count`` is how many there are from the very first one on."""
         skipped = sum(1 for day in self.days if day < self.ahead)
         whole = max(0, (after - self.origin).days // self.period) * len(self.days)
-        ends = None if count is None else skipped + count
-        for number in takewhile(lambda n: ends is None or n < ends, itertools.count(max(skipped, whole))):
+        for number in range(max(skipped, whole), skipped + (count or _MOST_DAYS)):
             periods, day = divmod(number, len(self.days))
             yield self.origin + timedelta(days=periods * self.period + self.days[day])
 

@@ -148,12 +148,12 @@ class Loads:
 
     def __init__(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        self._list = office.services.reservations.list
-        monkeypatch.setattr(office.services.reservations, "list", self._count)
+        self._survey = office.services.reservations.survey
+        monkeypatch.setattr(office.services.reservations, "survey", self._count)
 
     def _count(self, *args: Any, **more: Any) -> Any:
         self.count += 1
-        return self._list(*args, **more)
+        return self._survey(*args, **more)
 
 
 @pytest.fixture
