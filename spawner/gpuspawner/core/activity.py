@@ -111,20 +111,21 @@ def look_at_gpus(
 
 
 def _look_at_gpu(samples: Sequence[Sample], since: datetime, now: datetime) -> GpuLook:
-    worked_at = unseen_at = None
-    seen_until = since
+    worked_at: datetime | None = None
+    unseen_at: datetime | None = None
+    seen_until: datetime | None = None
     for stretch in find_stretches(samples):
+        before, seen_until = seen_until, stretch.end
         if stretch.end <= since:
             continue
-        if stretch.start > seen_until:
+        if stretch.start > (before or since):
             unseen_at = stretch.start
-        seen_until = stretch.end
         if stretch.sample.utilization_percent is None:
             unseen_at = stretch.end
         elif stretch.sample.utilization_percent > 0:
             worked_at = stretch.end
     # The newest sample is some seconds old; what follows it is told by the next one.
-    if now - seen_until > SAMPLE_SPEAKS_FOR:
+    if seen_until is None or now - seen_until > SAMPLE_SPEAKS_FOR:
         unseen_at = now
     return GpuLook(worked_at, unseen_at)
 

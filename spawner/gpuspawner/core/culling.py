@@ -13,6 +13,13 @@ from .people import People
 from .sessions import WARN_MINUTES
 from .situation import Board, Situation, union
 
+IDLE_WARNED = "session.idle_warned"
+"""Kind of the event: a session is stopped soon."""
+IDLE_OVER = "session.idle_over"
+"""It is not, after all."""
+IDLE_STOP = "session.idle_stop"
+"""Its end has come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -28,6 +35,8 @@ class Watch:
     """When the first of the warnings that stand was given."""
     warned: int | None = None
     """Minutes before the stop of the last warning that was given."""
+    stopped: bool = False
+    """Its end was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Told:
     """Something is to be told to a session's person, and written down."""
 
     kind: str
-    """Of the event: ``session.idle_warned``, ``session.idle_over`` or ``session.idle_stop``."""
+    """Of the event."""
     text: str
     stops: bool = False
     """Whether the session's end has come."""
@@ -88,12 +97,13 @@ def plan_idle(
     if verdict.step is Step.KEEP or verdict.at is None:
         if watch.warned_at is None:
             return watch, None
-        calm = replace(watch, warned_at=None, warned=None)
-        return calm, Told("session.idle_over", f"Your session is not stopped for now. {verdict.reason}")
+        calm = replace(watch, warned_at=None, warned=None, stopped=False)
+        return calm, Told(IDLE_OVER, f"Your session is not stopped for now. {verdict.reason}")
     if hold_stops:
         return watch, None
     if verdict.step is Step.STOP:
-        return watch, Told("session.idle_stop", verdict.reason, stops=True)
+        told = None if watch.stopped else Told(IDLE_STOP, verdict.reason, stops=True)
+        return replace(watch, warned_at=watch.warned_at or now, stopped=True), told
     watch = replace(watch, warned_at=watch.warned_at or now)
     minutes = sorted(warn_minutes)
     due = next((m for m in minutes if now >= verdict.at - timedelta(minutes=m)), None)
@@ -104,7 +114,7 @@ def plan_idle(
         f"Your session is stopped in {left} min, at {verdict.at:%H:%M} UTC, if nothing is done in it until "
         f"then. {verdict.reason}"
     )
-    return replace(watch, warned=due), Told("session.idle_warned", text)
+    return replace(watch, warned=due), Told(IDLE_WARNED, text)
 
 
 def find_demanded(situation: Situation, leases: Iterable[Lease]) -> frozenset[str]:

@@ -24,10 +24,10 @@ LOOK_HOLDS_FOR = timedelta(minutes=2)
 class IdleLimits:
     """How long devices may lie idle."""
 
-    free: timedelta = timedelta(minutes=120)
-    """As long as nobody waits for them."""
-    wanted: timedelta = timedelta(minutes=30)
-    """While somebody waits for what the lease holds."""
+    free: timedelta | None = timedelta(minutes=120)
+    """As long as nobody waits for them; None for any time."""
+    wanted: timedelta | None = timedelta(minutes=30)
+    """While somebody waits for what the lease holds; None for any time."""
     warning: timedelta = timedelta(minutes=15)
     """From the first warning to the stop, at least; a limit that is shorter than this warns as long as it
     is."""
@@ -100,7 +100,7 @@ class IdleVerdict:
     """For people."""
 
 
-def choose_idle_limit(limits: IdleLimits, *, demanded: bool) -> timedelta:
+def choose_idle_limit(limits: IdleLimits, *, demanded: bool) -> timedelta | None:
     """The limit that holds now: the short one while somebody waits for what the lease holds."""
     return limits.wanted if demanded else limits.free
 
@@ -127,6 +127,10 @@ def judge_idle(
     if idle_since is None:
         return IdleVerdict(Step.KEEP, None, "Its GPUs work, or it is not known whether they do.")
     limit = choose_idle_limit(limits, demanded=demanded)
+    if limit is None:
+        when = "while somebody waits" if demanded else "while nobody waits"
+        idle = describe_duration(now - idle_since)
+        return IdleVerdict(Step.KEEP, None, f"idle for {idle}, which may be as long as it likes {when}")
     lead = min(limits.warning, limit)
     warn_at = idle_since + limit - lead
     why = f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"

@@ -289,6 +289,21 @@ calendar_feeds = sa.Table(
     sa.Column("read_at", UtcDateTime),
 )
 
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("data", sa.Text, nullable=False),
+)
+
+keeps = sa.Table(
+    "keeps",
+    metadata,
+    sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("until", UtcDateTime, nullable=False),
+    sa.Column("total_seconds", sa.Float, nullable=False),
+)
+
 messages = sa.Table(
     "messages",
     metadata,

@@ -12,11 +12,12 @@ from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, 
 
 from . import rows
 from . import statements as sql
-from .line_unit import LineUnit, once
+from .line_unit import once
 from .schema import devices, events, homes, leases, sample_hours, samples
+from .watch_unit import WatchUnit
 
 
-class LedgerUnit(LineUnit):
+class LedgerUnit(WatchUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
 
     # -- identity -------------------------------------------------------------------------------------------
@@ -265,6 +266,20 @@ class LedgerUnit(LineUnit):
         found = self._db.execute(
             sa.select(events)
             .where(events.c.kind.startswith(prefix, autoescape=True))
+            .order_by(events.c.id.desc())
+            .limit(limit)
+        )
+        return [_row_to_event(row) for row in found.mappings()]
+
+    def events_of(
+        self, owner: str, since: datetime, prefixes: Collection[str], limit: int
+    ) -> Sequence[Event]:
+        """What happened to a person's sessions since then, newest first, of kinds that begin so."""
+        kinds = [events.c.kind.startswith(prefix, autoescape=True) for prefix in prefixes]
+        found = self._db.execute(
+            sa.select(events)
+            .join(leases, leases.c.id == events.c.lease_id)
+            .where(leases.c.owner == owner, events.c.at >= since, sa.or_(*kinds))
             .order_by(events.c.id.desc())
             .limit(limit)
         )
