@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gpuspawner.allocator.reservations import Made, Preview
+from gpuspawner.allocator.made import Made, Preview
 from gpuspawner.controller.identity import RESERVE
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest, NotFound
