@@ -25,12 +25,14 @@ from .measure import measure_burst, measure_poll, measure_real_burst, measure_re
 from .rules import measure_policy
 from .sides import Pair, both_sides
 from .threads import measure_threads
+from .weeks import measure_weeks
 
 ALONE: dict[str, Callable[[int], list[Figure]]] = {
     "line": measure_line,
     "ledger": measure_ledger,
     "policy": measure_policy,
     "api": measure_api,
+    "week": measure_weeks,
 }
 """Measured by themselves: no Docker, no other side."""
 MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {

@@ -224,3 +224,58 @@ def test_a_zone_that_was_chosen_is_remembered(reader: Meet) -> None:
     expect(page.get_by_text("(UTC+9)", exact=True)).to_be_visible()
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Reservations").click()
     expect(page.get_by_label("All times are in")).to_have_value("Asia/Tokyo")
+
+
+@pytest.mark.parametrize("view", ["week", "list"])
+def test_it_changes_by_itself_and_disturbs_nobody(office: Office, reader: Meet, view: str) -> None:
+    fill(office)
+    soon = reserve(office, {**NIGHT, "title": "Called off", "start": "2030-05-19T18:00", "length": "1 h"})
+    ada = reader("ada")
+    page = ada.visit(f"/reservations?view={view}&zone=Europe/Zurich")
+    shown = page.locator("#gpu-live")
+    expect(shown.get_by_role("link", name="Called off")).to_be_visible()
+    zone = page.get_by_label("All times are in")
+    zone.fill("Asia/To")
+    zone.evaluate("one => one.setSelectionRange(2, 4)")
+    reserve(office, {**NIGHT, "title": "Come late", "start": "2030-05-19T09:00", "length": "8 h"})
+    expect(shown.get_by_role("link", name="Come late").first).to_be_visible()
+    expect(zone).to_be_focused()
+    expect(zone).to_have_value("Asia/To")
+    assert zone.evaluate("one => [one.selectionStart, one.selectionEnd]") == [2, 4]
+    link = shown.get_by_role("link", name="Come late").first
+    link.focus()
+    office.ask("DELETE", f"/reservations/{soon}", "admin", {"reason": "rain"})
+    expect(shown.get_by_role("link", name="Called off")).to_have_count(0)
+    expect(link).to_be_focused()
+    ada.check(f"reservations-live-{view}")
+
+
+@LOOKS
+def test_what_a_change_does(office: Office, reader: Meet, dark: bool, width: int, suffix: str) -> None:
+    lecture = fill(office)
+    grace = reader("grace", dark=dark, width=width)
+    page = grace.visit(f"/reservations/{lecture}/change?zone=Europe/Zurich")
+    page.get_by_label("How many GPUs").fill("1")
+    page.get_by_label("Starts at").fill("16:00")
+    shown = page.locator("#checked")
+    expect(shown.get_by_text("How many GPUs: 2 → 1")).to_be_visible()
+    expect(shown.get_by_text("dates it does not take place any more")).to_be_visible()
+    grace.check(f"reserve-change{suffix}")
+    office.ask("PUT", f"/reservations/{lecture}", "admin", {**LECTURE, "title": "Theirs"})
+    page.get_by_role("button", name="Change it").click()
+    expect(page.get_by_text("Somebody has changed this reservation since you were shown it.")).to_be_visible()
+    page.get_by_role("button", name="Change it").click()
+    expect(page.get_by_text("Computer vision, Tuesday lab: changed.")).to_be_visible()
+
+
+@LOOKS
+def test_who_has_an_address(office: Office, reader: Meet, dark: bool, width: int, suffix: str) -> None:
+    for who in ("ada", "grace"):
+        office.raw("POST", "/reservations/address", who)
+    admin = reader("admin", dark=dark, width=width)
+    page = admin.visit("/reservations/addresses?zone=Europe/Zurich")
+    admin.check(f"calendar-addresses{suffix}")
+    page.get_by_label("Why").first.fill("left")
+    page.get_by_role("button", name="End it ada").click()
+    expect(page.get_by_text("The address of the calendar of ada works no more.")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="not read yet")).to_have_count(1)

@@ -96,6 +96,7 @@ class Office:
     usage: UsageReports
     metrics: Metrics
     auth: TestAuth
+    watch: Watch
     url: str = ""
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
@@ -250,8 +251,9 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     )})  # fmt: skip
     metrics = Metrics(ledger, HOST, clock, STALE, ["grant"])
     ticking = Ticking(Tick([]), 1, metrics.observe_tick)
-    house = House(auth, services, metrics, ticking, Watch(services.see_line, LOOK_SECONDS))
-    made = Office(services, hub, line, cards, usage, metrics, auth, now=now)
+    watch = Watch(services.see_line, LOOK_SECONDS)
+    house = House(auth, services, metrics, ticking, watch)
+    made = Office(services, hub, line, cards, usage, metrics, auth, watch, now=now)
     with serving(lambda: with_hub_files(make_app(house, SECRET))) as made.url:
         yield made
     ledger.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -38,33 +38,8 @@ from gpuspawner.policy.reservations import (
 
 from .bookevents import CONTROLLER, tell, tell_return
 from .clock import utc_now
+from .made import Made, Preview
 from .room import Known, find_warnings, require_room
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A reservation that was made or changed."""
-
-    reservation: Reservation
-    warnings: tuple[str, ...] = ()
-    """What may stand in its way, in words: it was made nevertheless."""
-    replaced: bool = False
-    """Whether there was one of this id before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """A reservation that could be made; nothing was stored."""
-
-    reservation: Reservation
-    ahead: tuple[Occurrence, ...]
-    """All of it that is still to come, in order; never empty."""
-    warnings: tuple[str, ...]
-    """What may stand in its way, in words: it could be made nevertheless."""
-    replaces: Reservation | None = None
-    """What stands in its place now."""
-    seats_lost: int = 0
-    """Sessions that have a seat of what stands, and would have none of this."""
 
 
 class Reservations:
@@ -100,10 +75,17 @@ class Reservations:
             until: Until when.
             empty: Whether that is listed too of which every seat was given back.
         """
+        return self.survey(since, until, empty=empty)[1]
+
+    def survey(
+        self, since: datetime, until: datetime, *, empty: bool = False
+    ) -> tuple[tuple[Reservation, ...], tuple[Occurrence, ...]]:
+        """What :meth:`standing` and :meth:`list` say, at one moment. Raises: LedgerError."""
         with self.ledger.read() as unit:
             known = unit.reservations(self._host, ended=since < self._clock())
             returns = unit.seat_returns(self._host, since - LONGEST)
-        return open_occurrences(known, returns, since, until, empty=empty)
+        standing = tuple(one for one in known if one.ended_at is None)
+        return standing, open_occurrences(known, returns, since, until, empty=empty)
 
     def make(
         self,

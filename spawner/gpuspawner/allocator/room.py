@@ -46,14 +46,15 @@ class Known:
 def require_room(
     new: Sequence[Reservation], known: Known, now: datetime, *, people: bool = True
 ) -> list[Occurrence]:
-    """Everything that will take place, if there are devices for it. Raises: see :meth:`Reservations.make`."""
+    """What takes place until the new ones end, if they fit. Raises: see :meth:`Reservations.make`."""
     if len(known.standing) + len(new) > MOST_STANDING:
         raise InvalidRequest(f"{MOST_STANDING} reservations are the most at once; cancel some first.")
     end = now + 2 * HORIZON + LONGEST
     wanted = [expand(one, now, end) for one in new]
     if sum(map(len, wanted)) > MOST_AT_ONCE:
         raise InvalidRequest(f"{MOST_AT_ONCE} occurrences are the most in one calendar; divide it.")
-    taken = list(open_occurrences(known.standing, known.returns, now, end))
+    reach = max((one.end for occurrences in wanted for one in occurrences), default=now)
+    taken = list(open_occurrences(known.standing, known.returns, now, reach))
     for one, occurrences in zip(new, wanted, strict=True):
         conflicts = find_collisions(one, taken, known.inventory, now)
         if conflicts:
@@ -84,7 +85,7 @@ def find_warnings(
 
     Args:
         first: Its first occurrence that is still to come.
-        taken: Everything that will take place, it included.
+        taken: What takes place until then, it included.
         inventory: Every device of the host.
         leases: Live leases: sessions under way are never cut for a reservation that was made later.
         now: The present.

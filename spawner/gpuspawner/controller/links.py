@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlencode
 
 from gpuspawner.core.claims import Ticket
 from gpuspawner.core.model import Lease
+
+
+@lru_cache(256)
+def _join(query: tuple[tuple[str, str], ...]) -> str:
+    """What follows on a path; a page has the same thing behind a thousand links."""
+    return f"?{urlencode(query)}" if query else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,7 @@ class Links:
 
     def page(self, name: str, **query: str) -> str:
         """One of the controller's pages, or what is below one."""
-        return f"{self.service}{name}{'?' if query else ''}{urlencode(query)}"
+        return f"{self.service}{name}{_join(tuple(query.items()))}"
 
     def below(self, name: str, *parts: str) -> str:
         """What is below one of the controller's pages, such as what a button does."""

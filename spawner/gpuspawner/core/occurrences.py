@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from .claims import Reservation, SeatReturn
 from .errors import InvalidRequest
 from .model import Device
-from .recurrence import HORIZON, MOST_OCCURRENCES, list_starts, read_rule, to_utc, write_rule
+from .recurrence import HORIZON, MOST_OCCURRENCES, list_starts, read_rule, recall_rule, to_utc, write_rule
 from .words import describe_duration, mark
 
 SHORTEST = timedelta(minutes=5)
@@ -114,7 +114,7 @@ def _occurrences(reservation: Reservation, since: datetime, until: datetime) -> 
 def _list_all(reservation: Reservation, since: datetime, before: datetime) -> list[datetime]:
     if not reservation.rule:
         return [reservation.start]
-    zone, rule = ZoneInfo(reservation.zone), read_rule(reservation.rule)
+    zone, rule = ZoneInfo(reservation.zone), recall_rule(reservation.rule)
     return [one for one, _ in list_starts(rule, reservation.start, zone, since=since, before=before)]
 
 
@@ -137,7 +137,7 @@ def open_occurrences(
     """
     returned = {(one.reservation_id, one.start): one.seats for one in returns}
     found = [
-        replace(one, seats=one.seats - returned.get(one.key, 0))
+        replace(one, seats=one.seats - returned[one.key]) if one.key in returned else one
         for reservation in reservations
         for one in expand(reservation, since, until)
     ]

@@ -1,11 +1,12 @@
 """When something recurs: the part of RFC 5545's rules that a reservation may use.
 
 Only whole days are repeated (``DAILY``, ``WEEKLY``, ``MONTHLY``, ``YEARLY``): the time of day is that of the
-first start. ``dateutil.rrule`` finds the days. It looks for one that never comes (30 February, say) until the
-year 9999, which takes seconds. So it is first asked about the first period alone (30 ms at most), and a rule
-that does not take place at its first start is not followed. One that does comes again: the calendar repeats
-itself every 400 years, so that the search for the first day past the horizon ends (60 ms at most, for a
-Tuesday that is a 29 February each 109th day).
+first start. The days of plain rules by days or weeks, which most are, are computed: any week of a long series
+costs the same. ``dateutil.rrule`` finds the days of all others. It looks for one that never comes (30
+February, say) until the year 9999, which takes seconds. So it is first asked about the first period alone (30
+ms at most), and a rule that does not take place at its first start is not followed. One that does comes
+again: the calendar repeats itself every 400 years, so that the search for the first day past the horizon ends
+(60 ms at most, for a Tuesday that is a 29 February each 109th day).
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from .words import mark
 HORIZON = timedelta(days=731)
 """No rule is followed for longer than two years from its first start."""
 MOST_OCCURRENCES = 1000
+_MOST_DAYS = HORIZON.days + 1
+"""Days of any rule, one more than within the horizon."""
 _LONGEST_RULE = 500
 _DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _NEVER_AGAIN = str(366 * 9999)
 """An interval after which the calendar has ended, be it in days: only the first period is looked at."""
+_PARTS_OF_BEATS = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "WKST"})
 _EXAMPLE = "such as FREQ=WEEKLY;COUNT=10"
 
 
@@ -81,6 +85,11 @@ def read_rule(text: str) -> Rule:
             raise InvalidRequest(f"rule: {key}={value[:40]} is wrong; {error}.") from None
     _require_sense(parts)
     return Rule({key: parts[key] for key in _PARTS if key in parts})
+
+
+def recall_rule(text: str) -> Rule:
+    """A rule that was read and checked before, as :func:`write_rule` wrote it; many are, each time."""
+    return Rule(dict(part.split("=", 1) for part in text.split(";")))
 
 
 def _require_sense(parts: Mapping[str, str]) -> None:
@@ -178,8 +187,15 @@ def list_starts(
     local = first.astimezone(zone).replace(tzinfo=None, fold=0)
     end = min(before, first + HORIZON)
     last = to_utc(rule.until, zone) if rule.until else end
-    for day in islice(_list_days(rule, datetime.combine(local, time())), rule.count):
-        shown = datetime.combine(day, local.time())
+    if since >= end or since > last:
+        return
+    clock = local.time()
+    # A day earlier: the clocks may have been changed between.
+    after = since.astimezone(zone).replace(tzinfo=None) - timedelta(days=1) if since > first else local
+    for day in _list_days(rule, datetime.combine(local, time()), after):
+        shown = datetime.combine(day, clock)
+        if shown < after:
+            continue
         start = first if shown == local else to_utc(shown, zone)
         if start >= end or start > last:
             return
@@ -187,7 +203,56 @@ def list_starts(
             yield start, shown
 
 
-def _list_days(rule: Rule, first: datetime) -> Iterator[datetime]:
+def _list_days(rule: Rule, first: datetime, after: datetime) -> Iterator[datetime]:
+    """The days of a rule, as midnights; some of those before ``after`` may be left out."""
+    beat = _find_beat(rule, first)
+    if beat is None:
+        return islice(_search_days(rule, first), rule.count)
+    return beat.list_days(after, rule.count) if first in beat else iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class _Beat:
+    """The days of a rule that is the same in each of its periods, so that each day of it can be computed."""
+
+    origin: datetime
+    """Midnight at the beginning of the first period."""
+    period: int
+    """Days."""
+    days: tuple[int, ...]
+    """Of each period, in order; the first is 0."""
+    ahead: int
+    """Days of the first period before the first start."""
+
+    def __contains__(self, first: datetime) -> bool:
+        return (first - self.origin).days in self.days
+
+    def list_days(self, after: datetime, count: int | None) -> Iterator[datetime]:
+        """All from the period of ``after`` on; ``count`` is how many there are from the very first one on."""
+        skipped = sum(1 for day in self.days if day < self.ahead)
+        whole = max(0, (after - self.origin).days // self.period) * len(self.days)
+        for number in range(max(skipped, whole), skipped + (count or _MOST_DAYS)):
+            periods, day = divmod(number, len(self.days))
+            yield self.origin + timedelta(days=periods * self.period + self.days[day])
+
+
+def _find_beat(rule: Rule, first: datetime) -> _Beat | None:
+    """The beat of a rule by days or weeks; None for other rules, and for those with more conditions."""
+    parts, every = rule.parts, int(rule.parts.get("INTERVAL", "1"))
+    if not parts.keys() <= _PARTS_OF_BEATS:
+        return None
+    if parts["FREQ"] == "DAILY" and "BYDAY" not in parts:
+        return _Beat(first, every, (0,), 0)
+    if parts["FREQ"] != "WEEKLY" and (parts["FREQ"] != "DAILY" or every > 1):
+        return None
+    begin = _DAYS.index(parts.get("WKST", "MO"))
+    ahead = (first.weekday() - begin) % 7
+    named = {(_DAYS.index(day) - begin) % 7 for day in parts.get("BYDAY", "").split(",") if day}
+    days = tuple(sorted(named)) or (ahead,)
+    return _Beat(first - timedelta(days=ahead), 7 * every, days, ahead)
+
+
+def _search_days(rule: Rule, first: datetime) -> Iterator[datetime]:
     """The days from ``first`` on, as midnights; none where ``first`` is not one of them."""
     parts = {key: value for key, value in rule.parts.items() if key not in ("COUNT", "UNTIL")}
     begin = first

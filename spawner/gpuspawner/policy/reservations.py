@@ -290,10 +290,19 @@ def _find_left_out(given: datetime | date, start: datetime, zone: ZoneInfo) -> d
     return _plain("except", lambda: to_utc(datetime.combine(given, local.time()), zone))
 
 
+def _is_uuid(card: str) -> bool:
+    return card.startswith(("GPU-", "MIG-"))
+
+
+def sort_cards(cards: Collection[str]) -> tuple[str, ...]:
+    """Models and UUIDs in the order in which they are told: models first."""
+    return tuple(sorted(cards, key=lambda card: (_is_uuid(card), card)))
+
+
 def to_body(reservation: Reservation) -> dict[str, object]:
     """A reservation as it could be sent; what is not said is left out."""
     zone = ZoneInfo(reservation.zone)
-    uuids = sorted(card for card in reservation.cards if card.startswith(("GPU-", "MIG-")))
+    uuids = sorted(card for card in reservation.cards if _is_uuid(card))
     body: dict[str, object] = {
         "title": reservation.title,
         reservation.holder.kind: reservation.holder.name,

@@ -13,7 +13,8 @@ import click
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
-from gpuspawner.allocator.reservations import Made, Reservations
+from gpuspawner.allocator.made import Made
+from gpuspawner.allocator.reservations import Reservations
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.reservations import Occurrence, describe_when, expand, find_zone

@@ -11,6 +11,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.gather import HORIZON, find_reach, gather, look_ahead
 from gpuspawner.core.claims import Holder, Reservation, Terms
 from support.build import HOST, NOW, ticket
+from support.reservations import person
 
 DAY = timedelta(days=1)
 STALE = timedelta(seconds=30)
@@ -26,7 +27,7 @@ def daily(name: str = "r1") -> Reservation:
         start=NOW + timedelta(hours=2),
         length=timedelta(hours=1),
         zone="UTC",
-        actor="root",
+        actor=person("root"),
         made_at=NOW,
         rule="FREQ=DAILY;COUNT=60",
     )

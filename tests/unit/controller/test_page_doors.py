@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -14,30 +13,9 @@ from gpuspawner.controller.pages import base
 from gpuspawner.core.errors import LedgerError
 from support.client import text_of
 from support.controller import Office
+from support.news import stream
 
 NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
-
-
-@contextmanager
-def stream(office: Office, who: str = "ada", path: str = "queue") -> Iterator[Iterator[tuple[str, str]]]:
-    """News of a page as they come: (event, data)."""
-    answer = office.raw("GET", f"/live/{path}", who, stream=True)
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "text/event-stream"
-    with closing(answer):
-        yield read_events(answer)
-
-
-def read_events(answer: requests.Response) -> Iterator[tuple[str, str]]:
-    event, data = "", list[str]()
-    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-        if line.startswith("event: "):
-            event = line.removeprefix("event: ")
-        elif line.startswith("data:"):
-            data.append(line.removeprefix("data:").removeprefix(" "))
-        elif event:
-            yield event, "\n".join(data)
-            event, data = "", []
 
 
 def test_news_come_when_something_has_changed_and_only_then(office: Office) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +14,7 @@ import requests
 from support.build import NOW
 from support.calendar_pages import FORM, LECTURE, THESIS, listed, page, reserve, send, shown
 from support.client import text_of
+from support.news import stream
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -135,6 +138,78 @@ def test_one_s_own_come_first(office: Office) -> None:
     text = text_of(page(office, "", "grace"))
     assert "Lecture , 2 GPUs for course vision ; next Tue, 21 May 2030, 12:00 , 4 dates ahead" in text
     assert "Look at it Thesis" in text_of(page(office, "", "planner"))
+
+
+# -- an open calendar ---------------------------------------------------------------------------------------
+
+
+class Loads:
+    """Counts how often the calendar is made."""
+
+    def __init__(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._survey = office.services.reservations.survey
+        monkeypatch.setattr(office.services.reservations, "survey", self._count)
+
+    def _count(self, *args: Any, **more: Any) -> Any:
+        self.count += 1
+        return self._survey(*args, **more)
+
+
+@pytest.fixture
+def looks(office: Office, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Wait until open pages have looked so many times more."""
+    seen, changed = [0], threading.Condition()
+    line = office.services.see_line
+
+    def see() -> Any:
+        with changed:
+            seen[0] += 1
+            changed.notify_all()
+        return line()
+
+    monkeypatch.setattr(office.watch, "_look", see)
+
+    def wait(count: int) -> None:
+        with changed:
+            goal = seen[0] + count
+            assert changed.wait_for(lambda: seen[0] >= goal, 10)
+
+    return wait
+
+
+@pytest.mark.parametrize("view", ["week", "list"])
+def test_an_open_calendar_shows_what_others_do(office: Office, view: str) -> None:
+    with stream(office, "ada", f"reservations?view={view}&zone=Europe/Zurich&week=2030-05-20") as news:
+        assert "Lecture" not in next(news)[1]
+        id_ = reserve(office, LECTURE)
+        event, part = next(news)
+        assert event == "part"
+        assert "14:00 to 16:00 Lecture" in text_of(part)
+        assert 'name="zone"' not in part, "what somebody types in is not in it"
+        office.ask("PUT", f"/reservations/{id_}", "grace", {**LECTURE, "title": "Moved"})
+        assert "Moved" in next(news)[1]
+        office.ask("DELETE", f"/reservations/{id_}", "admin", {"reason": "r"})
+        assert "Moved" not in next(news)[1]
+
+
+def test_an_open_calendar_is_made_anew_only_when_it_may_be_another_one(
+    office: Office, monkeypatch: pytest.MonkeyPatch, looks: Callable[[int], None]
+) -> None:
+    reserve(office, {**LECTURE, "start": "2030-05-17T13:00", "zone": "UTC"})
+    loads = Loads(office, monkeypatch)
+    with stream(office, "ada", "reservations") as news:
+        assert 'badge text-bg-success">now' not in next(news)[1]
+        office.ask("POST", "/queue", "bob", {"server": "", "options": {"gpus": 1}})  # somebody else's event
+        looks(4)
+        assert loads.count == 1
+        office.now[0] = NOW + timedelta(hours=1)
+        assert 'badge text-bg-success">now' in next(news)[1]
+        looks(4)
+        assert loads.count == 2
+        office.now[0] = NOW + timedelta(hours=12)
+        text = text_of(next(news)[1])
+        assert "Sat 18 May today" in text, "the next day has begun"
 
 
 # -- changing and cancelling --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from gpuspawner.controller.api.linemodels import ReservationInfo
+from gpuspawner.controller.api.reservations import Seen
 from gpuspawner.controller.links import Links
 from gpuspawner.controller.views.reservations import (
     LIST,
@@ -49,30 +49,8 @@ LAB = Reservation(
 )
 
 
-def show(one: Reservation) -> ReservationInfo:
-    return ReservationInfo(
-        id=one.id,
-        title=one.title,
-        person=None,
-        group=None,
-        course="vision",
-        users=[],
-        devices=one.devices,
-        models=[],
-        pool=None,
-        cards=[],
-        start=one.start,
-        length="2 h",
-        zone=one.zone,
-        rule=one.rule,
-        left_out=[],
-        lead="0",
-        actor="",
-        actor_kind=None,
-        made_at=one.made_at,
-        mine=False,
-        warnings=[],
-    )
+def see(one: Reservation) -> Seen:
+    return Seen(mine=False, known=False)
 
 
 def view(
@@ -87,7 +65,7 @@ def view(
         Asked(first, how, zone),
         takes_place,
         [],
-        show=show,
+        see=see,
         links=LINKS,
         now=now,
         may_reserve=may_reserve,

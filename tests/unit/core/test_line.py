@@ -17,6 +17,7 @@ from gpuspawner.core.situation import Situation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.build import GIB, NOW, ago, device, lease, record, ticket
+from support.reservations import person
 
 HOUR = timedelta(hours=1)
 
@@ -403,7 +404,7 @@ def booked(
         start=start,
         length=end - start,
         zone="UTC",
-        actor="grace",
+        actor=person("grace"),
         made_at=ago(999),
         cards=cards,
     )

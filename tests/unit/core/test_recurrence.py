@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
+from dateutil.rrule import rrulestr
 from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.recurrence import HORIZON, list_starts, read_rule, write_rule
+from gpuspawner.core.recurrence import HORIZON, list_starts, read_rule, to_utc, write_rule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,6 +227,21 @@ def fits(shown: datetime, parts: dict[str, str]) -> bool:
     return all(value in parts.get(key, value).split(",") for key, value in said.items())
 
 
+@st.composite
+def plain_rules(draw: st.DrawFn, first: datetime) -> str:
+    """Rules by days or weeks, whose days are computed."""
+    freq = draw(st.sampled_from(["DAILY", "WEEKLY"]))
+    parts = {"FREQ": freq, "INTERVAL": str(draw(st.integers(1, 3) | st.integers(1, 60)))}
+    if draw(st.booleans()):
+        days = draw(st.lists(st.sampled_from(DAYS), max_size=3))
+        parts["BYDAY"] = ",".join(dict.fromkeys([*days, DAYS[first.weekday()]]))
+    if draw(st.booleans()):
+        parts["WKST"] = draw(st.sampled_from(DAYS))
+    if draw(st.booleans()):
+        parts["COUNT"] = str(draw(st.integers(1, 300)))
+    return ";".join(f"{key}={value}" for key, value in parts.items())
+
+
 FIRSTS = st.just(datetime(2028, 2, 29, 13, tzinfo=UTC)) | st.integers(0, 1460).map(
     lambda days: FIRST + timedelta(days=days)
 )
@@ -247,3 +263,34 @@ def test_what_holds_for_every_rule(first: datetime, data: st.DataObject, since: 
     after, before = first + timedelta(days=since), first + timedelta(days=since + length)
     part = list_starts(rule, first, zone, since=after, before=before)
     assert [one for one, _ in part] == [one for one in found if after <= one < before]
+
+
+@settings(max_examples=200, deadline=None)
+@given(FIRSTS, st.data(), st.integers(-10, 760), st.integers(0, 60))
+def test_what_is_computed_is_what_dateutil_finds(
+    first: datetime, data: st.DataObject, since: int, length: int
+) -> None:
+    zone = ZoneInfo(data.draw(st.sampled_from(["UTC", "Europe/Zurich", "Pacific/Apia"])))
+    local = first.astimezone(zone).replace(tzinfo=None)
+    text = data.draw(plain_rules(local))
+    after, before = first + timedelta(days=since), first + timedelta(days=since + length)
+    days = takewhile(lambda day: day < local + HORIZON + timedelta(days=2), rrulestr(text, dtstart=local))
+    expected = [day.replace(tzinfo=zone).astimezone(UTC) for day in days]
+    found = list_starts(read_rule(text), first, zone, since=after, before=before)
+    end = min(before, first + HORIZON)
+    assert [start for start, _ in found] == [one for one in expected if after <= one < end]
+
+
+def test_a_week_far_in_a_series_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuspawner.core.recurrence.rrulestr", None)
+    looked_at: list[datetime] = []
+
+    def convert(shown: datetime, zone: ZoneInfo) -> datetime:
+        looked_at.append(shown)
+        return to_utc(shown, zone)
+
+    monkeypatch.setattr("gpuspawner.core.recurrence.to_utc", convert)
+    since = FIRST + timedelta(days=700)
+    rule = read_rule("FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR;COUNT=1000")
+    found = list(list_starts(rule, FIRST, ZURICH, since=since, before=since + timedelta(days=7)))
+    assert (len(found), len(looked_at) < 15) == (5, True)

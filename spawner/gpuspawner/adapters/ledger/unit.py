@@ -251,6 +251,16 @@ class LedgerUnit(WatchUnit):
         found = self._db.execute(sa.select(sa.func.count()).select_from(events).where(theirs))
         return int(found.scalar_one())
 
+    def last_event(self) -> int:
+        """Number of the newest event; 0 for none. They rise."""
+        return int(self._db.execute(sa.select(sa.func.max(events.c.id))).scalar() or 0)
+
+    def has_event_after(self, number: int, prefixes: Collection[str]) -> bool:
+        """Whether an event came after the one of that number whose kind begins with one of these."""
+        kinds = sa.or_(*(events.c.kind.startswith(prefix, autoescape=True) for prefix in prefixes))
+        found = self._db.execute(sa.select(events.c.id).where(events.c.id > number, kinds).limit(1))
+        return found.first() is not None
+
     def recent_events(self, limit: int, *, prefix: str = "") -> Sequence[Event]:
         """The newest events, newest first; with ``prefix`` those whose kind begins so."""
         found = self._db.execute(

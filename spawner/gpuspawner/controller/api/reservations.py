@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gpuspawner.allocator.reservations import Made, Preview
+from gpuspawner.allocator.made import Made, Preview
 from gpuspawner.controller.identity import RESERVE
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest, NotFound
@@ -183,12 +184,27 @@ def find_own(call: Call) -> Reservation:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What somebody may know of a reservation beside what everybody may."""
+
+    mine: bool
+    """Whether they can change it."""
+    known: bool
+    """Whether they may know its people: for whom it is, who may use it, who made it."""
+
+
+def see(call: Call, one: Reservation) -> Seen:
+    """What the caller may know of a reservation."""
+    mine, person = may_change(call, one), call.caller.person
+    theirs = person is not None and one.holder.kind == "person" and one.holder.name == person
+    return Seen(mine, mine or theirs)
+
+
 def show(call: Call, one: Reservation, made: Made | None = None) -> m.ReservationInfo:
     """A reservation as far as the caller may know of it."""
-    caller, mine = call.caller, may_change(call, one)
-    known = mine or (
-        caller.person is not None and one.holder.kind == "person" and one.holder.name == caller.person
-    )
+    seen = see(call, one)
+    mine, known = seen.mine, seen.known
     sent: dict[str, Any] = to_body(one)
     holder = dict.fromkeys(_HOLDERS) | {one.holder.kind: one.holder.name}
     if not known and one.holder.kind == "person":

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from gpuspawner.controller.identity import READ, Caller
 from gpuspawner.controller.services import Services
-from gpuspawner.core.errors import GpuSpawnerError
+from gpuspawner.core.errors import GpuSpawnerError, SettingsError
 
 ICAL = "text/calendar; charset=utf-8"
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -22,9 +22,9 @@ class Forbidden(GpuSpawnerError):
     """Who asks may see it, and may not do this to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
-    """One request, checked; what it asks for is still to be judged."""
+    """One request, checked; what it asks for is still to be judged, by the policy at one moment."""
 
     services: Services
     caller: Caller
@@ -33,6 +33,15 @@ class Call:
     """An instance of the route's model."""
     body: Any = None
     """An instance of the route's model."""
+
+    @cached_property
+    def taught(self) -> frozenset[str]:
+        """Courses that the caller teaches; none where the policy is broken."""
+        person = self.caller.person
+        try:
+            return self.services.policies.courses_taught(person) if person is not None else frozenset()
+        except SettingsError:
+            return frozenset()
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,8 @@ class StreamHandler(ShowHandler):
     """``GET`` of a page's news: its part that changes, as server-sent events."""
 
     closed = False
+    known: tuple[int, Any] | None = None
+    """The model that was made last, of a page that knows what it rests on, and the newest event before it."""
 
     async def prepare(self) -> None:
         """A stream cannot be sent to a login."""
@@ -231,9 +233,21 @@ class StreamHandler(ShowHandler):
     async def _load(self, parts: dict[str, str], seen: LineView) -> Any:
         visit = self.visit(parts, seen)
         try:
-            return await self.off_loop(lambda: self.page.load(visit))
+            return await self.off_loop(partial(self._look, visit))
         except LedgerError:
             return None
+
+    def _look(self, visit: Visit) -> Any:
+        """The page's model, made anew only where it may be another one."""
+        if not self.page.rests_on:
+            return self.page.load(visit)
+        with visit.services.ledger.read() as unit:
+            newest = unit.last_event()
+            old = self.known is not None and unit.has_event_after(self.known[0], self.page.rests_on)
+        if self.known is not None and not old and visit.services.clock() < self.known[1].changes_at:
+            return self.known[1]
+        self.known = newest, self.page.load(visit)
+        return self.known[1]
 
     def _render_part(self, site: dict[str, Any], model: Any) -> str:
         return render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})

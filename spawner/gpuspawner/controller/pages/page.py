@@ -49,6 +49,9 @@ class Page:
     scope: str = READ
     live: bool = True
     """Whether it looks again by itself."""
+    rests_on: tuple[str, ...] = ()
+    """What the kinds of the events begin with that change it: it is made anew only after one of these, and at
+    the time that its model calls ``changes_at``. None: anything may change it."""
     menu: str = ""
     """The page that the navigation bar shows as the present one; empty for this one."""
 

@@ -19,6 +19,7 @@ from gpuspawner.controller.views.reservations import (
     Asked,
     CalendarPage,
     choose_first,
+    describe_what,
     view_calendar,
 )
 from gpuspawner.core.claims import Reservation
@@ -44,12 +45,13 @@ def load_calendar(visit: Visit) -> CalendarPage:
     )
     book, person = services.reservations, visit.caller.person
     taught = taught_courses(call)
-    own = [one for one in book.standing() if _is_own(visit, one, taught)]
+    standing, takes_place = book.survey(asked.begin, asked.end, empty=True)
+    own = [one for one in standing if _is_own(visit, one, taught)]
     return view_calendar(
         asked,
-        book.list(asked.begin, asked.end, empty=True),
+        takes_place,
         sorted(((one, list_ahead(one, now)) for one in own), key=lambda pair: [o.start for o in pair[1][:1]]),
-        show=lambda one: reservations.show(call, one),
+        see=lambda one: reservations.see(call, one),
         links=visit.links,
         now=now,
         may_reserve=may_reserve(call),
@@ -72,6 +74,7 @@ def load_reservation(visit: Visit) -> ReservationPage:
     left = services.reservations.list(now, now + timedelta.resolution, empty=True)
     return view_reservation(
         reservations.show(call, found),
+        describe_what(found, reservations.see(call, found), visit.links, zone.key),
         ahead,
         found.left_out,
         seated=[(one, sees_lease(call, one)) for one in leases],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from gpuspawner.allocator.reservations import Preview
+from gpuspawner.allocator.made import Preview
 from gpuspawner.controller.api import reservations
 from gpuspawner.controller.api.access import taught_courses
 from gpuspawner.controller.api.routes import Call, Forbidden

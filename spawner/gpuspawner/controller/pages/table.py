@@ -30,7 +30,7 @@ SEAT = f"courses/{COURSE}/seats/{LEASE}"
 PAGES: tuple[Page, ...] = (
     Page("servers", "servers", servers.load_servers),
     Page("queue", "queue", queue.load_queue),
-    Page("reservations", "reservations", reservations.load_calendar, live=False),
+    Page("reservations", "reservations", reservations.load_calendar, rests_on=("reservation.", "calendar.")),
     Page("reservations/new", "reserve", reserve.load_reserve, menu="reservations", live=False),
     Page("reservations/import", "import", calendars.load_import, menu="reservations", live=False),
     Page(ADDRESSES, "addresses", calendars.load_addresses, MANAGE, menu="reservations", live=False),

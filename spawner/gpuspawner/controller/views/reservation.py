@@ -12,7 +12,7 @@ from gpuspawner.controller.links import Links
 from gpuspawner.core.model import Lease
 from gpuspawner.core.occurrences import Occurrence
 
-from .reservations import What, describe_what
+from .reservations import What
 
 MOST_SHOWN = 10
 """Dates in the list."""
@@ -74,6 +74,7 @@ class ReservationPage:
 
 def view_reservation(
     info: ReservationInfo,
+    what: What,
     ahead: Sequence[Occurrence],
     left_out: Sequence[datetime],
     *,
@@ -90,6 +91,7 @@ def view_reservation(
 
     Args:
         info: What the reader may know.
+        what: The same, in short.
         ahead: All that is still to come, what is on included, in order.
         left_out: Starts that do not take place.
         seated: Sessions that have a seat of what is on, each with whether the reader may know of it.
@@ -106,7 +108,7 @@ def view_reservation(
         for one in ahead[:MOST_TO_CHOOSE]
     )
     return ReservationPage(
-        what=describe_what(info, links, zone.key),
+        what=what,
         zone=zone.key,
         own_zone=info.zone,
         rule=info.rule,

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from gpuspawner.controller.api.linemodels import ReservationInfo
+from gpuspawner.controller.api.reservations import Seen
 from gpuspawner.controller.links import Links
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.feeds import Feed
 from gpuspawner.core.occurrences import Occurrence
 from gpuspawner.core.recurrence import to_utc
+from gpuspawner.policy.reservations import sort_cards
 
 WEEK, LIST = "week", "list"
 DAYS_SHOWN = {WEEK: 7, LIST: 28}
 FARTHEST = timedelta(days=3 * 366)
 """Nothing can be reserved so far from now; further weeks are not shown."""
-Show = Callable[[Reservation], ReservationInfo]
-"""Tells of a reservation what its reader may know."""
+See = Callable[[Reservation], Seen]
+"""Tells what a reader may know of a reservation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ class CalendarPage:
     feed: Feed | None
     """The reader's own calendar, if it has an address."""
     may_have_feed: bool
+    changes_at: datetime
+    """When it is another one, though nobody does anything."""
     addresses: str
     """Where administrators see whose calendars have an address; empty for others."""
 
@@ -174,7 +177,7 @@ def view_calendar(
     takes_place: Sequence[Occurrence],
     own: Iterable[tuple[Reservation, Sequence[Occurrence]]],
     *,
-    show: Show,
+    see: See,
     links: Links,
     now: datetime,
     may_reserve: bool,
@@ -188,7 +191,7 @@ def view_calendar(
         asked: What is to be seen.
         takes_place: All of that time, by start.
         own: Reservations of the reader, each with what is to come of it.
-        show: Tells of a reservation what the reader may know.
+        see: Tells what the reader may know of a reservation.
         links: Where things are.
         now: The present.
         may_reserve: Whether the reader may reserve anything.
@@ -196,9 +199,8 @@ def view_calendar(
         may_have_feed: Whether they can have one: a program cannot.
         manages: Whether they are an administrator.
     """
-    shown: dict[str, What] = {}
-    for one in takes_place:
-        shown.setdefault(one.reservation_id, describe_what(show(one.reservation), links, asked.zone.key))
+    seen = {one.reservation_id: one.reservation for one in takes_place}
+    shown = {id_: describe_what(one, see(one), links, asked.zone.key) for id_, one in seen.items()}
     local = now.astimezone(asked.zone)
 
     def view_day(day: date) -> Day:
@@ -210,6 +212,7 @@ def view_calendar(
             reserve=new if may_reserve and day >= local.date() else "",
         )
 
+    own = [(one, ahead) for one, ahead in own if ahead]
     listed = [one for one in takes_place if _lasts(one, asked)] if asked.view == LIST else []
     return CalendarPage(
         asked=asked,
@@ -220,18 +223,24 @@ def view_calendar(
         turning=_turn(asked, links, local.date()),
         own=tuple(
             Own(
-                describe_what(show(one), links, asked.zone.key),
+                describe_what(one, see(one), links, asked.zone.key),
                 ahead[0].start.astimezone(asked.zone),
                 len(ahead),
             )
             for one, ahead in own
-            if ahead
         ),
         may_reserve=may_reserve,
         feed=feed,
         may_have_feed=may_have_feed,
+        changes_at=_find_change([*takes_place, *(ahead[0] for _, ahead in own)], now, asked.zone),
         addresses=links.page("reservations/addresses", zone=asked.zone.key) if manages else "",
     )
+
+
+def _find_change(shown: Iterable[Occurrence], now: datetime, zone: ZoneInfo) -> datetime:
+    """When something that is shown begins or ends next, or the next day begins."""
+    tomorrow = datetime.combine(now.astimezone(zone).date() + timedelta(days=1), time())
+    return min([to_utc(tomorrow, zone), *(at for one in shown for at in (one.start, one.end) if at > now)])
 
 
 def describe_offset(local: datetime) -> str:
@@ -243,25 +252,26 @@ def describe_offset(local: datetime) -> str:
     return "UTC" + (f"{sign}{hours}" + (f":{rest:02}" if rest else "") if minutes else "")
 
 
-def describe_what(info: ReservationInfo, links: Links, zone: str) -> What:
+def describe_what(one: Reservation, seen: Seen, links: Links, zone: str) -> What:
     """A reservation, in short.
 
     Args:
-        info: What the reader may know of it.
+        one: The reservation.
+        seen: What the reader may know of it.
         links: Where things are.
         zone: The reader's time zone, for the link.
     """
-    kind = "person" if info.person is not None else "group" if info.group is not None else "course"
+    named = seen.known or one.holder.kind != "person"
     return What(
-        id=info.id,
-        title=info.title,
-        kind=kind,
-        whose=info.person or info.group or info.course or "",
-        gpus=info.devices,
-        pool=info.pool or "",
-        cards=() if info.pool else (*info.models, *info.cards),
-        mine=info.mine,
-        href=links.page(f"reservations/{info.id}", zone=zone),
+        id=one.id,
+        title=one.title,
+        kind=one.holder.kind,
+        whose=one.holder.name if named else "",
+        gpus=one.devices,
+        pool=one.pool,
+        cards=() if one.pool else sort_cards(one.cards),
+        mine=seen.mine,
+        href=links.page(f"reservations/{one.id}", zone=zone),
     )
 
 
