@@ -170,6 +170,29 @@ def test_it_changes_by_itself(office: Office, lively: None, reader: Meet) -> Non
     expect(link).to_be_focused()
 
 
+def test_a_figure_changes_alone(office: Office, lively: None, reader: Meet) -> None:
+    admin = reader("admin")
+    page = admin.visit("/board")
+    row = page.locator("#card-GPU-01b2c3d4-5e6f")
+    expect(row.get_by_text("90 %")).to_be_visible()
+    # Once it has been told everything, what is marked here shows what is touched and what is not.
+    office.add_lease("grace", "l3", devices=("GPU-51b2c3d4-5e6f",))
+    expect(page.locator("#session-l3")).to_be_visible()
+    page.evaluate("for (const row of document.querySelectorAll('tr[id]')) row.dataset.mark = 'same'")
+    link = row.get_by_role("link", name="Drain")
+    link.focus()
+    (known,) = [
+        one for one in office.line.view().situation.inventory if one.device.uuid == "GPU-01b2c3d4-5e6f"
+    ]
+    with office.services.ledger.write() as unit:
+        unit.put_device(replace(known, sample=sample(utilization_percent=12, temperature_celsius=40)))
+    expect(row.get_by_text("12 %")).to_be_visible()
+    expect(link).to_be_focused()
+    touched = page.evaluate("[...document.querySelectorAll('tr[id]:not([data-mark])')].map((row) => row.id)")
+    assert touched == ["card-GPU-01b2c3d4-5e6f"]
+    assert admin.errors == []
+
+
 @pytest.mark.parametrize("width", [1100, PHONE])
 def test_many_cards_and_people_with_hostile_names(office: Office, reader: Meet, width: int) -> None:
     crowd(office)

@@ -65,7 +65,7 @@ def test_the_page_says_what_is_undone_and_what_comes_of_it(office: Office) -> No
     text = text_of(page(office, link))
     assert "The GPU is given out again as soon as it is free and well." in text
     assert "Sessions get back the end that they had" in text
-    assert "As things are: admin: drained by admin: exam <b>" in text
+    assert "As things are: drained by admin: exam <b>" in text
     assert "ends as things are at 2030-05-17 12:01 UTC , then at 2030-05-17 14:00 UTC" in text
     assert office.services.sessions.find("lease1").ends_at == NOW + MINUTE, "looking does nothing"
 

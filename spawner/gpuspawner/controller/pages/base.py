@@ -30,6 +30,7 @@ from gpuspawner.core.errors import (
 from gpuspawner.language import LANGUAGES, choose_language
 
 from .navigation import list_places_to_go
+from .news import News
 from .page import Download, Page, Press, Visit
 from .rendering import render
 
@@ -166,7 +167,7 @@ class ShowHandler(PageHandler):
 
 
 class StreamHandler(ShowHandler):
-    """``GET`` of a page's news: its part that changes, as server-sent events."""
+    """``GET`` of a page's news: what is new in its part that changes, as server-sent events."""
 
     closed = False
 
@@ -184,7 +185,7 @@ class StreamHandler(ShowHandler):
         self.closed = True
 
     async def get(self, **parts: str) -> None:
-        """The part each time that its model is another one."""
+        """What is new each time that the part's model is another one."""
         assert self.caller is not None  # noqa: S101 - prepare() has seen to it
         with self.house.watch.open_page(self.caller.actor) as number:
             if number > MOST_STREAMS:
@@ -195,7 +196,7 @@ class StreamHandler(ShowHandler):
     async def _tell(self, parts: dict[str, str]) -> None:
         site = {"links": self.links, "xsrf": self.xsrf_token.decode()}  # sets its cookie, so before all else
         ends = time.monotonic() + STREAM_SECONDS
-        shown, told = None, time.monotonic()
+        shown, told, news = None, time.monotonic(), News()
         async for seen in self.house.watch.follow():
             if self.closed:
                 return
@@ -204,9 +205,9 @@ class StreamHandler(ShowHandler):
                 if model is None:
                     self.write("event: away\ndata:\n\n")
                 elif model != shown:
-                    part = await self.off_loop(partial(self._render_part, site, model))
-                    lines = "".join(f"data: {line}\n" for line in part.splitlines())
-                    self.write(f"event: part\n{lines}\n")
+                    event, text = await self.off_loop(partial(self._render_news, site, model, news))
+                    lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
+                    self.write(f"event: {event}\n{lines}\n")
                     shown = model
                 elif time.monotonic() - told > QUIET_SECONDS:
                     self.write("event: still\ndata:\n\n")
@@ -234,8 +235,9 @@ class StreamHandler(ShowHandler):
         except LedgerError:
             return None
 
-    def _render_part(self, site: dict[str, Any], model: Any) -> str:
-        return render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})
+    def _render_news(self, site: dict[str, Any], model: Any, news: News) -> tuple[str, str]:
+        part = render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})
+        return news.tell(part)
 
 
 class DownloadHandler(PageHandler):

@@ -32,7 +32,7 @@ def plan_undoing(undoing: Undoing) -> Plan:
         title=mark("Undo"),
         subject=name_subject(undoing),
         says=_says(undoing) if possible else (mark("It cannot be undone, or not any more."),),
-        facts=(f"{event.actor}: {event.reason}", *((undoing.why_not,) if not possible else undoing.lost)),
+        facts=(_tell(event), *((undoing.why_not,) if not possible else undoing.lost)),
         moment=(mark("What is undone was done at"), event.at),
         rests_on=(
             why_drained(undoing.drain, event.at) if undoing.drain else "",
@@ -67,6 +67,12 @@ def link_undo(undoing: Undoing, links: Links) -> ActionLink | None:
 def name_deed(event: Event) -> str:
     """What was done, as its button is called; marked for translation."""
     return _NAMES.get(event.kind, event.kind)
+
+
+def _tell(event: Event) -> str:
+    """What was done, by whom and why."""
+    named = f" by {event.actor}" in event.reason
+    return event.reason if named else f"{event.kind} by {event.actor}: {event.reason}"
 
 
 def name_subject(undoing: Undoing) -> str:
