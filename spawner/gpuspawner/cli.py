@@ -11,14 +11,20 @@ from .core.errors import GpuSpawnerError
 COMMANDS = {
     "agent": ("gpuspawner.agent.command:agent", "Keep this GPU host: inventory, reconcile, release."),
     "assign": ("gpuspawner.shell.cards:assign", "Keep a card for somebody."),
+    "calendar": (
+        "gpuspawner.shell.calendars:calendar",
+        "See and end the secret addresses of people's calendars.",
+    ),
     "clear": ("gpuspawner.shell.cards:clear", "Clear a card's standing fault."),
     "controller": (
         "gpuspawner.controller.command:controller",
         "Keep the line, and serve /services/gpu.",
     ),
+    "cull": ("gpuspawner.shell.cull:cull", "Show what would be done about idle sessions."),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
+    "history": ("gpuspawner.shell.cull:history", "Show how somebody's sessions ended, and why."),
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from .core.activity import Kernels
 from .core.model import Container, DeviceReading
 
 
@@ -81,6 +82,9 @@ class ContainerEngine(Protocol):
     def locate(self, container_id: str) -> Address | None:
         """Where the server in a container listens; None when it is gone, ended, or in no network."""
 
+    def processor_seconds(self, container_id: str) -> float | None:
+        """Processor time that a container has taken so far; None when it is gone, ended, or not measured."""
+
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""
 
@@ -110,6 +114,20 @@ class SessionActivity:
     started: datetime | None
     last_activity: datetime
     """The same as ``started`` until somebody comes."""
+
+
+class Notebooks(Protocol):
+    """The servers of people's sessions."""
+
+    def ask(self, servers: Mapping[str, Address]) -> Mapping[str, Kernels]:
+        """Ask them what runs in their notebooks and terminals, within a bounded time for all of them.
+
+        Args:
+            servers: By any name.
+
+        Returns:
+            By the same names; who gives no answer that makes sense is left out.
+        """
 
 
 class HubApi(Protocol):

@@ -15,6 +15,8 @@ from pathlib import Path
 import yaml
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.core.claims import (
+    Actor,
+    ActorKind,
     Drain,
     Holder,
     Pin,
@@ -124,7 +126,13 @@ def write_policy(path: Path, people: Sequence[str]) -> Path:
     chance = random.Random(1)
     models = list(MODELS)
     groups: dict[str, dict[str, object]] = {
-        "default": {"gpus_per_person": 8, "gpus_per_server": 8, "longest_session": "12 h", "models": models}
+        "default": {
+            "gpus_per_person": 8,
+            "gpus_per_server": 8,
+            "gpu_hours_per_week": 100,
+            "longest_session": "12 h",
+            "models": models,
+        }
     }
     for n in range(GROUPS - 1):
         entry: dict[str, object] = {
@@ -309,7 +317,7 @@ def _make_reservation(n: int) -> Reservation:
         start=NOW.replace(hour=(13 + 3 * n) % 24) + timedelta(days=n % 4 - 14),
         length=timedelta(hours=2),
         zone="Europe/Zurich",
-        actor=f"person{n:04}",
+        actor=Actor(f"person{n:04}", ActorKind.PERSON),
         made_at=NOW - timedelta(days=30),
         cards=frozenset({ROW[0]}) if n % 3 == 0 else frozenset(),
         rule="FREQ=WEEKLY;COUNT=15",

@@ -229,9 +229,20 @@ def test_remove_takes_anonymous_volumes_and_ends_a_running_one(bench: Bench) -> 
     assert not hand.has_volume(volume)
 
 
+def test_processor_time_of_one_that_runs(bench: Bench) -> None:
+    engine, hand = bench
+    id_ = hand.create(labels(), "for n in $(seq 20000); do :; done; sleep 60")
+    assert engine.processor_seconds(id_) is None
+    hand.start(id_)
+    wait_for(engine, id_, lambda found: (engine.processor_seconds(found.id) or 0) > 0)
+    engine.stop(id_, 1)
+    assert engine.processor_seconds(id_) is None
+
+
 def test_what_is_gone_is_success(bench: Bench) -> None:
     engine, _ = bench
     gone = "0" * 64
+    assert engine.processor_seconds(gone) is None
     engine.stop(gone, 1)
     engine.remove(gone)
     assert engine.read_log_tail(gone, 10) == ""

@@ -41,6 +41,13 @@ def send(office: Office, path: str, who: str, form: dict[str, str] | None = None
     return office.raw("POST", f"/reservations{path}", who, data=form or {})
 
 
+def shown(office: Office, reservation: str, who: str) -> str:
+    """What the forms on the page of a reservation send back, so that nothing else is done than was shown."""
+    found = re.findall('name="seen" value="([0-9a-f]{16})"', page(office, f"/{reservation}", who))
+    assert len(set(found)) == 1
+    return str(found[0])
+
+
 def listed(office: Office) -> list[str]:
     return [one.title for one in office.services.reservations.standing()]
 
@@ -52,6 +59,8 @@ def form_of(html: str) -> dict[str, str]:
     found = {}
     for attributes in inputs:
         named = dict(re.findall(r'(\w+)="([^"]*)"', attributes))
+        if named["name"] == "_xsrf":
+            continue  # it has the present second in it
         if named.get("type") != "checkbox" or attributes.endswith("checked"):
             found[named["name"]] = named.get("value", "")
     for name, body in re.findall(r'(?s)<select [^>]*name="(\w+)"[^>]*>(.*?)</select>', form):

@@ -11,7 +11,7 @@ from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, ContainerState, Outcome
 from gpuspawner.ports import Address, EngineInfo
 
-POINTS = ("info", "list_containers", "read_log_tail", "locate", "stop", "remove")
+POINTS = ("info", "list_containers", "read_log_tail", "locate", "processor_seconds", "stop", "remove")
 
 
 @dataclass
@@ -25,6 +25,7 @@ class FakeContainer:
     memory_limit_bytes: int | None = None
     log: str = ""
     anonymous_volumes: set[str] = field(default_factory=set)
+    processor_seconds: float = 0.5
 
 
 class FakeEngine:
@@ -101,6 +102,12 @@ class FakeEngine:
         if container is None or container.state is not ContainerState.RUNNING:
             return None
         return Address(f"http://192.0.2.1:8888/user/{container.name}/", "secret")
+
+    def processor_seconds(self, container_id: str) -> float | None:
+        self._ask("processor_seconds", container_id)
+        container = self.containers.get(container_id)
+        running = container is not None and container.state is ContainerState.RUNNING
+        return container.processor_seconds if container and running else None
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         self._ask("stop", container_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpuspawner.core.claims import Holder, Reservation
+from gpuspawner.core.claims import Actor, ActorKind, Holder, Reservation
 from gpuspawner.core.model import Party
 from gpuspawner.core.reservations import Occurrence, expand
 
@@ -21,6 +21,11 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+def person(name: str) -> Actor:
+    """A user of the hub who acts."""
+    return Actor(name, ActorKind.PERSON)
+
+
 def reservation(**changes: Any) -> Reservation:
     """Two devices for the course, once, two hours from now, for two hours."""
     values: dict[str, Any] = {
@@ -32,7 +37,7 @@ def reservation(**changes: Any) -> Reservation:
         "start": NOW + 2 * HOUR,
         "length": 2 * HOUR,
         "zone": "UTC",
-        "actor": "grace",
+        "actor": person("grace"),
         "made_at": ago(3600),
     }
     return Reservation(**values | changes)

@@ -121,6 +121,17 @@ class DockerEngine:
             return None
         return Address(f"http://{address}:{parts.port}{parts.path}", token)
 
+    def processor_seconds(self, container_id: str) -> float | None:
+        """Processor time that a container has taken so far; None when it is gone, ended, or not measured."""
+        with self._asking("say what a container uses") as client:
+            try:
+                # At once: without it, the Engine waits for a second look of its own.
+                found = client.stats(container_id, stream=False, one_shot=True)
+            except NotFound:
+                return None
+            taken: int = found["cpu_stats"]["cpu_usage"]["total_usage"]
+        return taken / 1e9 if taken else None
+
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""
         with self._asking("stop a container") as client:

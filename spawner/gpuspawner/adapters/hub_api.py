@@ -87,8 +87,8 @@ class HttpHubApi:
             raise HubError(f"The server at {urlsplit(address).netloc} answers HTTP {response.code}.")
         try:
             status = json.loads(response.body)
-            active = _read_time(status["last_activity"])
-            return None if active is None else SessionActivity(_read_time(status.get("started")), active)
+            active = read_time(status["last_activity"])
+            return None if active is None else SessionActivity(read_time(status.get("started")), active)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -159,8 +159,8 @@ def _read_server(model: Mapping[str, Any]) -> HubServer:
     return HubServer(
         ready=bool(model["ready"]),
         pending=model["pending"],
-        started=_read_time(model["started"]),
-        last_activity=_read_time(model["last_activity"]),
+        started=read_time(model["started"]),
+        last_activity=read_time(model["last_activity"]),
         user_options=options if isinstance(options, dict) else {},
     )
 
@@ -170,7 +170,8 @@ def _read_groups(model: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(group) for group in model["groups"])
 
 
-def _read_time(text: str | None) -> datetime | None:
+def read_time(text: str | None) -> datetime | None:
+    """A time as JupyterHub and Jupyter Server write it. Raises: ValueError, TypeError."""
     if text is None:
         return None
     time = datetime.fromisoformat(text)

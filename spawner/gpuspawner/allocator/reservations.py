@@ -12,22 +12,30 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.claims import Reservation, SeatReturn
-from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.model import DeviceRecord, Event
+from gpuspawner.core.claims import Actor, Reservation, SeatReturn
+from gpuspawner.core.errors import Conflict, InvalidRequest
+from gpuspawner.core.model import DeviceRecord
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import (
     PATIENCE,
     Occurrence,
+    count_losing,
     describe_when,
     expand,
     open_occurrences,
     plan_returns,
 )
 from gpuspawner.policy.ical import from_ical
-from gpuspawner.policy.reservations import PolicyNames, ReservationBody, make_reservation, to_json
+from gpuspawner.policy.reservations import (
+    PolicyNames,
+    ReservationBody,
+    find_version,
+    make_reservation,
+    to_json,
+)
 
+from .bookevents import CONTROLLER, tell, tell_return
 from .clock import utc_now
 from .room import Known, find_warnings, require_room
 
@@ -52,6 +60,10 @@ class Preview:
     """All of it that is still to come, in order; never empty."""
     warnings: tuple[str, ...]
     """What may stand in its way, in words: it could be made nevertheless."""
+    replaces: Reservation | None = None
+    """What stands in its place now."""
+    seats_lost: int = 0
+    """Sessions that have a seat of what stands, and would have none of this."""
 
 
 class Reservations:
@@ -96,7 +108,7 @@ class Reservations:
         self,
         body: ReservationBody,
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         zone: str = "UTC",
         people: bool = True,
@@ -123,26 +135,33 @@ class Reservations:
         reservation_id: str,
         body: ReservationBody,
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         zone: str = "UTC",
         people: bool = True,
+        seen: str = "",
     ) -> Made:
         """Put another reservation in the place of one that stands; otherwise like :meth:`make`.
 
         It stays that of who made it. Sessions that have a seat of an occurrence keep it as long as the
         occurrence begins at the same time.
+
+        Args:
+            seen: The version of it that the actor was shown; empty where whatever stands is to be changed.
+
+        Raises:
+            Conflict: It is another one than was shown; nothing was changed.
         """
         wanted = [(reservation_id, body)]
-        return self._put_all(wanted, actor=actor, names=names, zone=zone, people=people, standing_only=True)[
-            0
-        ]
+        return self._put_all(
+            wanted, actor=actor, names=names, zone=zone, people=people, standing_only=True, seen=seen
+        )[0]
 
     def preview(
         self,
         body: ReservationBody,
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         people: bool = True,
         replaces: str = "",
@@ -167,17 +186,18 @@ class Reservations:
         )
         with self.ledger.read() as unit:
             known, leases = self._gather(unit, {new.id}, now), unit.live_leases(self._host)
+            old = unit.reservation(replaces) if replaces else None
         taken = require_room([new], known, now, people=people)
         ahead = expand(new, now, new.start + HORIZON + LONGEST)
         warnings = find_warnings(ahead[0], taken, known.inventory, leases, now, people=people)
-        return Preview(new, ahead, warnings)
+        return Preview(new, ahead, warnings, old, count_losing(replaces, ahead, leases))
 
     def import_ical(
         self,
         data: bytes,
         defaults: Mapping[str, object],
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None = None,
         people: bool = True,
     ) -> tuple[Made, ...]:
@@ -200,32 +220,36 @@ class Reservations:
         events = [(one.reservation_id, one.body) for one in from_ical(data, defaults)]
         return self._put_all(events, actor=actor, names=names, zone="UTC", people=people, several=True)
 
-    def cancel(self, reservation_id: str, *, actor: str, reason: str) -> Reservation:
+    def cancel(self, reservation_id: str, *, actor: Actor, reason: str, seen: str = "") -> Reservation:
         """End a reservation. What is on ends now; sessions that have a seat go on as they are.
 
         Raises:
             InvalidRequest: There is none of that id, or it was cancelled before.
+            Conflict: As for :meth:`change`.
             LedgerError: The ledger cannot be used.
         """
         now = self._clock()
         with self.ledger.write() as unit:
-            ended = replace(self._require(unit, reservation_id), ended_at=now)
+            ended = replace(self._require(unit, reservation_id, seen), ended_at=now)
             unit.put_reservation(ended)
-            unit.add_event(_event(now, "reservation.cancelled", reason, actor=actor, about=ended))
+            unit.add_event(tell(now, "reservation.cancelled", reason, actor=actor, about=ended))
         return ended
 
-    def leave_out(self, reservation_id: str, start: datetime, *, actor: str, reason: str) -> Reservation:
+    def leave_out(
+        self, reservation_id: str, start: datetime, *, actor: Actor, reason: str, seen: str = ""
+    ) -> Reservation:
         """Let one occurrence not take place.
 
         Raises:
             InvalidRequest: There is no such reservation, or nothing of it starts then, or it is over.
+            Conflict: As for :meth:`change`.
             LedgerError: The ledger cannot be used.
         """
         now = self._clock()
         with self.ledger.write() as unit:
-            old = self._require(unit, reservation_id)
-            if start not in {one.start for one in expand(old, now, old.start + HORIZON)}:
-                ahead = expand(old, now, old.start + HORIZON)
+            old = self._require(unit, reservation_id, seen)
+            ahead = expand(old, now, old.start + HORIZON)
+            if start not in {one.start for one in ahead}:
                 zone = ZoneInfo(old.zone)
                 following = f"the next is {describe_when(ahead[0], zone)}" if ahead else "all are over"
                 raise InvalidRequest(
@@ -235,7 +259,7 @@ class Reservations:
             changed = replace(old, left_out=tuple(sorted({*old.left_out, start})))
             unit.put_reservation(changed)
             data: dict[str, object] = {"left_out": start.isoformat()}
-            unit.add_event(_event(now, "reservation.changed", reason, actor=actor, about=changed, data=data))
+            unit.add_event(tell(now, "reservation.changed", reason, actor=actor, about=changed, data=data))
         return changed
 
     def return_unused(self, patience: timedelta = PATIENCE) -> tuple[SeatReturn, ...]:
@@ -249,7 +273,7 @@ class Reservations:
             planned = self._plan_returns(unit, now, patience)
             for one, before in planned:
                 unit.put_seat_return(one)
-                unit.add_event(_return_event(one, before))
+                unit.add_event(tell_return(one, before))
         return tuple(one for one, _ in planned)
 
     def close_past(self) -> tuple[Reservation, ...]:
@@ -268,7 +292,7 @@ class Reservations:
             for one in closed:
                 unit.put_reservation(one)
                 unit.add_event(
-                    _event(now, "reservation.closed", "nothing of it is ahead", actor="controller", about=one)
+                    tell(now, "reservation.closed", "nothing of it is ahead", actor=CONTROLLER, about=one)
                 )
         return closed
 
@@ -288,11 +312,12 @@ class Reservations:
         self,
         wanted: Iterable[tuple[str, ReservationBody]],
         *,
-        actor: str,
+        actor: Actor,
         names: PolicyNames | None,
         zone: str,
         people: bool,
         standing_only: bool = False,
+        seen: str = "",
         several: bool = False,
     ) -> tuple[Made, ...]:
         now = self._clock()
@@ -315,7 +340,7 @@ class Reservations:
         with self.ledger.write() as unit:
             if standing_only:
                 for one in new:
-                    self._require(unit, one.id)
+                    self._require(unit, one.id, seen)
             found = self._gather(unit, replaced, now)
             if found != known:
                 taken = require_room(new, found, now, people=people)
@@ -340,7 +365,7 @@ class Reservations:
         inventory: tuple[DeviceRecord, ...],
         now: datetime,
         *,
-        actor: str,
+        actor: Actor,
         people: bool,
     ) -> Made:
         old = unit.reservation(new.id)
@@ -352,43 +377,22 @@ class Reservations:
         kind = "reservation.made" if old is None else "reservation.changed"
         (first, *_) = expand(new, now, new.start + HORIZON)
         reason = f"{new.devices} GPUs for {new.holder}, first {describe_when(first, ZoneInfo(new.zone))}"
-        unit.add_event(_event(now, kind, reason, actor=actor, about=new, data=to_json(new)))
+        unit.add_event(tell(now, kind, reason, actor=actor, about=new, data=to_json(new)))
         warnings = find_warnings(first, taken, inventory, unit.live_leases(self._host), now, people=people)
         return Made(new, warnings, replaced=old is not None)
 
-    def _require(self, unit: LedgerUnit, reservation_id: str) -> Reservation:
+    def _require(self, unit: LedgerUnit, reservation_id: str, seen: str) -> Reservation:
         found = unit.reservation(reservation_id)
         if found is None or found.host != self._host:
             raise InvalidRequest(f"There is no reservation {reservation_id[:40]!r} on {self._host}.")
         if found.ended_at is not None:
             raise InvalidRequest(f"Reservation {found.id} was cancelled already; nothing was changed.")
+        if seen and find_version(found) != seen:
+            raise Conflict(
+                "Somebody has changed this reservation since you were shown it. Look again; nothing was done."
+            )
         return found
 
 
 def _is_over(one: Reservation, now: datetime) -> bool:
     return one.start + one.length <= now and not expand(one, now, one.start + HORIZON + LONGEST)
-
-
-def _event(
-    now: datetime,
-    kind: str,
-    reason: str,
-    *,
-    actor: str,
-    about: Reservation,
-    data: dict[str, object] | None = None,
-) -> Event:
-    return Event(now, kind, reason, actor, data={"reservation": about.id, **(data or {})})
-
-
-def _return_event(given_back: SeatReturn, before: Occurrence) -> Event:
-    seats = given_back.seats - (before.reservation.devices - before.seats)
-    gpus = "1 GPU" if seats == 1 else f"{seats} GPUs"
-    reason = (
-        f"{gpus} of {before.reservation.devices} that are reserved for {before.reservation.holder} "
-        f"({before.title}) were not used, and are everybody's again"
-    )
-    data: dict[str, object] = {"start": given_back.start.isoformat(), "seats": given_back.seats}
-    return _event(
-        given_back.at, "reservation.returned", reason, actor="controller", about=before.reservation, data=data
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated, UserNotAllowed
@@ -13,6 +13,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, SettingsError
 
+from .gate import Gate
 from .identity import READ, Caller, read_caller
 from .live import Watch
 from .loop import Ticking
@@ -42,6 +43,10 @@ class House:
     ticking: Ticking
     watch: Watch
     """Of all open pages."""
+    gate: Gate = field(default_factory=Gate)
+    """Before what keeps a processor busy: comparing a reservation with all others."""
+    feeds: Gate = field(default_factory=lambda: Gate(4))
+    """Before people's own calendars, for which the Hub is asked."""
 
 
 class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # JupyterHub is untyped
@@ -81,6 +86,20 @@ class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # Ju
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Do what may block on the ledger or the Hub in a thread."""
         return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    async def in_turn(self, what: str, work: Callable[[], T]) -> T:
+        """Do in a thread what takes long, few at a time.
+
+        Args:
+            what: Of this, one of each person is done at a time, and the newest of those that wait.
+            work: What is done.
+
+        Raises:
+            Crowded: It was not done.
+        """
+        assert self.caller is not None  # noqa: S101 - prepare() has seen to it
+        async with self.house.gate.turn(f"{what} {self.caller.actor}"):
+            return await self.off_loop(work)
 
     def explain(self, status: int, kwargs: dict[str, Any]) -> str:
         """What an error page or answer says: our own sentences, and of bugs nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from jupyterhub.services.auth import HubOAuth
 
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.policy.settings import SERVICE, Settings
 
 READ = "custom:gpu:read"
@@ -29,6 +30,11 @@ class Caller:
     """The name in the audit trail."""
     groups: frozenset[str]
     scopes: frozenset[str]
+
+    @property
+    def as_actor(self) -> Actor:
+        """Who they are, where it must be told apart from who has the same name elsewhere."""
+        return Actor(self.actor, ActorKind.SERVICE if self.person is None else ActorKind.PERSON)
 
     def may(self, scope: str) -> bool:
         """Whether they have a scope, without any limit to it."""

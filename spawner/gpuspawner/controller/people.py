@@ -6,8 +6,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from gpuspawner.core.claims import Terms
-from gpuspawner.core.model import DeviceRecord, Party, SpawnRequest
-from gpuspawner.core.policy import Allowance, Limit, Policy, find_party, find_terms, resolve_allowance
+from gpuspawner.core.idleness import Limits as IdleLimits
+from gpuspawner.core.model import DeviceRecord, Lease, Party, SpawnRequest
+from gpuspawner.core.policy import (
+    Allowance,
+    IdleSessions,
+    Limit,
+    Policy,
+    find_idle_limits,
+    find_party,
+    find_terms,
+    resolve_allowance,
+)
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
 from gpuspawner.policy.options import UserOptions, read_options, require_capability
 from gpuspawner.policy.policyfile import PolicyFile
@@ -102,6 +112,14 @@ class PolicyReader:
     def names(self) -> PolicyNames:
         """What can be reserved for and from. Raises: SettingsError."""
         return find_names(self.current())
+
+    def idle_limits(self, lease: Lease) -> IdleLimits:
+        """How long a session may do nothing. Raises: SettingsError."""
+        return find_idle_limits(self.allowance(lease.owner, lease.party.groups))
+
+    def idle_sessions(self) -> IdleSessions:
+        """What is done about sessions in which nothing is done. Raises: SettingsError."""
+        return self.current().idle_sessions
 
     def gpu_hours(self, person: str, groups: Collection[str]) -> Limit[float]:
         """How many GPU-hours somebody may hold in seven days. Raises: SettingsError."""

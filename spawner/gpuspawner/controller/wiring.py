@@ -7,10 +7,14 @@ import socket
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
+from gpuspawner.allocator.idle import IdleWatch
+from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.policy.settings import Settings
 
+from .culling import CullIdle
 from .ends import EndSessions, SteadyClock
 from .hubcalls import HubCalls
 from .loop import Tick
@@ -52,6 +56,18 @@ def make_tick(services: Services) -> Tick:
         calls=HubCalls(),
         looks=HubCalls(again_seconds=LOOK_AGAIN_SECONDS),
     )
+    idle = CullIdle(
+        Sweeper(DockerEngine(), NotebookServers(), services.clock),
+        IdleWatch(
+            services.ledger,
+            services.host,
+            services.policies.idle_limits,
+            services.stale_after,
+            services.clock,
+        ),
+        services.policies.idle_sessions,
+        SteadyClock(services.clock),
+    )
     ends = EndSessions(services.sessions, services.hub, SteadyClock(services.clock))
     budgets = KeepBudgets(
         services.ledger, services.host, services.sessions, services.policies, services.clock
@@ -69,6 +85,7 @@ def make_tick(services: Services) -> Tick:
             ("hopeless", EndHopeless(services.line)),
             ("turns", turns),
             ("budgets", budgets),
+            ("idle", idle),
             ("ends", ends),
         ],
         finish=finish,

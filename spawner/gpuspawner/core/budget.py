@@ -21,6 +21,9 @@ WINDOW_DAYS = 7
 SHORTEST = timedelta(minutes=5)
 """A session for which less is left is not begun."""
 _HOUR = 3600.0
+_DAY = timedelta(days=1)
+_ROUNDING = 1e-3
+"""Seconds by which sums of many amounts may be off."""
 
 Held = Mapping[date, float]
 """GPU-seconds that one person held, by UTC day; other days than those of the window do no harm."""
@@ -87,18 +90,30 @@ def find_budget_end(limit_hours: float | None, held: Held, devices: int, now: da
     """
     if limit_hours is None or devices == 0:
         return None
-    will_have = dict(held)
-    start = now.astimezone(UTC)
+    start, oldest = now.astimezone(UTC), begin_of_window(now)
+    left = limit_hours * _HOUR - _used_seconds(held, oldest)
+    midnight = start.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
+    today, more = start.date(), devices * (midnight - start).total_seconds()
+    more_today = more
     # A week from now only what is held from now on counts, and each day is like the one before.
     for _ in range(WINDOW_DAYS + 1):
-        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        left = limit_hours * _HOUR - _used_seconds(will_have, begin_of_window(start))
-        more = devices * (midnight - start).total_seconds()
-        if left < more:
+        if left < more - _ROUNDING:
             return start + timedelta(seconds=max(left, 0.0) / devices)
-        will_have[start.date()] = will_have.get(start.date(), 0.0) + more
-        start = midnight
+        left += held.get(oldest, 0.0) + (more_today if oldest == today else 0.0) - more
+        start, oldest, midnight = midnight, oldest + _DAY, midnight + _DAY
+        more = devices * _DAY.total_seconds()
     return None
+
+
+def is_enough(limit_hours: float | None, used_seconds: float, more_seconds: float) -> bool:
+    """Whether a budget is sure to hold more; hours that come back meanwhile are not counted.
+
+    Args:
+        limit_hours: GPU-hours in seven days; None for no limit.
+        used_seconds: GPU-seconds that were held in the days that count, or more.
+        more_seconds: GPU-seconds that are to be held.
+    """
+    return limit_hours is None or limit_hours * _HOUR - used_seconds >= more_seconds
 
 
 def judge_budget(gpus: int, limit: Limit[float], held: Held, running: int, now: datetime) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from .model import NO_PARTY, Party, SpawnRequest
 
@@ -34,8 +35,7 @@ class TicketState(StrEnum):
         return self in (TicketState.WAITING, TicketState.OFFERED)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Whom something is set aside for."""
 
     kind: str
@@ -52,6 +52,32 @@ class Holder:
 
     def __str__(self) -> str:
         return self.name if self.kind == "person" else f"{self.kind} `{self.name}`"
+
+
+class ActorKind(StrEnum):
+    """Where somebody acts. The same name means somebody else in each place."""
+
+    PERSON = "person"
+    """The hub: the name is that of its user."""
+    SERVICE = "service"
+    """The hub: a program with a token of its own."""
+    SHELL = "shell"
+    """The host's command line: the name is that of a Unix user, who administers this."""
+    UNKNOWN = "unknown"
+    """It was not written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something."""
+
+    name: str
+    """As the audit trail has it."""
+    kind: ActorKind
+
+    def is_person(self, person: str | None) -> bool:
+        """Whether it is this user of the hub, for certain."""
+        return person is not None and self.kind is ActorKind.PERSON and self.name == person
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +179,7 @@ class Reservation:
     length: timedelta
     zone: str
     """IANA name of the time zone in which it recurs: 14:00 stays 14:00 when the clocks change."""
-    actor: str
+    actor: Actor
     """Who made it."""
     made_at: datetime
     users: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ class Feed:
     """Of its secret, which is stored nowhere (see :func:`digest_secret`)."""
     made_at: datetime
     """When the secret was made."""
-    party: Party
-    """The person's groups, and all courses that they belong to, when they were last seen."""
+    read_at: datetime | None = None
+    """When it was last read, to within a minute; None for never since the secret was made."""
 
 
 def digest_secret(secret: str) -> str:
@@ -29,6 +29,12 @@ def digest_secret(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()
 
 
-def choose_usable(feed: Feed, reservations: Iterable[Reservation]) -> tuple[Reservation, ...]:
-    """The reservations that a person may use: their own, and those of their groups and courses."""
-    return tuple(one for one in reservations if one.admits(feed.owner, feed.party))
+def choose_usable(owner: str, party: Party, reservations: Iterable[Reservation]) -> tuple[Reservation, ...]:
+    """The reservations that a person may use: their own, and those of their groups and courses.
+
+    Args:
+        owner: The person.
+        party: Their groups and all courses that they belong to, as they are now.
+        reservations: All that stand.
+    """
+    return tuple(one for one in reservations if one.admits(owner, party))

@@ -65,6 +65,8 @@ class Heads:
 
         A time that is not in the future: they cannot be given away at all.
         """
+        if not self._heads:
+            return None
         self._notice_grants()
         if mask not in self._due:
             times = [head.start or self._now for head in self._heads if self._delays(head, mask)]
@@ -76,6 +78,8 @@ class Heads:
 
         Of several together, :meth:`due` may say less and never more.
         """
+        if not self._heads:
+            return self._board.free
         self._notice_grants()
         found = self._lasting.get(until)
         if found is None:

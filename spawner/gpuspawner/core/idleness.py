@@ -1,25 +1,83 @@
-"""When a lease whose devices lie idle is warned, and when it is stopped."""
+"""When a session whose GPUs lie idle, or in which nothing is done, is warned, and when it is stopped.
+
+There are two clocks. That of the GPUs stands still while they work or a notebook's kernel runs something; it
+is there for sessions that hold GPUs, and its limit is short while somebody waits for them. That of the
+session stands still while anything is done in it, such as preparing data on processors. The longest session
+of the policy is no matter of idleness (:mod:`gpuspawner.core.sessions`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from .activity import BUSY_CORES, Activity
 from .words import describe_duration
+
+LOOK_HOLDS_FOR = timedelta(minutes=2)
+"""What was last seen longer ago than this is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdleLimits:
     """How long devices may lie idle."""
 
-    free: timedelta = timedelta(minutes=120)
-    """As long as nobody waits for them."""
-    wanted: timedelta = timedelta(minutes=30)
-    """While somebody waits for what the lease holds."""
+    free: timedelta | None = timedelta(minutes=120)
+    """As long as nobody waits for them; None for any time."""
+    wanted: timedelta | None = timedelta(minutes=30)
+    """While somebody waits for what the lease holds; None for any time."""
     warning: timedelta = timedelta(minutes=15)
     """From the first warning to the stop, at least; a limit that is shorter than this warns as long as it
     is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a session may do nothing; resolved at its start and kept with it."""
+
+    gpus: IdleLimits | None = IdleLimits()
+    """Of the clock of its GPUs; None for no limit."""
+    session: timedelta | None = None
+    """Of the session's clock; None for no limit."""
+    grace: timedelta = timedelta(minutes=15)
+    """From its start on nobody is warned for so long."""
+
+
+class Clock(StrEnum):
+    """What lies idle."""
+
+    GPUS = "gpus"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One thing that was looked at, for whoever asks why."""
+
+    what: str
+    source: str
+    """Who said so."""
+    at: datetime | None
+    """When it was looked at; None for never."""
+    says: str
+    """What it says, in words; what is not known says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done about a session, and why."""
+
+    step: Step
+    clock: Clock | None
+    """Whose limit comes first; None when none is set or something is not known."""
+    at: datetime | None
+    """When it would be warned (keep) or stopped (warn, stop) if nothing changed; None for never."""
+    reason: str
+    """For people: a whole sentence."""
+    signals: tuple[Signal, ...]
+    """What it rests on."""
 
 
 class Step(StrEnum):
@@ -42,7 +100,7 @@ class IdleVerdict:
     """For people."""
 
 
-def choose_idle_limit(limits: IdleLimits, *, demanded: bool) -> timedelta:
+def choose_idle_limit(limits: IdleLimits, *, demanded: bool) -> timedelta | None:
     """The limit that holds now: the short one while somebody waits for what the lease holds."""
     return limits.wanted if demanded else limits.free
 
@@ -69,13 +127,111 @@ def judge_idle(
     if idle_since is None:
         return IdleVerdict(Step.KEEP, None, "Its GPUs work, or it is not known whether they do.")
     limit = choose_idle_limit(limits, demanded=demanded)
+    if limit is None:
+        when = "while somebody waits" if demanded else "while nobody waits"
+        idle = describe_duration(now - idle_since)
+        return IdleVerdict(Step.KEEP, None, f"idle for {idle}, which may be as long as it likes {when}")
     lead = min(limits.warning, limit)
     warn_at = idle_since + limit - lead
-    why = f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed " + (
-        "while somebody waits" if demanded else "while nobody waits"
-    )
+    why = f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
+    if limits.free != limits.wanted:
+        why += " while somebody waits" if demanded else " while nobody waits"
     if now < warn_at:
         return IdleVerdict(Step.KEEP, warn_at, why)
     warned = now if warned_at is None or warned_at < idle_since else warned_at
     stop_at = max(idle_since + limit, warned + lead)
     return IdleVerdict(Step.STOP if now >= stop_at else Step.WARN, stop_at, why)
+
+
+def judge_session(
+    activity: Activity,
+    limits: Limits,
+    now: datetime,
+    *,
+    started_at: datetime,
+    has_gpus: bool,
+    demanded: bool = False,
+    warned_at: datetime | None = None,
+    kept_until: datetime | None = None,
+    hub_active_at: datetime | None = None,
+) -> Verdict:
+    """Judge one session.
+
+    Args:
+        activity: What is known of it.
+        limits: What holds for it.
+        now: The present.
+        started_at: When it began.
+        has_gpus: Whether it holds any.
+        demanded: Whether somebody waits for what it holds.
+        warned_at: When the warning that stands was given.
+        kept_until: Until when its person asked to keep it whatever it does, as far as they may.
+        hub_active_at: When the Hub was last told of its person; it is shown and changes nothing.
+    """
+    signals = tuple(_list_signals(activity, has_gpus=has_gpus, hub_active_at=hub_active_at))
+    unknown = activity.unknown
+    if activity.look is None or now - activity.look.at > LOOK_HOLDS_FOR:
+        unknown = ("what it does",)
+    if unknown:
+        text = f"It is not known {' and '.join(unknown)}, so it is left alone."
+        return Verdict(Step.KEEP, None, None, text, signals)
+    found = [
+        (clock, judge_idle(since, now, demanded=demanded, limits=limit, warned_at=warned_at))
+        for clock, since, limit in _list_clocks(activity, limits, has_gpus=has_gpus)
+    ]
+    if not found:
+        return Verdict(Step.KEEP, None, None, "No limit is set for it.", signals)
+    clock, verdict = min(found, key=lambda pair: (_RANK[pair[1].step], pair[1].at or now))
+    held_until = max(started_at + limits.grace, kept_until or started_at)
+    reason = _explain(clock, verdict.reason, activity, now)
+    if now < held_until and verdict.at is not None:
+        later = max(held_until, verdict.at) if verdict.step is Step.KEEP else held_until
+        why = "it was asked to be kept" if kept_until and held_until == kept_until else "it has just begun"
+        return Verdict(Step.KEEP, clock, later, f"{reason} It is left alone for now: {why}.", signals)
+    return Verdict(verdict.step, clock, verdict.at, reason, signals)
+
+
+_RANK = {Step.STOP: 0, Step.WARN: 1, Step.KEEP: 2}
+
+
+def _list_clocks(
+    activity: Activity, limits: Limits, *, has_gpus: bool
+) -> Iterator[tuple[Clock, datetime, IdleLimits]]:
+    if has_gpus and limits.gpus is not None:
+        yield Clock.GPUS, activity.gpu_active_at, limits.gpus
+    if limits.session is not None:
+        warning = limits.gpus.warning if limits.gpus else IdleLimits().warning
+        yield Clock.SESSION, activity.active_at, IdleLimits(limits.session, limits.session, warning)
+
+
+def _explain(clock: Clock, why: str, activity: Activity, now: datetime) -> str:
+    what = "Its GPUs have been" if clock is Clock.GPUS else "The session has been"
+    text = f"{what} {why}."
+    if activity.stalled and activity.busy_since is not None:
+        text += (
+            f" A notebook has been busy for {describe_duration(now - activity.busy_since)} without using "
+            "processors or GPUs: it seems to wait for input, which is no work."
+        )
+    elif clock is Clock.GPUS and activity.cores is not None and activity.cores >= BUSY_CORES:
+        text += f" {activity.cores:.1f} processors work, which keeps the session and not its GPUs."
+    return text
+
+
+def _list_signals(activity: Activity, *, has_gpus: bool, hub_active_at: datetime | None) -> Iterator[Signal]:
+    look = activity.look
+    at = look.at if look else None
+    if has_gpus:
+        known = look is not None and "what its GPUs do" not in activity.unknown
+        worked = f"last worked, or not seen, at {activity.gpu_at:%H:%M} UTC"
+        yield Signal("GPUs", "samples of the driver", at, worked if known else "not known")
+    kernels = look.kernels if look else None
+    says = "not known"
+    if kernels is not None:
+        says = f"{kernels.busy} busy, {kernels.idle} idle, {kernels.terminals} terminals"
+        says += f"; last used at {kernels.active_at:%H:%M} UTC" if kernels.active_at else ""
+        says += "; busy without doing anything" if activity.stalled else ""
+    yield Signal("Notebooks and terminals", "its server", at, says)
+    cores = "not known" if activity.cores is None else f"{activity.cores:.2f} in use"
+    yield Signal("Processors", "the Docker Engine", at, cores)
+    if hub_active_at is not None:
+        yield Signal("Open pages", "the Hub", hub_active_at, "told of activity then; this does not count")

@@ -15,18 +15,17 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from .bounds import Bounds, is_later, own_limits
-from .budget import SHORTEST as SHORTEST_BUDGET
-from .budget import describe_budget_end, find_budget_end, find_return
+from .budget import describe_budget_end
 from .claims import Ticket
 from .heads import Heads
 from .model import Lease, LeaseState
 from .occurrences import Occurrence
 from .order import Claim, order_line
-from .placement import describe_shortage, pick, why_nothing_is_known
+from .people import People
+from .placement import Shortage, describe_shortage, pick, why_nothing_is_known
 from .policy import Limit
-from .retry import left_until_next_try
 from .seating import Calendar
-from .situation import Board, Mask, Situation, Want, count_held, count_seats, list_within_reach, union
+from .situation import Board, Mask, Situation, Want, list_within_reach, union
 from .words import describe_duration
 
 SHORTEST_SESSION = timedelta(minutes=10)
@@ -61,9 +60,16 @@ class Wait(NamedTuple):
     ticket: Ticket
     ahead: int
     """How many tickets come before it."""
-    reason: str
-    """What it waits for, for people."""
+    obstacle: str | Shortage
+    """What it waits for."""
     claim: Claim
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, for people."""
+        if isinstance(self.obstacle, str):
+            return self.obstacle
+        return describe_shortage(self.ticket.request, self.obstacle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +95,13 @@ class _Planner:
         self.board = Board(situation)
         self.occurrences = list_within_reach(situation)
         self.calendar = Calendar(self.board.serving, situation.leases, self.occurrences, situation.now)
-        self.held = count_held(situation.leases)
-        self.seats = count_seats(situation.leases)
+        self.people = People(situation)
         self.on = [one for one in self.occurrences if one.on(self.now)]
         self.room = [one.seats - self.calendar.used(one) for one in self.on]
         self.seats_left = max(self.room, default=0) > 0
         self.unhurried = all(one.end - self.now >= SHORTEST_SESSION for one in self.on)
         self.heads = Heads(self.board)
-        self.stuck: dict[Want, str] = {}
+        self.stuck: dict[Want, str | Shortage] = {}
         """What those wait for who want what is not free; until something more is given out."""
         self.picked: dict[object, tuple[str, ...]] = {}
         """By how many of which devices: most of those who wait ask for the same."""
@@ -109,10 +114,10 @@ class _Planner:
         waits: list[Wait] = []
         for ticket, claim in order_line(self.situation, self._book_seat):
             outcome = unknown or self._decide(ticket, claim)
-            if isinstance(outcome, str):
-                waits.append(Wait(ticket, len(waits), outcome, claim))
-            else:
+            if isinstance(outcome, Grant):
                 grants.append(outcome)
+            else:
+                waits.append(Wait(ticket, len(waits), outcome, claim))
         return LinePlan(tuple(grants), tuple(waits))
 
     def _book_seat(self, ticket: Ticket) -> bool:
@@ -131,9 +136,9 @@ class _Planner:
 
     # -- one ticket -----------------------------------------------------------------------------------------
 
-    def _decide(self, ticket: Ticket, claim: Claim) -> Grant | str:
+    def _decide(self, ticket: Ticket, claim: Claim) -> Grant | str | Shortage:
         """The grant, or what it waits for."""
-        personal = self._why_not_yet(ticket)
+        personal = self.people.why_not_yet(ticket)
         if personal:
             return personal
         want = self.board.want(ticket)
@@ -148,46 +153,15 @@ class _Planner:
         }
         if not serving:
             self.heads.add(want)
-            self.stuck[want] = self._describe_wait(ticket, want)
+            self.stuck[want] = self._find_shortage(want)
             return self.stuck[want]
         return self._choose(ticket, claim, want, serving)
 
-    def _why_not_yet(self, ticket: Ticket) -> str | None:
-        """What holds back this person alone; nobody behind has to wait for it."""
-        terms, gpus = ticket.terms, ticket.request.gpus
-        pause = left_until_next_try(ticket, self.now) if ticket.not_before else None
-        if pause is not None:
-            reason = ticket.reason.removesuffix(".")
-            return f"{reason[:1].upper()}{reason[1:]}. It is tried again in {describe_duration(pause)}."
-        holding = self.held[ticket.owner]
-        if terms.gpus_per_person is not None and holding + gpus > terms.gpus_per_person:
-            return (
-                f"You hold {holding} GPU{'' if holding == 1 else 's'} in other servers, and one person may "
-                f"hold at most {terms.gpus_per_person}. Stop one of them."
-            )
-        for course, seats in terms.seats:
-            if self.seats[course] >= seats:
-                return f"All {seats} seats of course `{course}` are taken."
-        if terms.gpu_hours is None:
-            return None
-        end = self._find_budget_end(ticket)
-        if end is None or end - self.now >= SHORTEST_BUDGET:
-            return None
-        back = find_return(self.situation.held.get(ticket.owner, {}), self.now)
-        when = f" The first hours come back on {back:%A} {back.day} {back:%B}, at 0:00 UTC." if back else ""
-        return f"Your {terms.gpu_hours:g} GPU-hours in seven days are used up.{when}"
-
-    def _find_budget_end(self, ticket: Ticket) -> datetime | None:
-        return find_budget_end(
-            ticket.terms.gpu_hours,
-            self.situation.held.get(ticket.owner, {}),
-            self.held[ticket.owner] + ticket.request.gpus,
-            self.now,
-        )
-
     # -- choosing devices -----------------------------------------------------------------------------------
 
-    def _choose(self, ticket: Ticket, claim: Claim, want: Want, serving: dict[str, Mask]) -> Grant | str:
+    def _choose(
+        self, ticket: Ticket, claim: Claim, want: Want, serving: dict[str, Mask]
+    ) -> Grant | str | Shortage:
         """Of the models that can serve, the one that gives the whole session, or else the longest."""
         if self._is_hopeless(want, serving) and not self._may_be_short(ticket):
             self.heads.add(want)
@@ -214,7 +188,7 @@ class _Planner:
                 break
         if best is None:
             self.heads.add(want)
-            return self._describe_wait(ticket, want)
+            return self._find_shortage(want)
         devices, bounds = best
         obstacle = self._why_too_short(ticket, wanted, bounds)
         if obstacle:
@@ -229,10 +203,10 @@ class _Planner:
 
     def _may_be_short(self, ticket: Ticket) -> bool:
         """Whether a session of less than :data:`SHORTEST_SESSION` may be wanted."""
-        terms, session = ticket.terms, ticket.request.session
-        if terms.gpu_hours is not None or not self.unhurried:
+        if not self.unhurried or not self.people.have_hours_for(ticket, SHORTEST_SESSION):
             return True
-        return any(one is not None and one < SHORTEST_SESSION for one in (terms.longest, session))
+        limits = (ticket.terms.longest, ticket.request.session)
+        return any(one is not None and one < SHORTEST_SESSION for one in limits)
 
     def _find_seat(self, ticket: Ticket, serving: Mapping[str, Mask]) -> Occurrence | None:
         """The reservation that is on and has a seat for this ticket among these devices."""
@@ -286,7 +260,7 @@ class _Planner:
         bounds = own_limits(ticket, self.now)
         if ticket.terms.gpu_hours is None:
             return bounds
-        end = self._find_budget_end(ticket)
+        end = self.people.find_budget_end(ticket)
         reason = describe_budget_end(Limit(ticket.terms.gpu_hours, ("settings",))) if end else ""
         return bounds.within(end, reason)
 
@@ -322,8 +296,7 @@ class _Planner:
         self.stuck = {}
         self.board.free &= ~mask
         self.board.held |= mask
-        self.held[ticket.owner] += len(devices)
-        self.seats.update(ticket.party.courses)
+        self.people.give(ticket)
         seat = self._take_seat(ticket, devices, bounds.end)
         for uuid in devices:
             self.board.ends[uuid] = bounds.end
@@ -364,14 +337,11 @@ class _Planner:
         self.calendar = self.calendar.taking(lease)
         return lease.reservation
 
-    def _describe_wait(self, ticket: Ticket, want: Want) -> str:
+    def _find_shortage(self, want: Want) -> Shortage:
         missing = want.reach & ~(self.board.free & want.open)
         held = (missing & self.board.held).bit_count()
         kept = (missing & self.board.free).bit_count()
-        unfit = missing.bit_count() - held - kept
-        return describe_shortage(
-            ticket.request, total=want.reach.bit_count(), held=held, kept=kept, unfit=unfit
-        )
+        return Shortage(want.reach.bit_count(), held, kept, missing.bit_count() - held - kept)
 
 
 def _insists(ticket: Ticket) -> bool:

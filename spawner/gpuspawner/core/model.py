@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from .faults import Fault
 
@@ -203,8 +204,7 @@ class Outcome:
     """Docker's own error text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(NamedTuple):
     """Whom a session counts for, beside its person; as it was when it was asked for."""
 
     groups: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from .claims import Holder, Ticket
 from .model import Lease
-from .shares import weigh
+from .shares import find_present_use
 from .situation import Situation, count_shares
 
 
@@ -22,7 +22,7 @@ class Claim(IntEnum):
     """What they used lately, then arrival."""
 
 
-def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tuple[tuple[Ticket, Claim], ...]:
+def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> list[tuple[Ticket, Claim]]:
     """Put the tickets that wait in order, each with what its place rests on.
 
     Reserved seats and guaranteed shares are counted down on the way: twenty people of a group that has one
@@ -32,17 +32,17 @@ def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tup
         situation: What is there.
         book_seat: Books a seat of a reservation for a ticket, if there is one for it.
     """
-    used: dict[tuple[str, float], float] = {}
-    """By person and weight: many have several tickets."""
-    by_use = []
-    for ticket in situation.tickets:
-        who, weight = person = (ticket.owner, ticket.terms.weight)
-        if person not in used:
-            used[person] = weigh(situation.standings.get(who), weight, situation.now)
-        by_use.append((used[person], ticket.queued_at, ticket.id, ticket))
+    standings, now = situation.standings, situation.now
+    # Many have several tickets, and the same weight for all of them.
+    owners = {ticket.owner for ticket in situation.tickets}
+    used = {owner: find_present_use(standings.get(owner), now) for owner in owners}
+    by_use = [
+        (used[ticket.owner] / ticket.terms.weight, ticket.queued_at, ticket.id, ticket)
+        for ticket in situation.tickets
+    ]
     by_use.sort()  # no two have the same id, so that tickets themselves are never compared
     room = find_share_room(situation.leases, situation.tickets, len(situation.inventory))
-    placed = []
+    placed: dict[Claim, list[tuple[Ticket, Claim]]] = {claim: [] for claim in Claim}
     for _, _, _, ticket in by_use:
         claim = Claim.USE
         if book_seat(ticket):
@@ -53,9 +53,8 @@ def order_line(situation: Situation, book_seat: Callable[[Ticket], bool]) -> tup
                     room[holder] -= ticket.request.gpus
                     claim = Claim.SHARE
                     break
-        placed.append((ticket, claim))
-    placed.sort(key=lambda pair: pair[1])
-    return tuple(placed)
+        placed[claim].append((ticket, claim))
+    return [pair for claim in Claim for pair in placed[claim]]
 
 
 def find_share_room(leases: Sequence[Lease], tickets: Sequence[Ticket], devices: int) -> dict[Holder, int]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from .claims import Ticket
 from .errors import RefusalKind, Refused
@@ -171,16 +172,21 @@ def _count(request: SpawnRequest, otherwise: str = "") -> str:
     )
 
 
-def describe_shortage(request: SpawnRequest, *, total: int, held: int, kept: int, unfit: int) -> str:
-    """Say what a request waits for.
+class Shortage(NamedTuple):
+    """How the devices stand that a request could ever be given: too few of them are free."""
 
-    Args:
-        request: What is wanted.
-        total: Devices of that kind.
-        held: Of these, in use.
-        kept: Free, and kept for somebody else.
-        unfit: Out of service: not well, drained, in use without a lease, or their state is not known.
-    """
+    total: int
+    held: int
+    """In use."""
+    kept: int
+    """Free, and kept for somebody else."""
+    unfit: int
+    """Out of service: not well, drained, in use without a lease, or their state is not known."""
+
+
+def describe_shortage(request: SpawnRequest, shortage: Shortage) -> str:
+    """Say what a request waits for."""
+    total, held, kept, unfit = shortage
     if request.slice_bytes is not None:
         thing = f"a slice of at least {describe_bytes(request.slice_bytes)}{describe_kind(request)}"
         things = "slice is" if total == 1 else "slices are"

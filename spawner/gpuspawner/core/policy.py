@@ -11,13 +11,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from .claims import EVERYBODY, Holder, Terms
+from .idleness import IdleLimits, Limits
 from .model import Party
 
 T = TypeVar("T")
 
+IDLE_GPU = timedelta(minutes=120)
+"""How long GPUs may lie idle where no policy says it."""
+IDLE_GPU_WANTED = timedelta(minutes=30)
+"""The same while somebody waits for them."""
 SETTINGS = "settings"
 """Name of the rule that the installation's settings are."""
 DEFAULT = EVERYBODY
@@ -46,7 +52,7 @@ class Limit(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Everything that one person may use; what is in :data:`NOT_ENFORCED` is only known so far."""
+    """Everything that one person may use."""
 
     gpus_per_person: Limit[int]
     """Devices in all servers of the person together."""
@@ -69,9 +75,11 @@ class Allowance:
     extension: Limit[timedelta]
     """How far beyond the longest session a person may extend one server by themselves, in total."""
     idle_gpu: Limit[timedelta]
-    """How long a server with a GPU may go without GPU work."""
+    """How long the GPUs of a server may lie idle while nobody waits for them."""
+    idle_gpu_wanted: Limit[timedelta]
+    """The same while somebody waits; never longer than ``idle_gpu``."""
     idle_cpu: Limit[timedelta]
-    """How long a server without a GPU may go without activity."""
+    """How long a server, with or without GPUs, may go without any activity."""
     gpu_hours_per_week: Limit[float]
     """Hours in which the person held a GPU, times how many."""
     weight: Limit[float]
@@ -82,8 +90,6 @@ class Allowance:
 
 LIMITS = tuple(part.name for part in fields(Allowance))
 """Names of all limits, in the order in which they are shown."""
-NOT_ENFORCED = ("idle_gpu", "idle_cpu")
-"""Limits that are read, checked and explained, and that nothing acts on yet."""
 _LISTS = frozenset({"cards", "slices", "images"})
 
 
@@ -136,11 +142,23 @@ class Course:
 
 
 def settings_rule(**limits: Any) -> Rule:
-    """What holds where no policy says anything: one GPU, no extension, and no other limit, unless given."""
+    """What holds where no policy says anything: one GPU, some hours idle, no extension, no other limit."""
     base: dict[str, Any] = dict.fromkeys(LIMITS)
+    base |= {"idle_gpu": IDLE_GPU, "idle_gpu_wanted": IDLE_GPU_WANTED}
     base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
     base["extension"] = timedelta(0)
     return Rule(SETTINGS, base | limits)
+
+
+class IdleSessions(StrEnum):
+    """What is done about sessions in which nothing is done."""
+
+    STOP = "stop"
+    """They are warned, then stopped."""
+    REPORT = "report"
+    """What would be done is shown and written down; nobody is told or stopped."""
+    IGNORE = "ignore"
+    """Nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +173,7 @@ class Policy:
     courses: tuple[Course, ...] = ()
     pools: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Models and UUIDs by the name of the pool; None for all."""
+    idle_sessions: IdleSessions = IdleSessions.REPORT
 
     def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
         """The hub's groups of a person, and those of their own entry."""
@@ -221,6 +240,15 @@ def find_terms(policy: Policy, party: Party, allowance: Allowance) -> Terms:
         gpu_hours=allowance.gpu_hours_per_week.value,
         seats=tuple((course.name, course.seats) for course in courses if course.seats is not None),
     )
+
+
+def find_idle_limits(allowance: Allowance) -> Limits:
+    """How long somebody's session may do nothing."""
+    free, wanted = allowance.idle_gpu.value, allowance.idle_gpu_wanted.value
+    if free is not None:
+        wanted = free if wanted is None else min(free, wanted)
+    gpus = None if free is None and wanted is None else IdleLimits(free, wanted)
+    return Limits(gpus, allowance.idle_cpu.value)
 
 
 def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> Allowance:

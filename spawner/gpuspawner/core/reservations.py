@@ -204,6 +204,25 @@ def _count_left(leases: Iterable[Lease], now: datetime, patience: timedelta) -> 
     return left
 
 
+def count_losing(reservation_id: str, ahead: Sequence[Occurrence], leases: Iterable[Lease]) -> int:
+    """How many sessions have a seat of a reservation, and would have none of another one in its place.
+
+    Args:
+        reservation_id: Id of both.
+        ahead: What is to come of the other one.
+        leases: Live ones.
+    """
+    kept = {one.start for one in ahead}
+    return sum(
+        1
+        for lease in leases
+        if lease.reservation is not None
+        and lease.reservation[0] == reservation_id
+        and lease.reservation[1] not in kept
+        and not lease.state.ending
+    )
+
+
 __all__ = [
     "PATIENCE",
     "Calendar",
@@ -213,6 +232,7 @@ __all__ = [
     "Shortfall",
     "all_starts",
     "check_reservation",
+    "count_losing",
     "count_used",
     "describe_holding",
     "describe_when",

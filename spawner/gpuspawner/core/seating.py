@@ -66,6 +66,11 @@ class _Holding:
     roles: tuple[_Role, ...]
     """Of its devices that are in service."""
 
+    def seat_in(self, reservations: int) -> bool:
+        """Whether it has a seat of its own, or could fill one of these reservations."""
+        roles = self.roles
+        return any(role.seat or role.profile & role.admitted & reservations for role in roles)
+
     def lasts(self, at: datetime) -> bool:
         """Whether it holds its devices at a time after now."""
         return self.until is None or self.until > at
@@ -141,6 +146,8 @@ class Calendar:
         }
         self._classes = Counter(self._profiles.values())
         self._held = [self._describe(lease) for lease in leases if lease.devices]
+        on = {self._bits[one.reservation_id] for one in self._on}
+        self._concerned = [held.lease for held in self._held if held.seat_in(sum(on))]
         self._used = self._count_used()
         self._moments = list(self._list_moments())
 
@@ -151,6 +158,7 @@ class Calendar:
         if self._occurrences and lease.devices:
             new = grown._describe(lease)
             grown._held = [*self._held, new]
+            grown._concerned = [*self._concerned, lease]
             grown._used = grown._count_used() if lease.reservation else self._count_used_with(lease)
             grown._tight, grown._looked = {}, {}
             grown._moments = [
@@ -302,7 +310,7 @@ class Calendar:
 
     def _count_used(self) -> Counter[Key]:
         """Seats in use now. A session without a seat of its own counts for the first that has room for it."""
-        return count_used(self._on, self._leases, self._bits, self._profiles)
+        return count_used(self._on, self._concerned, self._bits, self._profiles)
 
     def _count_used_with(self, lease: Lease) -> Counter[Key]:
         """The same after one more session, which was granted no seat: it comes after all others."""

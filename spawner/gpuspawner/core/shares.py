@@ -19,6 +19,7 @@ from .claims import Standing
 
 HALF_LIFE = timedelta(days=7)
 """After this, use counts half."""
+_HALF_LIFE_S = HALF_LIFE.total_seconds()
 _NO_TIME = timedelta(0)
 
 
@@ -54,17 +55,11 @@ def accrue(standing: Standing, gpu_seconds: float, since: datetime, until: datet
     return Standing(decay(standing, at).gpu_seconds + worth * _fade(at - until), at)
 
 
-def weigh(standing: Standing | None, weight: float, now: datetime) -> float:
-    """What the line is ordered by: decayed GPU-seconds for each unit of weight; less goes first.
-
-    Args:
-        standing: None for somebody who has never held a device.
-        weight: Above 0. Twice the weight may have used twice as much for the same place.
-        now: The present.
-    """
-    return 0.0 if standing is None else standing.gpu_seconds * _fade(now - standing.at) / weight
+def find_present_use(standing: Standing | None, now: datetime) -> float:
+    """What somebody's use is worth now, in GPU-seconds; none for somebody who has never held a device."""
+    return 0.0 if standing is None else standing.gpu_seconds * _fade(now - standing.at)
 
 
 def _fade(age: timedelta) -> float:
     """The part that is left after so long; all of it for an age below zero."""
-    return math.exp2(-age / HALF_LIFE) if age > _NO_TIME else 1.0
+    return math.exp2(-age.total_seconds() / _HALF_LIFE_S) if age > _NO_TIME else 1.0

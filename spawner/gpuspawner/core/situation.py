@@ -89,9 +89,9 @@ class Board:
         self._index_devices()
         self._stocks: list[dict[str, Mask]] = []
         """By model, the devices that are right for some requests."""
-        self._kinds: dict[object, int] = {}
-        self._rights: dict[object, Mask] = {}
         self._wants: dict[object, Want] = {}
+        self._stock_of: dict[object, int] = {}
+        self._rights_of: dict[object, Mask] = {}
         self._kept_persons: dict[str, Mask] = {}
         self._kept_groups: dict[str, Mask] = {}
         self._kept_courses: dict[str, Mask] = {}
@@ -162,13 +162,13 @@ class Board:
         """What a ticket wants; the same value for all that want the same."""
         request, terms = ticket.request, ticket.terms
         kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
-        stock = self._kinds.get(kind)
+        stock = self._stock_of.get(kind)
         if stock is None:
-            stock = self._kinds[kind] = self._find_stock(request)
+            stock = self._stock_of[kind] = self._find_stock(request)
         allowed = (terms.cards, terms.slices)
-        rights = self._rights.get(allowed)
+        rights = self._rights_of.get(allowed)
         if rights is None:
-            rights = self._rights[allowed] = self._find_rights(terms)
+            rights = self._rights_of[allowed] = self._find_rights(terms)
         # Other wishes and other terms often come to the same devices.
         key = (request.gpus, stock, rights, self._kept_for(ticket))
         found = self._wants.get(key)
@@ -209,11 +209,13 @@ class Board:
         """The devices that are kept for this ticket's person."""
         if self._kept_for_nobody == _ALL:
             return 0
-        found = self._kept_for_all | self._kept_persons.get(ticket.owner, 0)
-        if not self._kept_groups.keys().isdisjoint(ticket.party.groups):
-            found |= union(self._kept_groups.get(name, 0) for name in ticket.party.groups)
-        if not self._kept_courses.keys().isdisjoint(ticket.party.courses):
-            found |= union(self._kept_courses.get(name, 0) for name in ticket.party.courses)
+        found, party = self._kept_for_all, ticket.party
+        if self._kept_persons:
+            found |= self._kept_persons.get(ticket.owner, 0)
+        if self._kept_groups and not self._kept_groups.keys().isdisjoint(party.groups):
+            found |= union(self._kept_groups.get(name, 0) for name in party.groups)
+        if self._kept_courses and not self._kept_courses.keys().isdisjoint(party.courses):
+            found |= union(self._kept_courses.get(name, 0) for name in party.courses)
         return found
 
     def devices(self, mask: Mask) -> list[Device]:

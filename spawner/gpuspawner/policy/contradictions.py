@@ -18,6 +18,7 @@ Way = list[Key]
 _AT_MOST = (
     ("gpus_per_server", "gpus_per_person"),
     ("idle_gpu", "longest_session"),
+    ("idle_gpu_wanted", "idle_gpu"),
     ("idle_cpu", "longest_session"),
     ("shm", "memory"),
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from gpuspawner.core.policy import LIMITS, Course, Mount, Person, Policy, Rule
+from gpuspawner.core.policy import LIMITS, Course, IdleSessions, Mount, Person, Policy, Rule
 
 from .contradictions import require_consistent
 from .units import (
@@ -70,8 +70,9 @@ class Limits(_Section):
         BeforeValidator(or_zero(read_duration)),
         Field(description="How far beyond it a person may extend a server by themselves."),
     ] = timedelta(0)
-    idle_gpu: Annotated[Time, Field(description="How long a GPU may lie idle in a server.")] = None
-    idle_cpu: Annotated[Time, Field(description="How long a server without GPU may be idle.")] = None
+    idle_gpu: Annotated[Time, Field(description="How long GPUs may lie idle while nobody waits.")] = None
+    idle_gpu_wanted: Annotated[Time, Field(description="The same while somebody waits for them.")] = None
+    idle_cpu: Annotated[Time, Field(description="How long a server may go without any activity.")] = None
     gpu_hours_per_week: Annotated[
         float | None,
         BeforeValidator(or_unlimited(read_hours)),
@@ -136,6 +137,10 @@ class PolicyEntries(_Section):
         dict[str, Annotated[PersonEntry, BeforeValidator(_or_empty)]], Field(description="By user name.")
     ] = {}
     courses: Annotated[dict[str, CourseEntry], Field(description="By name.")] = {}
+    idle_sessions: Annotated[
+        Literal["stop", "report", "ignore"],
+        Field(description="stop: warn and stop them; report: only write down what would be done."),
+    ] = "report"
 
 
 def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "/home/jovyan") -> Policy:
@@ -164,6 +169,7 @@ def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "
         },
         courses=tuple(_course(name, entry, pools) for name, entry in entries.courses.items()),
         pools=pools,
+        idle_sessions=IdleSessions(entries.idle_sessions),
     )
 
 

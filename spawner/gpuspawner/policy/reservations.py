@@ -5,18 +5,20 @@ What people send is hostile. Each error is one sentence that names the field and
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gpuspawner.core.claims import EVERYBODY, Holder, Reservation
+from gpuspawner.core.claims import EVERYBODY, Actor, Holder, Reservation
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.occurrences import MOST_DEVICES, check_reservation, find_zone, to_local
 from gpuspawner.core.policy import Policy
@@ -172,7 +174,7 @@ def make_reservation(
     *,
     reservation_id: str,
     host: str,
-    actor: str,
+    actor: Actor,
     now: datetime,
     names: PolicyNames | None = None,
     zone: str = "UTC",
@@ -309,7 +311,13 @@ def to_json(reservation: Reservation) -> dict[str, object]:
         "id": reservation.id,
         "host": reservation.host,
         **to_body(reservation),
-        "actor": reservation.actor,
+        "actor": reservation.actor.name,
+        "actor_kind": reservation.actor.kind.value,
         "made_at": reservation.made_at.isoformat(),
         "ended_at": reservation.ended_at.isoformat() if reservation.ended_at else None,
     }
+
+
+def find_version(reservation: Reservation) -> str:
+    """A short name of a reservation as it is: every change of it makes another one."""
+    return sha256(json.dumps(to_json(reservation), sort_keys=True).encode()).hexdigest()[:16]

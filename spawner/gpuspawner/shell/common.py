@@ -14,6 +14,7 @@ import click
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, find_ledger
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import InvalidRequest
 
 Command = Callable[..., Any]
@@ -76,6 +77,11 @@ def complete(given: str, ids: Iterable[str], what: str) -> str:
 def actor() -> str:
     """Who types, for the audit trail."""
     return getpass.getuser()
+
+
+def shell_actor() -> Actor:
+    """Who types, where a user of the hub may have the same name."""
+    return Actor(actor(), ActorKind.SHELL)
 
 
 def require_reason(reason: str) -> str:

@@ -13,7 +13,7 @@ import click
 
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.core.policy import DEFAULT, LIMITS, NOT_ENFORCED, Policy, resolve_allowance
+from gpuspawner.core.policy import DEFAULT, LIMITS, Policy, resolve_allowance
 from gpuspawner.policy.notes import find_notes
 from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import Limits, load_settings
@@ -60,9 +60,6 @@ def check(file: Path | None, settings: Path | None) -> None:
         click.echo("No settings file was found: the names of images were not checked.")
     for note in find_notes(rules):
         click.echo(clean(f"note: {note}"))
-    idle = find_not_enforced(rules)
-    if idle:
-        click.echo(f"note: read and not enforced yet: {', '.join(idle)}.")
 
 
 @policy.command(short_help="Say what somebody may use, and which rule gives it.")
@@ -117,17 +114,6 @@ def load(file: Path | None, settings_file: Path | None) -> Loaded:
     return Loaded(path, replace(loaded, base=limits.as_rule()), where)
 
 
-def find_not_enforced(rules: Policy) -> list[str]:
-    """What the policy says and nothing acts on yet."""
-    people = [person.rule for person in rules.people.values()]
-    said = {
-        name
-        for rule in (*rules.groups.values(), *people, *(course.rule for course in rules.courses))
-        for name in rule.limits
-    }
-    return [name for name in NOT_ENFORCED if name in said]
-
-
 def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object]:
     """What somebody may use, for programs. ``schema`` rises when a key changes its meaning."""
     mine = rules.groups_of(user, groups)
@@ -152,7 +138,7 @@ def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object
             name: {
                 "value": _plain(getattr(allowance, name).value),
                 "rules": list(getattr(allowance, name).rules),
-                "enforced": name not in NOT_ENFORCED,
+                "enforced": True,
             }
             for name in LIMITS
         },
@@ -180,9 +166,8 @@ def render(rules: Policy, user: str, groups: Sequence[str]) -> str:
     rows = [("LIMIT", "VALUE", "RULE")]
     for name in LIMITS:
         limit = getattr(allowance, name)
-        idle = " (not enforced yet)" if name in NOT_ENFORCED else ""
         shown = "models and pools" if name == "cards" else name
-        rows.append((shown, describe(name, limit.value), limit.rule + idle))
+        rows.append((shown, describe(name, limit.value), limit.rule))
     widths = [max(len(row[n]) for row in rows) for n in range(2)]
     lines += ["", *(f"{one:{widths[0]}}  {two:{widths[1]}}  {three}" for one, two, three in rows)]
     return "\n".join(lines)

@@ -23,7 +23,6 @@ from gpuspawner.policy.settings import load_settings
 
 from .cards import find_device
 from .common import (
-    actor,
     clean,
     host_option,
     json_option,
@@ -33,6 +32,7 @@ from .common import (
     reason_option,
     render_table,
     require_reason,
+    shell_actor,
 )
 
 _HEADINGS = ("RESERVATION", "TITLE", "FOR", "GPUS", "FROM", "WHEN")
@@ -193,7 +193,7 @@ def add(
         body = {"title": title, **_said(given)}
         if given["cards"]:
             body["cards"] = _find_uuids(opened, host, given["cards"])
-        made = Reservations(opened, host).make(parse_body(body), actor=actor(), names=names)
+        made = Reservations(opened, host).make(parse_body(body), actor=shell_actor(), names=names)
     _tell([made], as_json)
 
 
@@ -252,7 +252,7 @@ def cancel(reservation: str, reason: str, ledger: Path | None, host: str, as_jso
     reason = require_reason(reason)
     with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)
-        ended = book.cancel(_find(book, reservation).id, actor=actor(), reason=reason)
+        ended = book.cancel(_find(book, reservation).id, actor=shell_actor(), reason=reason)
     _say(f"Cancelled reservation {ended.id}: {ended.title}", ended, as_json)
 
 
@@ -269,7 +269,7 @@ def skip(*, reservation: str, start: str, reason: str, ledger: Path | None, host
     with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)
         found = _find(book, reservation)
-        changed = book.leave_out(found.id, find_start(found, start), actor=actor(), reason=reason)
+        changed = book.leave_out(found.id, find_start(found, start), actor=shell_actor(), reason=reason)
     _say(f"Reservation {changed.id} does not take place on {start}: {changed.title}", changed, as_json)
 
 
@@ -333,7 +333,7 @@ def import_(
     data = file.read(MOST_BYTES + 1)
     with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)
-        made = book.import_ical(data, _said(given), actor=actor(), names=names)
+        made = book.import_ical(data, _said(given), actor=shell_actor(), names=names)
     _tell(made, as_json)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from gpuspawner.core.idleness import IdleLimits
+from gpuspawner.core.policy import IDLE_GPU, IDLE_GPU_WANTED
 
 from .compare import CardCount, Options, Study, study, study_generated, summarize
 from .csvfiles import MOST_GPUS, read_trace, write_events, write_sessions
@@ -22,7 +23,6 @@ from .report import render, to_json
 
 _DAY = 24 * 60
 _MOST_SESSIONS = 1_000_000
-_DEFAULTS = IdleLimits()
 
 
 def _read_counts(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> tuple[CardCount, ...]:
@@ -99,21 +99,21 @@ def _limit(limit: timedelta) -> float:
 @click.option(
     "--idle-limit",
     type=_minutes,
-    default=_limit(_DEFAULTS.free),
+    default=_limit(IDLE_GPU),
     show_default=True,
     help="Ours: minutes that GPUs may be idle while nobody waits.",
 )
 @click.option(
     "--idle-limit-waiting",
     type=_minutes,
-    default=_limit(_DEFAULTS.wanted),
+    default=_limit(IDLE_GPU_WANTED),
     show_default=True,
     help="Ours: the same while somebody waits.",
 )
 @click.option(
     "--warning",
     type=_minutes,
-    default=_limit(_DEFAULTS.warning),
+    default=_limit(IdleLimits().warning),
     show_default=True,
     help="Ours: minutes from the warning to the stop.",
 )

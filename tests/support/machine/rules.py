@@ -22,6 +22,8 @@ from gpuspawner.policy.reservations import parse_body
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from support.reservations import person
+
 from .checks import check, find_order, settle
 from .hub import Key
 from .ledger import WatchedLedger
@@ -166,8 +168,8 @@ class Machine(RuleBasedStateMachine):
     def the_day_begins(self, wanted: list[dict[str, Any]], n: int) -> None:
         """Some are there when we begin to look."""
         self.world.policy = POLICIES[n]
-        for person, one in zip(PEOPLE, wanted, strict=False):
-            self.request(person=person, server="", wanted=one, eager=True)
+        for name, one in zip(PEOPLE, wanted, strict=False):
+            self.request(person=name, server="", wanted=one, eager=True)
 
     @precondition(lambda self: self.world.hub.alive)
     @step(person=people, server=servers, wanted=options, eager=seldom)
@@ -336,7 +338,7 @@ class Machine(RuleBasedStateMachine):
             "models": [model] if model else [],
         }
         with suppress(*SAID):
-            self.world.reservations.make(parse_body(wanted), actor="root")
+            self.world.reservations.make(parse_body(wanted), actor=person("root"))
 
     @precondition(lambda self: self.world.standing)
     @step(most=st.integers(1, 3))

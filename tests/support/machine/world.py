@@ -33,6 +33,7 @@ from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
 from support.build import HOST, NOW
 from support.fake_engine import POINTS, FakeContainer, FakeEngine
 from support.fake_probe import FakeProbe
+from support.reservations import person
 
 from .hub import Hub
 from .ledger import Killed, WatchedLedger
@@ -304,7 +305,7 @@ class World:
     def cancel_reservations(self, most: int | None = None) -> None:
         """Cancel so many of them; all if no number is given."""
         for one in self.standing[:most]:
-            self.reservations.cancel(one.id, actor="root", reason="not needed")
+            self.reservations.cancel(one.id, actor=person("root"), reason="not needed")
 
     # -- the line -------------------------------------------------------------------------------------------
 

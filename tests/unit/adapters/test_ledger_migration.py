@@ -10,6 +10,7 @@ from alembic.config import Config
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ledger.ledger import MIGRATIONS
 from gpuspawner.allocator import Allocator, Feeds, Line, Reservations, Sessions, UsageReports
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.model import LeaseState, Party, SpawnRequest
 from gpuspawner.core.policy import allow
 from support.build import HOST, NOW
@@ -30,6 +31,9 @@ RESERVATION = (
     " length_seconds, zone, rule, left_out, lead_seconds, actor, made_at)"
     f" VALUES ('old', '{HOST}', 'Lab', 'person', 'ada', '[]', 1, '[]', '', '{AT}', 3600, 'UTC', '', '[]', 0,"
     f" 'ada', '{AT}')"
+)
+FEED = (
+    f"INSERT INTO calendar_feeds (owner, digest, made_at, party) VALUES ('ada', '{'d' * 64}', '{AT}', '{{}}')"
 )
 
 
@@ -75,12 +79,30 @@ def test_a_ledger_of_the_second_version_gets_calendars(tmp_path: Path) -> None:
     engine.dispose()
     ledger = Ledger(tmp_path / "ledger.db")
     feeds = Feeds(ledger, lambda: NOW)
-    assert feeds.see("ada", Party()) is None
-    secret = feeds.make("ada", Party(("students",), ("vision",)))
-    found = feeds.find(secret)
+    assert feeds.of("ada") is None
+    found = feeds.find(feeds.make("ada"))
     assert found is not None
-    assert (found.owner, found.made_at, found.party) == ("ada", NOW, Party(("students",), ("vision",)))
+    assert (found.owner, found.made_at, found.read_at) == ("ada", NOW, None)
     assert feeds.find(found.digest) is None
     (kept,) = Reservations(ledger, HOST, lambda: NOW).standing()
     assert (kept.id, kept.holder.name) == ("old", "ada")
+    ledger.close()
+
+
+def test_a_ledger_of_the_third_version_does_not_know_where_a_name_is_from(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.begin() as connection:
+        upgrade(connection, "0003")
+        connection.exec_driver_sql(RESERVATION)
+        connection.exec_driver_sql(FEED)
+    engine.dispose()
+    ledger = Ledger(tmp_path / "ledger.db")
+    book = Reservations(ledger, HOST, lambda: NOW)
+    (kept,) = book.standing()
+    assert kept.actor == Actor("ada", ActorKind.UNKNOWN)
+    assert not kept.actor.is_person("ada")
+    book.cancel(kept.id, actor=Actor("root", ActorKind.SHELL), reason="r")
+    assert book.find("old").actor == kept.actor  # type: ignore[union-attr]
+    (feed,) = Feeds(ledger).list()
+    assert (feed.owner, feed.digest, feed.made_at, feed.read_at) == ("ada", "d" * 64, NOW, None)
     ledger.close()

@@ -18,7 +18,7 @@ from gpuspawner.core.model import Event, Lease, LeaseState
 from gpuspawner.policy.ical import to_ical
 from gpuspawner.policy.reservations import ReservationBody, parse_body
 from support.build import HOST, NOW, lease, record
-from support.reservations import COURSE, DAY, HOUR
+from support.reservations import COURSE, DAY, HOUR, person
 
 START = NOW + 2 * HOUR
 MINUTE = timedelta(minutes=1)
@@ -57,7 +57,7 @@ def body(**changes: Any) -> ReservationBody:
 
 
 def make(book: Reservations, **changes: Any) -> Made:
-    return book.make(body(**changes), actor="grace")
+    return book.make(body(**changes), actor=person("grace"))
 
 
 def events(ledger: Ledger) -> list[Event]:
@@ -105,20 +105,20 @@ def test_a_conflict_changes_nothing_and_says_with_what(book: Reservations, ledge
 def test_who_may_not_know_is_told_of_no_person(book: Reservations, ledger: Ledger) -> None:
     hold(ledger, "GPU-0", "GPU-1", "GPU-2", id="l1", owner="bob")
     own = body(course=None, person="eve", title="Thesis", devices=3)
-    made = book.make(own, actor="eve", people=False)
+    made = book.make(own, actor=person("eve"), people=False)
     assert made.warnings == (
         "2 of its 3 GPUs may still be in use Fri 17 May 2030, 14:00 to 16:00 UTC: sessions under way are not "
         "cut for it, one (without an end).",
     )
     with pytest.raises(ReservationConflict) as caught:
-        book.make(body(), actor="ada", people=False)
+        book.make(body(), actor=person("ada"), people=False)
     assert "('Thesis' for a person has 3, Fri" in str(caught.value)
 
 
 def test_a_change_by_somebody_else_leaves_it_with_who_made_it(book: Reservations, ledger: Ledger) -> None:
     made = make(book).reservation
-    changed = book.change(made.id, body(devices=3), actor="admin").reservation
-    assert (changed.actor, changed.devices) == ("grace", 3)
+    changed = book.change(made.id, body(devices=3), actor=person("admin")).reservation
+    assert (changed.actor, changed.devices) == (person("grace"), 3)
     assert [event.actor for event in events(ledger)] == ["grace", "admin"]
 
 
@@ -167,22 +167,22 @@ def test_a_preview_says_what_making_it_would_and_changes_nothing(book: Reservati
     hold(ledger, "GPU-0", "GPU-1", "GPU-2", owner="bob")
     before = ledger.path.read_bytes(), events(ledger)
     wanted = body(rule="FREQ=DAILY;COUNT=3", models=["A100", "H100"])
-    seen = book.preview(wanted, actor="grace")
+    seen = book.preview(wanted, actor=person("grace"))
     assert [one.start for one in seen.ahead] == [START, START + DAY, START + 2 * DAY]
     assert (ledger.path.read_bytes(), events(ledger)) == before
     assert book.standing() == ()
-    assert seen.warnings == book.make(wanted, actor="grace").warnings
+    assert seen.warnings == book.make(wanted, actor=person("grace")).warnings
     assert len(seen.warnings) == 2
 
 
 def test_a_preview_finds_what_making_it_would_collide_with(book: Reservations) -> None:
     made = make(book, devices=3).reservation
     with pytest.raises(ReservationConflict) as found:
-        book.preview(body(), actor="grace")
+        book.preview(body(), actor=person("grace"))
     assert [other.reservation_id for other in found.value.conflicts[0].others] == [made.id]
     with pytest.raises(InvalidRequest):
-        book.preview(body(devices=2, length="1 min"), actor="grace")
-    (first,) = book.preview(body(devices=4), actor="grace", replaces=made.id).ahead
+        book.preview(body(devices=2, length="1 min"), actor=person("grace"))
+    (first,) = book.preview(body(devices=4), actor=person("grace"), replaces=made.id).ahead
     assert (first.reservation_id, first.seats) == (made.id, 4), "it does not collide with what it replaces"
     assert book.standing() == (made,)
 
@@ -190,19 +190,19 @@ def test_a_preview_finds_what_making_it_would_collide_with(book: Reservations) -
 def test_changing_one(book: Reservations, ledger: Ledger, clock: Clock) -> None:
     made = make(book, devices=4)
     clock.now += MINUTE
-    changed = book.change(made.reservation.id, body(devices=3, title="Lab 2"), actor="ada")
+    changed = book.change(made.reservation.id, body(devices=3, title="Lab 2"), actor=person("ada"))
     assert changed.replaced
     assert book.standing() == (replace(made.reservation, devices=3, title="Lab 2"),), "who made it"
     assert [event.kind for event in events(ledger)] == ["reservation.made", "reservation.changed"]
     make(book, devices=1)
     with pytest.raises(ReservationConflict):
-        book.change(made.reservation.id, body(devices=4), actor="ada")
+        book.change(made.reservation.id, body(devices=4), actor=person("ada"))
 
 
 def test_cancelling_one(book: Reservations, ledger: Ledger, clock: Clock) -> None:
     made = make(book).reservation
     clock.now = START + HOUR
-    book.cancel(made.id, actor="ada", reason="the course is over")
+    book.cancel(made.id, actor=person("ada"), reason="the course is over")
     assert book.standing() == ()
     assert [one.end for one in book.list(NOW, NOW + DAY)] == [START + HOUR]
     assert (events(ledger)[-1].kind, events(ledger)[-1].reason) == (
@@ -211,18 +211,22 @@ def test_cancelling_one(book: Reservations, ledger: Ledger, clock: Clock) -> Non
     )
     for again in (made.id, "r" * 100):
         with pytest.raises(InvalidRequest, match=r"was cancelled already|There is no reservation 'r{40}'"):
-            book.cancel(again, actor="ada", reason="again")
+            book.cancel(again, actor=person("ada"), reason="again")
     with pytest.raises(InvalidRequest, match="was cancelled already"):
-        book.change(made.id, body(), actor="ada")
+        book.change(made.id, body(), actor=person("ada"))
 
 
 def test_leaving_one_out(book: Reservations, ledger: Ledger) -> None:
     made = make(book, rule="FREQ=WEEKLY;COUNT=3").reservation
-    book.leave_out(made.id, START + 7 * DAY, actor="ada", reason="a holiday")
+    book.leave_out(made.id, START + 7 * DAY, actor=person("ada"), reason="a holiday")
     assert [one.start for one in book.list(NOW, NOW + 30 * DAY)] == [START, START + 14 * DAY]
-    assert events(ledger)[-1].data == {"reservation": made.id, "left_out": "2030-05-24T14:00:00+00:00"}
+    assert events(ledger)[-1].data == {
+        "reservation": made.id,
+        "left_out": "2030-05-24T14:00:00+00:00",
+        "acted_as": "person",
+    }
     with pytest.raises(InvalidRequest, match="the next is Fri 17 May 2030, 14:00 to 16:00 UTC"):
-        book.leave_out(made.id, START + 7 * DAY, actor="ada", reason="a holiday")
+        book.leave_out(made.id, START + 7 * DAY, actor=person("ada"), reason="a holiday")
 
 
 def test_the_reservation_of_another_host_is_none(book: Reservations, ledger: Ledger, clock: Clock) -> None:
@@ -230,7 +234,7 @@ def test_the_reservation_of_another_host_is_none(book: Reservations, ledger: Led
     elsewhere = Reservations(ledger, "gpu2", clock)
     assert elsewhere.find(made.id) is None
     with pytest.raises(InvalidRequest, match="There is no reservation"):
-        elsewhere.cancel(made.id, actor="ada", reason="mine now")
+        elsewhere.cancel(made.id, actor=person("ada"), reason="mine now")
 
 
 def test_unused_seats_are_given_back_seat_by_seat(book: Reservations, ledger: Ledger, clock: Clock) -> None:
@@ -246,7 +250,7 @@ def test_unused_seats_are_given_back_seat_by_seat(book: Reservations, ledger: Le
         "reservation.returned",
         "2 GPUs of 3 that are reserved for course `cs231` (Lab) were not used, and are everybody's again",
         "controller",
-        data={"reservation": made.id, "start": START.isoformat(), "seats": 2},
+        data={"reservation": made.id, "start": START.isoformat(), "seats": 2, "acted_as": "service"},
     )
     with ledger.write() as unit:
         unit.update_lease(replace(seated, state=LeaseState.RELEASED, ended_at=clock.now))
@@ -277,16 +281,16 @@ def test_what_is_over_is_closed_and_stays_in_the_list(
 def test_an_import_is_all_or_nothing_and_can_be_repeated(book: Reservations, ledger: Ledger) -> None:
     one, two = make(book, devices=2).reservation, make(book, devices=1, start="2030-05-18T14:00").reservation
     data = to_ical([one, two], now=NOW, people=True)
-    again = book.import_ical(data, {}, actor="grace")
+    again = book.import_ical(data, {}, actor=person("grace"))
     assert [made.replaced for made in again] == [True, True]
     assert set(book.standing()) == {one, two}
     too_many = to_ical([replace(one, devices=1), replace(two, devices=5)], now=NOW, people=True)
     with pytest.raises(ReservationConflict):
-        book.import_ical(too_many, {}, actor="grace")
+        book.import_ical(too_many, {}, actor=person("grace"))
     assert set(book.standing()) == {one, two}
     fresh = [replace(one, id=f"{n:016x}", devices=2) for n in range(2)]
     with pytest.raises(ReservationConflict):
-        book.import_ical(to_ical(fresh, now=NOW), {}, actor="grace")
+        book.import_ical(to_ical(fresh, now=NOW), {}, actor=person("grace"))
     assert set(book.standing()) == {one, two}
 
 
@@ -296,7 +300,7 @@ def test_events_of_another_calendar_are_found_again(book: Reservations) -> None:
         "DTSTART:20300521T140000\r\nDTEND:20300521T160000\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     )
     defaults = {"group": "vision-lab", "devices": 4, "zone": "Europe/Zurich"}
-    (first,) = book.import_ical(event.encode(), defaults, actor="grace")
-    (moved,) = book.import_ical(event.replace("T160000", "T170000").encode(), defaults, actor="grace")
+    (first,) = book.import_ical(event.encode(), defaults, actor=person("grace"))
+    (moved,) = book.import_ical(event.replace("T160000", "T170000").encode(), defaults, actor=person("grace"))
     assert (first.replaced, moved.replaced) == (False, True)
     assert [one.length for one in book.standing()] == [3 * HOUR]

@@ -76,6 +76,7 @@ def test_scopes_of_the_table() -> None:
     assert RESERVE not in scopes.values(), "teachers reserve for their courses without it"
     assert {o for o, scope in scopes.items() if scope == MANAGE} == {
         *("drainCard", "undrainCard", "assignCard", "clearCard", "listEvents", "undoEvent"),
+        *("listCalendars", "endCalendar"),
     }
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpuspawner.controller.identity import READ
+from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.policy.reservations import parse_body
 from support.build import NOW
+from support.controller import POLICY, TOKENS, model
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -47,7 +51,8 @@ def test_reserving(office: Office) -> None:
     assert (made["start"], made["length"], made["lead"]) == (
         "2030-06-03T14:00:00+02:00", "1 h 30 min", "15 min",
     )  # fmt: skip
-    assert (made["actor"], made["mine"], made["warnings"]) == ("admin", True, [])
+    assert (made["actor"], made["actor_kind"], made["mine"]) == ("admin", "person", True)
+    assert made["warnings"] == []
     assert listed(office, "admin") == [made]
 
 
@@ -172,7 +177,7 @@ def test_changing_and_cancelling(office: Office) -> None:
 
 def test_what_is_read_can_be_sent_back(office: Office) -> None:
     made = reserve(office, "admin", RESERVATION)
-    told = {"id", "actor", "made_at", "mine", "warnings"}
+    told = {"id", "actor", "actor_kind", "made_at", "mine", "warnings"}
     body = {key: value for key, value in made.items() if key not in told}
     assert office.ask("PUT", f"/reservations/{made['id']}", "admin", body).json() == made
 
@@ -188,6 +193,67 @@ def test_a_teacher_changes_what_an_administrator_made_for_the_course(office: Off
     id_ = reserve(office, "admin", RESERVATION)["id"]
     changed = office.ask("PUT", f"/reservations/{id_}", "grace", {**RESERVATION, "devices": 1})
     assert changed.json()["devices"] == 1
+
+
+def test_a_course_s_reservations_are_its_present_teachers(office: Office, tmp_path: Path) -> None:
+    id_ = reserve(office, "grace", RESERVATION)["id"]
+    policy = POLICY.replace("teachers: [grace]", "teachers: [bob]").replace("grace: {}", "bob: {}")
+    (tmp_path / "policy.yml").write_text(policy)
+    path = f"/reservations/{id_}"
+    assert office.refusal("PUT", path, "grace", RESERVATION)[0] == 403
+    assert office.refusal("DELETE", path, "grace", {"reason": "r"})[0] == 403
+    assert [one["mine"] for who in ("grace", "bob", "admin") for one in listed(office, who)] == [
+        False, True, True,
+    ]  # fmt: skip
+    assert office.ask("PUT", path, "bob", {**RESERVATION, "devices": 1}).json()["devices"] == 1
+    assert office.ask("DELETE", path, "bob", {"reason": "r"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "may"),
+    [
+        (ActorKind.PERSON, True), (ActorKind.SHELL, False), (ActorKind.SERVICE, False),
+        (ActorKind.UNKNOWN, False),
+    ],
+)  # fmt: skip
+def test_a_name_is_somebody_else_s_elsewhere(office: Office, kind: ActorKind, may: bool) -> None:
+    book = office.services.reservations
+    made = book.make(parse_body(own("planner")), actor=Actor("planner", kind)).reservation
+    (seen,) = listed(office, "planner")
+    assert (seen["actor"], seen["actor_kind"], seen["mine"]) == ("planner", kind.value, may)
+    status = office.ask("DELETE", f"/reservations/{made.id}", "planner", {"reason": "r"}).status_code
+    assert status == (200 if may else 403)
+
+
+def test_a_right_that_was_withdrawn_is_none(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = reserve(office, "planner", own("planner"))["id"]
+    monkeypatch.setitem(TOKENS, "planner", model("planner", READ))
+    assert office.refusal("DELETE", f"/reservations/{id_}", "planner", {"reason": "r"})[0] == 403
+    monkeypatch.setitem(TOKENS, "admin", model("admin", READ))
+    assert office.refusal("DELETE", f"/reservations/{id_}", "admin", {"reason": "r"})[0] == 403
+
+
+def test_the_trail_says_where_somebody_acted(office: Office) -> None:
+    id_ = reserve(office, "planner", own("planner"))["id"]
+    office.services.reservations.cancel(id_, actor=Actor("planner", ActorKind.SHELL), reason="r")
+    trail = [(event.actor, event.data["acted_as"]) for event in office.trail("reservation.")]
+    assert trail == [("planner", "shell"), ("planner", "person")]
+
+
+def test_who_has_a_secret_address(office: Office) -> None:
+    office.raw("POST", "/reservations/address", "ada")
+    office.raw("POST", "/reservations/address", "bob")
+    for method, path in (("GET", "/calendars"), ("DELETE", "/calendars/ada")):
+        body = {"reason": "r"} if method == "DELETE" else None
+        assert office.refusal(method, path, "grace", body)[0] == 403
+    found = office.get("/calendars", "admin")["calendars"]
+    assert [(one["person"], one["read_at"]) for one in found] == [("ada", None), ("bob", None)]
+    assert set(found[0]) == {"person", "made_at", "read_at"}
+    assert office.ask("DELETE", "/calendars/ada", "admin", {"reason": "left"}).status_code == 200
+    assert office.refusal("DELETE", "/calendars/ada", "admin", {"reason": "left"})[0] == 404
+    assert [one["person"] for one in office.get("/calendars", "admin")["calendars"]] == ["bob"]
+    (event,) = office.trail("calendar.ended")
+    assert (event.actor, event.reason, event.data["owner"]) == ("admin", "left", "ada")
 
 
 def test_a_calendar_names_people_to_administrators_only(office: Office) -> None:

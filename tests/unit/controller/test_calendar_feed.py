@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import re
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from gpuspawner.allocator.feeds import Feeds
 from gpuspawner.core.errors import LedgerError
+from support.build import NOW
 from support.client import text_of
-from support.controller import POLICY, TOKENS, model
+from support.controller import POLICY
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -23,6 +26,12 @@ LECTURE = {
     "title": "Lecture", "course": "vision", "devices": 1, "start": "2030-05-21T14:00", "length": "2 h",
     "zone": "Europe/Zurich", "rule": "FREQ=WEEKLY;COUNT=4",
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def people(office: Office) -> None:
+    """The Hub knows them."""
+    office.hub.people |= {"ada": frozenset({"students"}), "bob": frozenset(), "grace": frozenset()}
 
 
 def reserve(office: Office, **more: Any) -> str:
@@ -139,28 +148,85 @@ def test_the_stored_digest_is_no_secret(office: Office) -> None:
     assert read(office, f"/feed/{feed.digest}.ics").status_code == 404
 
 
-def test_groups_are_those_of_when_the_page_was_last_seen(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_has_what_its_person_may_see_now(office: Office, tmp_path: Path) -> None:
     reserve(office)
+    reserve(office, title="of the group", group="students")
     path = make_address(office)
-    monkeypatch.setitem(TOKENS, "ada", model("ada", "custom:gpu:read"))
-    assert titles(office, path) == ["Lecture"], "the Hub is not asked"
-    office.raw("GET", "/reservations", "ada")
+    assert titles(office, path) == ["Lecture", "of the group"]
+    office.hub.people["ada"] = frozenset()
     assert titles(office, path) == []
-    office.raw("GET", "/reservations", "bob")
-    with office.services.ledger.read() as unit:
-        assert unit.feed_of("bob") is None, "looking makes none"
+    office.hub.people["ada"] = frozenset({"students"})
+    (tmp_path / "policy.yml").write_text(POLICY.replace("vision:", "art:"))
+    assert titles(office, path) == ["of the group"]
 
 
-def test_a_policy_that_cannot_be_read_takes_nothing_away(office: Office, tmp_path: Path) -> None:
+def test_nobody_s_calendar_is_read_when_the_hub_does_not_know_them(office: Office) -> None:
+    reserve(office, title="of everybody", group="default")
+    path = make_address(office)
+    del office.hub.people["ada"]
+    answer = read(office, path)
+    assert (answer.status_code, "BEGIN" in answer.text) == (404, False)
+    (event,) = office.trail("calendar.ended")
+    assert (event.actor, event.data["owner"]) == ("controller", "ada")
+    office.hub.people["ada"] = frozenset()  # another person has the name
+    assert read(office, path).status_code == 404
+
+
+def test_what_cannot_be_told_is_not_told(office: Office, tmp_path: Path) -> None:
     reserve(office)
     path = make_address(office)
+    office.hub.fail("groups_of")
+    assert read(office, path).status_code == 503
+    office.hub.failures.clear()
     (tmp_path / "policy.yml").unlink()
     office.services.policies._file._policy = None  # as after a restart
     assert office.raw("GET", "/reservations", "ada").status_code == 200
-    assert titles(office, path) == ["Lecture"]
+    answer = read(office, path)
+    assert (answer.status_code, "BEGIN" in answer.text) == (503, False)
+    assert "Try again later" in answer.text
     (tmp_path / "policy.yml").write_text(POLICY)
+    assert titles(office, path) == ["Lecture"]
+
+
+def test_when_it_was_last_read(office: Office) -> None:
+    path = make_address(office)
+    assert "It was not read yet." in text_of(office.raw("GET", "/reservations", "ada").text)
+    read(office, path)
+    office.now[0] += timedelta(seconds=50)
+    read(office, path)
+    assert [one.read_at for one in Feeds(office.services.ledger).list()] == [NOW]
+    office.now[0] += timedelta(seconds=50)
+    read(office, path)
+    assert [one.read_at for one in Feeds(office.services.ledger).list()] == [office.now[0]]
+    assert "It was last read at 2030-05-17 12:01 UTC ." in text_of(
+        office.raw("GET", "/reservations", "ada").text
+    )
+    office.raw("POST", "/reservations/address", "ada")
+    assert [one.read_at for one in Feeds(office.services.ledger).list()] == [None]
+
+
+def test_administrators_see_them_and_end_one(office: Office) -> None:
+    path = make_address(office)
+    secret = Path(path).stem
+    for method, where in (("GET", "/reservations/addresses"), ("POST", "/reservations/addresses/end")):
+        assert office.raw(method, where, "grace").status_code == 403
+    assert "Who has a secret address" not in text_of(office.raw("GET", "/reservations", "grace").text)
+    assert "Who has a secret address" in text_of(office.raw("GET", "/reservations", "admin").text)
+    html = office.raw("GET", "/reservations/addresses", "admin").text
+    assert "ada , since 2030-05-17 12:00 UTC ; not read yet" in text_of(html)
+    assert secret not in html
+    assert sha256(secret.encode()).hexdigest() not in html
+    form = {"person": "ada", "reason": " ", "reader-zone": "Europe/Zurich"}
+    office.raw("POST", "/reservations/addresses/end", "admin", data=form)
+    assert read(office, path).status_code == 200
+    answer = office.raw("POST", "/reservations/addresses/end", "admin", data={**form, "reason": "left"})
+    assert answer.headers["Location"] == "/services/gpu/reservations/addresses?zone=Europe%2FZurich"
+    assert read(office, path).status_code == 404
+    (event,) = office.trail("calendar.ended")
+    assert (event.actor, event.reason, event.data["owner"]) == ("admin", "left", "ada")
+    again = office.raw("POST", "/reservations/addresses/end", "admin", data={**form, "reason": "x"})
+    assert again.status_code == 303, "it says so on the page"
+    assert len(office.trail("calendar.ended")) == 1
 
 
 def test_a_program_has_none(office: Office) -> None:

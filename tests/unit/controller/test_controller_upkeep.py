@@ -30,6 +30,7 @@ from gpuspawner.ports import Address, SessionActivity
 from support.build import HOST, NOW, lease, record
 from support.fake_engine import FakeEngine
 from support.fake_hub import FakeHub
+from support.reservations import person
 
 STALE = timedelta(days=30)
 HOUR = timedelta(hours=1)
@@ -290,7 +291,7 @@ def test_a_drain_that_is_over_is_taken_away(site: Site) -> None:
 def test_seats_that_nobody_uses_are_given_back_and_what_is_over_is_closed(site: Site) -> None:
     book = Reservations(site.ledger, HOST, site.clock)
     body = {"title": "Lab", "group": "lab", "devices": 2, "start": NOW.isoformat(), "length": "2 h"}
-    made = book.make(parse_body(body), actor="root").reservation
+    made = book.make(parse_body(body), actor=person("root")).reservation
     step = ReturnSeats(book)
     step()
     assert len(book.list(NOW, NOW + HOUR)) == 1

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from support.build import NOW
-from support.calendar_pages import FORM, LECTURE, THESIS, listed, page, reserve, send
+from support.calendar_pages import FORM, LECTURE, THESIS, listed, page, reserve, send, shown
 from support.client import text_of
 
 if TYPE_CHECKING:
@@ -155,16 +155,18 @@ def test_others_look_and_change_nothing(office: Office) -> None:
 
 def test_what_is_over_or_not_there(office: Office) -> None:
     id_ = reserve(office, THESIS)
+    seen = shown(office, id_, "admin")
     office.ask("DELETE", f"/reservations/{id_}", "admin", {"reason": "r"})
     html = page(office, f"/{id_}", "admin")
     assert "It was cancelled, or is over, since Fri, 17 May 2030, 12:00 (UTC)." in text_of(html)
     assert f"/{id_}/" not in html
     assert office.raw("GET", f"/reservations/{'0' * 16}", "admin").status_code == 404
-    for one in (id_, "0" * 16):
+    form = {**FORM, "reason": "r", "start": "2030-05-18T10:00:00+00:00", "seen": seen}
+    for one, statuses in ((id_, [409, 303, 303]), ("0" * 16, [404, 404, 404])):
         assert office.raw("GET", f"/reservations/{one}/change", "admin").status_code == 404
-        for what in ("put", "cancel", "skip"):
-            form = {**FORM, "reason": "r", "start": "2030-05-18T10:00:00+00:00"}
-            assert send(office, f"/{one}/{what}", "admin", form).status_code == 404
+        pressed = [send(office, f"/{one}/{what}", "admin", form) for what in ("put", "cancel", "skip")]
+        assert [answer.status_code for answer in pressed] == statuses
+    assert len(office.trail("reservation.")) == 2
 
 
 def test_cancelling_says_first_what_it_does(office: Office) -> None:
@@ -178,10 +180,11 @@ def test_cancelling_says_first_what_it_does(office: Office) -> None:
         assert seated in text
     office.now[0] = start - timedelta(minutes=5)
     assert "on or ahead. Nobody has a seat of it now." in text_of(page(office, f"/{id_}", "grace"))
+    form = {"seen": shown(office, id_, "grace"), "reader-zone": "Europe/Zurich"}
     nothing = send(office, f"/{id_}/cancel", "grace", {"reason": " "})
     assert nothing.headers["Location"] == f"/services/gpu/reservations/{id_}?zone=UTC"
     assert listed(office) == ["Lecture"]
-    answer = send(office, f"/{id_}/cancel", "grace", {"reason": "rain", "reader-zone": "Europe/Zurich"})
+    answer = send(office, f"/{id_}/cancel", "grace", {**form, "reason": "rain"})
     assert answer.headers["Location"] == "/services/gpu/reservations?zone=Europe%2FZurich"
     assert listed(office) == []
     (event,) = office.trail("reservation.cancelled")
@@ -192,12 +195,59 @@ def test_skipping_one_date(office: Office) -> None:
     id_ = reserve(office, LECTURE)
     choice = re.findall('<option value="([^"]+)">', page(office, f"/{id_}", "grace"))
     assert choice[1] == "2030-05-28T12:00:00+00:00"
+    form = {"seen": shown(office, id_, "grace"), "reason": "feast"}
     for bad in ("", "soon", "2030-05-28T12:00:00", "2030-05-28T12:01:00+00:00"):
-        send(office, f"/{id_}/skip", "grace", {"start": bad, "reason": "r"})
+        send(office, f"/{id_}/skip", "grace", {**form, "start": bad})
     assert office.trail("reservation.changed") == []
-    assert send(office, f"/{id_}/skip", "grace", {"start": choice[1], "reason": "feast"}).status_code == 303
+    assert send(office, f"/{id_}/skip", "grace", {**form, "start": choice[1]}).status_code == 303
     assert "Not on Tue, 28 May 2030" in text_of(page(office, f"/{id_}"))
     assert office.trail("reservation.changed")[0].reason == "feast"
+
+
+SOMEBODY_ELSE = {
+    "changed": lambda office, id_: office.ask(
+        "PUT", f"/reservations/{id_}", "admin", {**LECTURE, "title": "Moved", "start": "2030-05-22T14:00"}
+    ),
+    "skipped": lambda office, id_: office.ask(
+        "PUT", f"/reservations/{id_}", "admin", {**LECTURE, "except": ["2030-05-28"]}
+    ),
+    "cancelled": lambda office, id_: office.ask(
+        "DELETE", f"/reservations/{id_}", "admin", {"reason": "rain"}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ["cancel", "skip"])
+@pytest.mark.parametrize("did", SOMEBODY_ELSE)
+def test_a_press_does_nothing_to_what_was_not_shown(office: Office, did: str, what: str) -> None:
+    id_ = reserve(office, LECTURE)
+    start = "2030-06-04T12:00:00+00:00"
+    form = {"seen": shown(office, id_, "grace"), "reason": "mine", "start": start}
+    assert SOMEBODY_ELSE[did](office, id_).status_code == 200
+    before = office.services.reservations.find(id_), office.trail("reservation.")
+    browser = requests.Session()
+    browser.headers["Authorization"] = "token grace"
+    url = f"{office.url}/services/gpu/reservations/{id_}"
+    told = browser.post(f"{url}/{what}", data=form, timeout=10)
+    assert urlsplit(told.url).path == urlsplit(url).path
+    says = (
+        "was cancelled, or is over, since" if did == "cancelled" else "Somebody has changed this reservation"
+    )
+    assert says in text_of(told.text)
+    assert before == (office.services.reservations.find(id_), office.trail("reservation."))
+    if did == "changed":
+        form = {**form, "seen": shown(office, id_, "grace"), "start": "2030-06-05T12:00:00+00:00"}
+        send(office, f"/{id_}/{what}", "grace", form)
+        assert office.trail("reservation.")[0].actor == "grace"
+
+
+@pytest.mark.parametrize("seen", ["", "none", "x" * 16])
+def test_a_press_from_no_page_does_nothing(office: Office, seen: str) -> None:
+    id_ = reserve(office, LECTURE)
+    form = {**FORM, "seen": seen, "reason": "r", "start": "2030-06-04T12:00:00+00:00"}
+    for what in ("cancel", "skip", "put"):
+        send(office, f"/{id_}/{what}", "grace", form)
+    assert len(office.trail("reservation.")) == 1
 
 
 # -- importing ----------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from gpuspawner.controller.views.reserve import (
 from gpuspawner.core.claims import Holder, Reservation
 from gpuspawner.core.occurrences import Occurrence, expand
 from support.build import HOST, NOW
+from support.reservations import person
 
 HOUR = timedelta(hours=1)
 ZURICH = ZoneInfo("Europe/Zurich")
@@ -43,7 +44,7 @@ LAB = Reservation(
     start=datetime(2030, 5, 14, 12, tzinfo=UTC),
     length=2 * HOUR,
     zone="Europe/Zurich",
-    actor="grace",
+    actor=person("grace"),
     made_at=NOW,
 )
 
@@ -67,6 +68,7 @@ def show(one: Reservation) -> ReservationInfo:
         left_out=[],
         lead="0",
         actor="",
+        actor_kind=None,
         made_at=one.made_at,
         mine=False,
         warnings=[],
@@ -91,6 +93,7 @@ def view(
         may_reserve=may_reserve,
         feed=None,
         may_have_feed=False,
+        manages=False,
     )
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from support.build import NOW
 from support.calendar_pages import FORM, LECTURE, THESIS, form_of, listed, page, reserve, send
 from support.client import text_of
 
@@ -183,6 +189,91 @@ def test_a_form_of_another_site_does_nothing(office: Office) -> None:
     assert listed(office) == []
 
 
+# -- many at once -------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Checking and making take as long as a test wants."""
+
+    def __init__(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on, self._counting = threading.Event(), threading.Condition()
+        self.begun = self.under_way = self.most = 0
+        for name in ("preview", "make"):
+            work = getattr(office.services.reservations, name)
+            monkeypatch.setattr(office.services.reservations, name, partial(self._work, work))
+
+    def _work(self, work: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        with self._counting:
+            self.begun += 1
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            self._counting.notify_all()
+        assert self.go_on.wait(10)
+        with self._counting:
+            self.under_way -= 1
+        return work(*args, **more)
+
+    def wait_begun(self, count: int) -> None:
+        with self._counting:
+            assert self._counting.wait_for(lambda: self.begun >= count, 10)
+
+
+@pytest.fixture
+def slow(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    made = Slow(office, monkeypatch)
+    yield made
+    made.go_on.set()
+
+
+def test_a_script_that_checks_without_end_holds_up_nobody(office: Office, slow: Slow) -> None:
+    with ThreadPoolExecutor(40) as pool:
+        first = pool.submit(send, office, "/check", "grace", FORM)
+        slow.wait_begun(1)
+        rest = [pool.submit(send, office, "/check", "grace", FORM) for _ in range(30)]
+        done, waiting = wait(rest, timeout=10, return_when=FIRST_COMPLETED)
+        while len(waiting) > 1:
+            more, waiting = wait(waiting, timeout=10, return_when=FIRST_COMPLETED)
+            assert more, "those that a newer one replaced are answered at once"
+            done |= more
+        told = [answer.result() for answer in done]
+        assert {answer.status_code for answer in told} == {429}
+        assert "Whether it fits was not looked at. You asked again" in text_of(told[0].text)
+        assert page(office, "", "grace"), "all else is answered meanwhile"
+        slow.go_on.set()
+        assert first.result().status_code == 200
+        assert [answer.result().status_code for answer in waiting] == [200]
+    assert (slow.begun, slow.most) == (2, 1)
+
+
+def test_several_who_type_are_looked_at_two_at_a_time(office: Office, slow: Slow) -> None:
+    who = ["grace", "planner", "admin", "hub-admin"]
+    forms = [{**FORM, "whom": f"person:{name}" if name == "planner" else "course:vision"} for name in who]
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(send, office, "/check", *one) for one in zip(who, forms, strict=True)]
+        slow.wait_begun(2)
+        assert page(office, "", "ada")
+        slow.go_on.set()
+        assert [answer.result().status_code for answer in asked] == [200] * 4
+    assert (slow.begun, slow.most) == (4, 2)
+
+
+def test_a_press_that_a_newer_one_replaced_keeps_the_form(office: Office, slow: Slow) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(send, office, "/make", "grace", {**FORM, "title": "One"})
+        slow.wait_begun(1)
+        second = pool.submit(send, office, "/make", "grace", {**FORM, "title": "Two"})
+        third = pool.submit(send, office, "/make", "grace", {**FORM, "title": "Two"})
+        (replaced,) = wait([second, third], timeout=10, return_when=FIRST_COMPLETED).done
+        assert replaced.result().status_code == 429
+        assert form_of(replaced.result().text)["title"] == "Two"
+        program = pool.submit(office.ask, "POST", "/reservations", "grace", LECTURE)
+        (other,) = {second, third} - {replaced}
+        assert other.result().status_code == 429, "a program's request is the newest now"
+        slow.go_on.set()
+        assert (first.result().status_code, program.result().status_code) == (303, 201)
+    assert listed(office) == ["One", "Lecture"]
+
+
 # -- changing --------------------------------------------------------------------------------------------
 
 
@@ -214,3 +305,53 @@ def test_changing_one_s_own(office: Office) -> None:
     assert answer.status_code == 409
     assert form_of(answer.text) == {**form, "devices": "9"}
     assert f'action="/services/gpu/reservations/{id_}/put"' in answer.text
+
+
+def test_a_change_says_what_it_does_before_it_is_done(office: Office) -> None:
+    id_ = reserve(office, {**LECTURE, "start": "2030-05-17T13:00", "zone": "UTC"})
+    office.now[0] = NOW + timedelta(hours=1, minutes=5)
+    office.add_lease("ada", reservation=(id_, NOW + timedelta(hours=1)))
+    form = form_of(page(office, f"/{id_}/change", "grace"))
+    same = text_of(send(office, "/check", "grace", form).text)
+    assert "What changes: Nothing: it is already so. Times" in same
+    changed = {**form, "devices": "1", "title": "<b>Lab", "time": "16:00", "times": "2", "lead": "15 min"}
+    answer = send(office, "/check", "grace", changed)
+    assert "<b>Lab" not in answer.text
+    text = text_of(answer.text)
+    assert "Title: Lecture → <b>Lab" in text.replace("&lt;", "<")
+    assert "How many GPUs: 2 → 1" in text
+    assert "Day and time: 2030-05-17 13:00 → 2030-05-17 16:00" in text
+    assert "Kept free before: nothing → 15 min" in text
+    assert "How often: FREQ=WEEKLY;COUNT=4 → FREQ=WEEKLY;COUNT=2" in text
+    assert "On 4 dates it does not take place any more: Fri 17 May, 13:00 to 15:00 Fri 24 May," in text
+    assert "1 session has a seat of it now; it goes on, without one." in text
+    assert len(office.trail("reservation.")) == 1
+
+
+def test_a_change_of_what_somebody_has_changed_meanwhile_must_be_pressed_again(office: Office) -> None:
+    id_ = reserve(office, LECTURE)
+    form = {**form_of(page(office, f"/{id_}/change", "grace")), "devices": "1"}
+    office.ask("PUT", f"/reservations/{id_}", "admin", {**LECTURE, "title": "Theirs"})
+    noted = "Somebody has changed this reservation since you opened the form. This fits."
+    assert noted in text_of(send(office, "/check", "grace", form).text)
+    answer = send(office, f"/{id_}/put", "grace", form)
+    assert (answer.status_code, listed(office)) == (409, ["Theirs"])
+    text = text_of(answer.text)
+    assert (
+        "Somebody has changed this reservation since you were shown it. Look again; nothing was done." in text
+    )
+    assert "What changes: Title: Theirs → Lecture How many GPUs: 2 → 1" in text
+    again = form_of(answer.text)
+    assert {**again, "seen": form["seen"]} == form
+    assert send(office, f"/{id_}/put", "grace", again).status_code == 303
+    assert listed(office) == ["Lecture"]
+
+
+def test_a_change_of_what_somebody_has_cancelled_meanwhile_does_nothing(office: Office) -> None:
+    id_ = reserve(office, LECTURE)
+    form = form_of(page(office, f"/{id_}/change", "grace"))
+    office.ask("DELETE", f"/reservations/{id_}", "admin", {"reason": "rain"})
+    answer = send(office, f"/{id_}/put", "grace", form)
+    assert (answer.status_code, listed(office)) == (409, [])
+    assert "This reservation was cancelled, or is over, since you were shown it." in text_of(answer.text)
+    assert send(office, f"/{id_}/put", "grace", form_of(answer.text)).status_code == 409

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from gpuspawner.core.idleness import IdleLimits, Limits
 from gpuspawner.core.policy import (
     LIMITS,
-    NOT_ENFORCED,
     Course,
     Limit,
     Mount,
@@ -18,12 +18,14 @@ from gpuspawner.core.policy import (
     Rule,
     allow,
     choose_mounts,
+    find_idle_limits,
     resolve_allowance,
     settings_rule,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
+HOUR = timedelta(hours=1)
 LISTS = ("cards", "slices", "images")
 
 
@@ -123,14 +125,26 @@ def test_without_a_policy() -> None:
             "gpus_per_person": 3,
             "memory": 8,
             "extension": timedelta(0),
+            "idle_gpu": 2 * HOUR,
+            "idle_gpu_wanted": HOUR / 2,
             "weight": 1.0,
             "guaranteed_share": 0.0,
         }.items()
     }
 
 
-def test_what_is_enforced() -> None:
-    assert set(NOT_ENFORCED) == {"idle_gpu", "idle_cpu"}
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, Limits(IdleLimits(HOUR * 2, HOUR / 2), None)),
+        ({"idle_gpu": HOUR / 4}, Limits(IdleLimits(HOUR / 4, HOUR / 4), None)),
+        ({"idle_gpu": None}, Limits(IdleLimits(None, HOUR / 2), None)),
+        ({"idle_gpu_wanted": None}, Limits(IdleLimits(HOUR * 2, HOUR * 2), None)),
+        ({"idle_gpu": None, "idle_gpu_wanted": None, "idle_cpu": HOUR}, Limits(None, HOUR)),
+    ],
+)
+def test_idle_limits(said: dict, expected: Limits) -> None:
+    assert find_idle_limits(allow(**said)) == expected
 
 
 def test_mounts() -> None:
@@ -158,7 +172,7 @@ NAMES = ("default", "a", "b", "c")
 VALUES = {name: st.integers(0, 5) for name in LIMITS} | {
     name: st.frozensets(st.sampled_from("xyz"), max_size=2) for name in LISTS
 }
-VALUES["extension"] = st.integers(0, 5).map(timedelta)
+VALUES |= {name: st.integers(0, 5).map(timedelta) for name in ("extension", "idle_gpu", "idle_gpu_wanted")}
 
 
 def limits() -> st.SearchStrategy[dict[str, Any]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from gpuspawner.core.claims import Holder, Reservation
-from gpuspawner.core.feeds import Feed, choose_usable, digest_secret
+from gpuspawner.core.claims import Holder
+from gpuspawner.core.feeds import choose_usable, digest_secret
 from gpuspawner.core.model import Party
-from support.build import HOST, NOW
+from support.reservations import reservation
 
-FEED = Feed("ada", digest_secret("s"), NOW, Party(("students",), ("vision",)))
+PARTY = Party(("students",), ("vision",))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ FEED = Feed("ada", digest_secret("s"), NOW, Party(("students",), ("vision",)))
     ],
 )
 def test_what_may_be_used(kind: str, name: str, users: tuple[str, ...], usable: bool) -> None:
-    one = Reservation("r", HOST, "t", Holder(kind, name), 1, NOW, NOW - NOW, "UTC", "x", NOW, users=users)
-    assert choose_usable(FEED, [one]) == ((one,) if usable else ())
+    one = reservation(holder=Holder(kind, name), users=users)
+    assert choose_usable("ada", PARTY, [one]) == ((one,) if usable else ())
 
 
 def test_a_digest_is_always_the_same_and_not_the_secret() -> None:

@@ -547,3 +547,29 @@ def test_after_a_failed_start_there_is_a_pause_that_holds_up_nobody() -> None:
     assert found.waits[0].reason == "It did not come up. It is tried again in 60 s."
     assert list(granted(plan([replace(paused, not_before=NOW)]))) == ["paused"]
     assert list(granted(plan([replace(paused, not_before=NOW + HOUR)]))) == ["paused"], "a clock was set back"
+
+
+def test_everybody_reads_what_they_asked_for_themselves() -> None:
+    cards = fleet(1)  # it has enough memory: all three can have the same
+    tickets = [
+        ticket(SpawnRequest(1, memory_bytes=GIB), id="large", queued_at=ago(30)),
+        ticket(1, id="any", queued_at=ago(20)),
+        ticket(SpawnRequest(1, model="A100"), id="named", queued_at=ago(10)),
+    ]
+    found = plan(tickets, [held("A100-0")], cards)
+    assert {wait.ticket.id: wait.reason.partition(";")[0] for wait in found.waits} == {
+        "large": "You asked for 1 GPU with at least 1 GiB of memory",
+        "any": "You asked for 1 GPU",
+        "named": "You asked for 1 GPU of model A100",
+    }
+
+
+@pytest.mark.parametrize(("minutes_to_midnight", "granted_to"), [(2, ["spent"]), (30, [])])
+def test_hours_that_come_back_at_midnight_count(minutes_to_midnight: int, granted_to: list[str]) -> None:
+    midnight = (NOW + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    now = midnight - timedelta(minutes=minutes_to_midnight)
+    week = {(now - timedelta(days=n)).date(): 3600.0 for n in range(7)}
+    spent = ticket(1, id="spent", terms=Terms(gpu_hours=7.05))  # 3 min are left
+    cards = [replace(one, seen_at=now) for one in fleet(1)]
+    found = plan_line(Situation(now, cards, [], [spent], held={"spent": week}))
+    assert list(granted(found)) == granted_to

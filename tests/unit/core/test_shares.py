@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from gpuspawner.core.claims import Standing
-from gpuspawner.core.shares import HALF_LIFE, accrue, decay, weigh
+from gpuspawner.core.shares import HALF_LIFE, accrue, decay, find_present_use
 from hypothesis import given
 from hypothesis import strategies as st
 from support.build import NOW
@@ -102,8 +102,7 @@ def test_a_clock_that_was_set_back() -> None:
     assert again.gpu_seconds == used.gpu_seconds + 10
 
 
-def test_weight() -> None:
-    standing = Standing(1000, NOW - HALF_LIFE)
-    assert weigh(None, 1, NOW) == 0
-    assert weigh(standing, 1, NOW) == 500
-    assert weigh(standing, 2, NOW) == 250
+def test_present_use() -> None:
+    assert find_present_use(None, NOW) == 0
+    assert find_present_use(Standing(1000, NOW - HALF_LIFE), NOW) == 500
+    assert find_present_use(Standing(1000, NOW + HALF_LIFE), NOW) == 1000  # the clock was set back

@@ -12,7 +12,7 @@ from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.policy.ical import from_ical, to_ical
 from gpuspawner.policy.reservations import PolicyNames, make_reservation
 from support.build import HOST, NOW
-from support.reservations import HOUR, at, reservation
+from support.reservations import HOUR, at, person, reservation
 
 NAMES = PolicyNames({"teaching": frozenset({"L40S"})})
 LAB = reservation(
@@ -37,7 +37,12 @@ DEFAULTS: dict[str, object] = {"group": "vision-lab", "devices": 4, "zone": "Eur
 def read(data: bytes, defaults: dict[str, Any] = DEFAULTS) -> list[Reservation]:
     return [
         make_reservation(
-            one.body, reservation_id=one.reservation_id, host=HOST, actor="grace", now=NOW, names=NAMES
+            one.body,
+            reservation_id=one.reservation_id,
+            host=HOST,
+            actor=person("grace"),
+            now=NOW,
+            names=NAMES,
         )
         for one in from_ical(data, defaults)
     ]

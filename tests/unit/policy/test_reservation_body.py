@@ -19,7 +19,7 @@ from gpuspawner.policy.reservations import (
     to_json,
 )
 from support.build import HOST, NOW
-from support.reservations import at, reservation
+from support.reservations import at, person, reservation
 
 LAB: dict[str, Any] = {
     "title": "Tuesday lab",
@@ -35,7 +35,7 @@ NAMES = PolicyNames({"teaching": frozenset({"L40S", "GPU-1"}), "any": None}, {"v
 def make(names: PolicyNames = NAMES, **changes: Any) -> Reservation:
     raw = {key: value for key, value in (LAB | changes).items() if value is not None}
     return make_reservation(
-        parse_body(raw), reservation_id="r1", host=HOST, actor="grace", now=NOW, names=names
+        parse_body(raw), reservation_id="r1", host=HOST, actor=person("grace"), now=NOW, names=names
     )
 
 
@@ -152,7 +152,7 @@ def test_what_was_made_can_be_sent_again() -> None:
     assert sent["start"] == "2030-05-21T14:00:00+02:00"
     assert sent["lead"] == "1 h 30 min"
     again = make_reservation(
-        parse_body(sent), reservation_id="r1", host=HOST, actor="grace", now=NOW, names=NAMES
+        parse_body(sent), reservation_id="r1", host=HOST, actor=person("grace"), now=NOW, names=NAMES
     )
     assert again == made
     assert to_json(made)["id"] == "r1"

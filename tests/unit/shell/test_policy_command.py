@@ -126,8 +126,9 @@ cpus                unlimited    settings
 shm                 1G           settings
 longest_session     unlimited    settings
 extension           0            settings
-idle_gpu            unlimited    settings (not enforced yet)
-idle_cpu            unlimited    settings (not enforced yet)
+idle_gpu            2 h          settings
+idle_gpu_wanted     30 min       settings
+idle_cpu            unlimited    settings
 gpu_hours_per_week  unlimited    settings
 weight              1            settings
 guaranteed_share    0 %          settings

@@ -11,11 +11,11 @@ from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.model import Event
 
 from . import statements as sql
-from .line_unit import LineUnit
 from .schema import events, lease_devices, leases
+from .watch_unit import WatchUnit
 
 
-class AuditUnit(LineUnit):
+class AuditUnit(WatchUnit):
     """The part of :class:`~gpuspawner.adapters.ledger.LedgerUnit` that keeps the audit trail."""
 
     def add_event(self, event: Event) -> None:
@@ -75,6 +75,20 @@ class AuditUnit(LineUnit):
             .group_by(events.c.device)
         )
         return {row[0]: row[1] for row in found}
+
+    def events_of(
+        self, owner: str, since: datetime, prefixes: Collection[str], limit: int
+    ) -> Sequence[Event]:
+        """What happened to a person's sessions since then, newest first, of kinds that begin so."""
+        kinds = [events.c.kind.startswith(prefix, autoescape=True) for prefix in prefixes]
+        found = self._db.execute(
+            sa.select(events)
+            .join(leases, leases.c.id == events.c.lease_id)
+            .where(leases.c.owner == owner, events.c.at >= since, sa.or_(*kinds))
+            .order_by(events.c.id.desc())
+            .limit(limit)
+        )
+        return [_row_to_event(row) for row in found.mappings()]
 
     def events_between(self, kind: str, since: datetime, until: datetime) -> Sequence[Event]:
         """The events of one kind from a time on and before another, oldest first."""

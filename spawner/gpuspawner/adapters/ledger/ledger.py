@@ -20,7 +20,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from pydantic_core import from_json
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from gpuspawner.core.errors import LedgerError
 
@@ -151,12 +151,12 @@ class Ledger:
 
     @staticmethod
     def _version(connection: sa.Connection) -> str | None:
-        found = connection.exec_driver_sql(
-            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
-        ).first()
-        if found is None:
-            return None
-        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        try:
+            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        except OperationalError as error:
+            if "no such table" in str(error.orig):
+                return None
+            raise
 
 
 @cache

@@ -9,7 +9,18 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import RowMapping
 
-from gpuspawner.core.claims import Drain, Holder, Pin, Reservation, Terms, Ticket, TicketState, Usage
+from gpuspawner.core.claims import (
+    Actor,
+    ActorKind,
+    Drain,
+    Holder,
+    Pin,
+    Reservation,
+    Terms,
+    Ticket,
+    TicketState,
+    Usage,
+)
 from gpuspawner.core.model import SpawnRequest
 
 from .rows import json_to_party, party_to_json
@@ -181,6 +192,9 @@ def row_to_pin(row: Row) -> Pin:
     )
 
 
+_ACTOR_KINDS = {kind.value: kind for kind in ActorKind}
+
+
 def reservation_to_row(reservation: Reservation) -> dict[str, Any]:
     """A reservation as a row of ``reservations``."""
     return {
@@ -199,7 +213,8 @@ def reservation_to_row(reservation: Reservation) -> dict[str, Any]:
         "rule": reservation.rule,
         "left_out": [one.isoformat() for one in reservation.left_out],
         "lead_seconds": reservation.lead.total_seconds(),
-        "actor": reservation.actor,
+        "actor": reservation.actor.name,
+        "actor_kind": reservation.actor.kind.value,
         "made_at": reservation.made_at,
         "ended_at": reservation.ended_at,
     }
@@ -222,7 +237,7 @@ def row_to_reservation(row: Row) -> Reservation:
         rule=row["rule"],
         left_out=tuple(datetime.fromisoformat(one) for one in row["left_out"]),
         lead=timedelta(seconds=row["lead_seconds"]),
-        actor=row["actor"],
+        actor=Actor(row["actor"], _ACTOR_KINDS[row["actor_kind"]]),
         made_at=row["made_at"],
         ended_at=row["ended_at"],
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -15,7 +16,6 @@ from gpuspawner.core.model import Message
 
 from . import line_rows
 from . import statements as sql
-from .rows import json_to_party, party_to_json
 from .schema import (
     calendar_feeds,
     drains,
@@ -32,11 +32,41 @@ _FEW = 50
 """So many people are looked up one by one; for more, all are read."""
 
 
+_Unit = TypeVar("_Unit", bound="LineUnit")
+_Asked = ParamSpec("_Asked")
+_Told = TypeVar("_Told")
+
+
+def once(read: Callable[Concatenate[_Unit, _Asked], _Told]) -> Callable[Concatenate[_Unit, _Asked], _Told]:
+    """A question that is answered as before in the same transaction, unless something was written since.
+
+    A decision asks some of them several times. What others write is not seen within a transaction, and what
+    its own connection changes is counted by SQLite itself, so that no writer can forget to say so.
+    """
+
+    @wraps(read)
+    def remember(self: _Unit, /, *args: _Asked.args, **kwargs: _Asked.kwargs) -> _Told:
+        changes = self._connection.total_changes
+        if changes != self._changes:
+            self._changes, self._told = changes, {}
+        question = (read.__name__, args, tuple(kwargs.items()))
+        if question not in self._told:
+            self._told[question] = read(self, *args, **kwargs)
+        answer: _Told = self._told[question]
+        return answer
+
+    return remember
+
+
 class LineUnit:
     """The second half of :class:`~gpuspawner.adapters.ledger.LedgerUnit`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._db = connection
+        self._connection: Any = connection.connection.driver_connection
+        self._changes = 0
+        self._told: dict[object, Any] = {}
+        """What :func:`once` remembers, by question."""
 
     # -- the line -------------------------------------------------------------------------------------------
 
@@ -50,11 +80,13 @@ class LineUnit:
         """Every offer that is not claimed yet, by arrival."""
         return self._tickets(sql.OFFERS, host=host)
 
+    @once
     def ticket(self, ticket_id: str) -> Ticket | None:
         """One ticket, live or not."""
         found = self._tickets(sql.TICKET, id=ticket_id)
         return found[0] if found else None
 
+    @once
     def ticket_of(self, host: str, owner: str, server: str) -> Ticket | None:
         """The live ticket of a server."""
         found = self._tickets(sql.TICKET_OF_SERVER, host=host, owner=owner, server=server)
@@ -77,6 +109,7 @@ class LineUnit:
 
     # -- drains and pins ------------------------------------------------------------------------------------
 
+    @once
     def drains(self, host: str) -> tuple[Drain, ...]:
         """Every drain, those whose time is over included."""
         found = self._db.execute(sql.DRAINS, {"host": host})
@@ -123,6 +156,7 @@ class LineUnit:
 
     # -- reservations ---------------------------------------------------------------------------------------
 
+    @once
     def reservations(self, host: str, *, ended: bool = False) -> tuple[Reservation, ...]:
         """Reservations that stand; with ``ended`` also those that were cancelled."""
         query = sql.ALL_RESERVATIONS if ended else sql.RESERVATIONS
@@ -164,9 +198,14 @@ class LineUnit:
         """The calendar whose secret has this digest."""
         return self._feed(calendar_feeds.c.digest == digest)
 
+    def feeds(self) -> tuple[Feed, ...]:
+        """Every calendar that has a secret address, by person."""
+        found = self._db.execute(sa.select(calendar_feeds).order_by(calendar_feeds.c.owner))
+        return tuple(Feed(**row) for row in found.mappings())
+
     def _feed(self, condition: sa.ColumnElement[bool]) -> Feed | None:
         row = self._db.execute(sa.select(calendar_feeds).where(condition)).mappings().first()
-        return Feed(row["owner"], row["digest"], row["made_at"], json_to_party(row["party"])) if row else None
+        return Feed(**row) if row else None
 
     def put_feed(self, feed: Feed) -> None:
         """Store a person's calendar, in place of the one before."""
@@ -174,7 +213,7 @@ class LineUnit:
             "owner": feed.owner,
             "digest": feed.digest,
             "made_at": feed.made_at,
-            "party": party_to_json(feed.party),
+            "read_at": feed.read_at,
         }
         self._put(calendar_feeds, row, key=("owner",))
 

@@ -235,6 +235,7 @@ reservations = sa.Table(
     sa.Column("left_out", sa.JSON, nullable=False),
     sa.Column("lead_seconds", sa.Float, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("actor_kind", sa.Text, nullable=False, server_default="unknown"),
     sa.Column("made_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
 )
@@ -285,7 +286,22 @@ calendar_feeds = sa.Table(
     sa.Column("owner", sa.Text, primary_key=True),
     sa.Column("digest", sa.Text, nullable=False, unique=True),
     sa.Column("made_at", UtcDateTime, nullable=False),
-    sa.Column("party", sa.JSON, nullable=False),
+    sa.Column("read_at", UtcDateTime),
+)
+
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("data", sa.Text, nullable=False),
+)
+
+keeps = sa.Table(
+    "keeps",
+    metadata,
+    sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("until", UtcDateTime, nullable=False),
+    sa.Column("total_seconds", sa.Float, nullable=False),
 )
 
 messages = sa.Table(

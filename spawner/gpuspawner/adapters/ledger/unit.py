@@ -13,16 +13,12 @@ from gpuspawner.core.model import DeviceRecord, Home, Lease, LeaseState, Sample
 from . import rows
 from . import statements as sql
 from .audit_unit import AuditUnit
+from .line_unit import once
 from .schema import devices, homes, leases, sample_hours, samples
 
 
 class LedgerUnit(AuditUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        super().__init__(connection)
-        self._inventories: dict[str, tuple[DeviceRecord, ...]] = {}
-        """What was read in this transaction, by host: a decision asks for it more than once."""
 
     # -- identity -------------------------------------------------------------------------------------------
 
@@ -38,11 +34,10 @@ class LedgerUnit(AuditUnit):
 
     # -- devices --------------------------------------------------------------------------------------------
 
+    @once
     def inventory(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there at the last inventory, in the driver's order."""
-        if host not in self._inventories:
-            self._inventories[host] = self._devices(sql.PRESENT_DEVICES, host)
-        return self._inventories[host]
+        return self._devices(sql.PRESENT_DEVICES, host)
 
     def absent_devices(self, host: str) -> tuple[DeviceRecord, ...]:
         """Every device of the host that was there once."""
@@ -54,13 +49,11 @@ class LedgerUnit(AuditUnit):
 
     def put_device(self, record: DeviceRecord) -> None:
         """Store what was learned of a device; it counts as present from now on."""
-        self._inventories.clear()
         row = rows.device_to_row(record)
         self._put(devices, row, key=("host", "uuid"))
 
     def drop_devices(self, host: str, present: Collection[str]) -> None:
         """Mark every other device of the host as no longer there; its history stays."""
-        self._inventories.clear()
         self._db.execute(
             sa.update(devices)
             .where(devices.c.host == host, devices.c.uuid.not_in(list(present)))
@@ -69,7 +62,6 @@ class LedgerUnit(AuditUnit):
 
     def clear_fault(self, host: str, uuid: str) -> None:
         """Forget a device's standing fault; its health is judged anew at the agent's next look."""
-        self._inventories.clear()
         self._db.execute(
             sa.update(devices)
             .where(devices.c.host == host, devices.c.uuid == uuid)
@@ -146,6 +138,7 @@ class LedgerUnit(AuditUnit):
 
     # -- leases ---------------------------------------------------------------------------------------------
 
+    @once
     def live_leases(self, host: str, *, owner: str | None = None) -> tuple[Lease, ...]:
         """Every lease of the host, or of one person there, that still holds its devices, oldest first."""
         if owner is None:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from tornado.web import HTTPError
 
 from gpuspawner.controller.base import OurHandler
 from gpuspawner.controller.denials import note_denied
+from gpuspawner.controller.gate import Crowded
 from gpuspawner.core.errors import (
     Conflict,
     GpuSpawnerError,
@@ -96,7 +98,8 @@ class ApiHandler(OurHandler):
             raise Forbidden(f"This needs the scope {route.scope}, which you do not have.")
         call = Call(services, caller, parameters, self._read_query(route), self._read_body(route))
         try:
-            found = await self.off_loop(lambda: route.call(call))
+            work = partial(route.call, call)
+            found = await (self.in_turn("press", work) if route.slow else self.off_loop(work))
         except Forbidden as error:
             reason = str(error)
             await self.off_loop(lambda: self._note_denied(route, reason))
@@ -185,6 +188,8 @@ def judge_error(error: GpuSpawnerError) -> tuple[int, str]:
             return 404, "not_found"
         case Conflict():
             return 409, "conflict"
+        case Crowded():
+            return 429, "crowded"
         case LedgerError():
             return 503, "ledger_away"
         case SettingsError():

@@ -113,6 +113,13 @@ class ReservationInfo(Answer):
     left_out: Annotated[list[AwareDatetime], Field(alias="except")]
     lead: str
     actor: Annotated[str, Field(description="Who made it; empty where you may not know.")]
+    actor_kind: Annotated[
+        Literal["person", "service", "shell", "unknown"] | None,
+        Field(
+            description="Where `actor` is a name: of the hub's people or services, or on the host's command "
+            "line; `unknown`: it was made before that was written down. null where you may not know."
+        ),
+    ]
     made_at: Time
     mine: Annotated[bool, Field(description="Whether who asks can change it.")]
     warnings: Annotated[list[str], Field(description="What may stand in its way: it was made nevertheless.")]
@@ -145,6 +152,23 @@ class ReservationsQuery(Body):
 
     since: Annotated[date | None, Field(description="First day, UTC; today unless given.")] = None
     until: Annotated[date | None, Field(description="Last day; two weeks later unless given.")] = None
+
+
+class CalendarInfo(Answer):
+    """A calendar that can be read by a secret address."""
+
+    person: str
+    made_at: Annotated[Time, Field(description="When the address was made, or renewed.")]
+    read_at: Annotated[
+        Time | None, Field(description="When it was last read, to within a minute; null: not yet.")
+    ]
+
+
+class Calendars(Answer):
+    """Whose calendars have a secret address."""
+
+    at: Time
+    calendars: list[CalendarInfo]
 
 
 class Imported(Answer):

@@ -21,6 +21,7 @@ _ERRORS = {
     "403": "A scope is missing, or others decide on this.",
     "404": "It does not exist, or not for you.",
     "409": "It cannot be done as things are now.",
+    "429": "Too much of this is asked at once, or you asked again before this was looked at. Try again.",
     "502": "The hub gave no usable answer; whether it was done is not known.",
     "503": "The state of the cards is not known, or ledger, policy or hub are away. Try again.",
 }
@@ -110,7 +111,7 @@ def _operation(route: Route, names: dict[tuple[type[BaseModel], JsonSchemaMode],
 
 
 def _can(route: Route, status: str) -> bool:
-    return status != "409" or route.conflicts
+    return {"409": route.conflicts, "429": route.slow}.get(status, True)
 
 
 def _other(route: Route) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def make(call: Call) -> m.ReservationInfo:
     body: ReservationBody = call.body
     _require_right(call, body)
     made = call.services.reservations.make(
-        body, actor=call.caller.actor, names=call.services.policies.names(), people=call.caller.manages
+        body, actor=call.caller.as_actor, names=call.services.policies.names(), people=call.caller.manages
     )
     return show(call, made.reservation, made)
 
@@ -58,42 +58,48 @@ def preview(call: Call) -> Preview:
     _require_right(call, body)
     return call.services.reservations.preview(
         body,
-        actor=call.caller.actor,
+        actor=call.caller.as_actor,
         names=call.services.policies.names(),
         people=call.caller.manages,
         replaces=replaced.id if replaced else "",
     )
 
 
-def change(call: Call) -> m.ReservationInfo:
-    """Put another reservation in the place of one's own, or of any."""
+def change(call: Call, seen: str = "") -> m.ReservationInfo:
+    """Put another reservation in the place of one's own, or of any.
+
+    Args:
+        call: The request.
+        seen: The version that the caller was shown, if they were shown one: no other is changed.
+    """
     body: ReservationBody = call.body
     reservation = find_own(call)
     _require_right(call, body)
     made = call.services.reservations.change(
         reservation.id,
         body,
-        actor=call.caller.actor,
+        actor=call.caller.as_actor,
         names=call.services.policies.names(),
         people=call.caller.manages,
+        seen=seen,
     )
     return show(call, made.reservation, made)
 
 
-def cancel(call: Call) -> m.ReservationInfo:
-    """Cancel a reservation of one's own, or any."""
+def cancel(call: Call, seen: str = "") -> m.ReservationInfo:
+    """Cancel a reservation of one's own, or any; ``seen`` as for :func:`change`."""
     reservation = find_own(call)
     ended = call.services.reservations.cancel(
-        reservation.id, actor=call.caller.actor, reason=call.body.reason
+        reservation.id, actor=call.caller.as_actor, reason=call.body.reason, seen=seen
     )
     return show(call, ended)
 
 
-def skip(call: Call, start: datetime) -> m.ReservationInfo:
-    """Let one occurrence of a reservation of one's own, or any, not take place."""
+def skip(call: Call, start: datetime, seen: str = "") -> m.ReservationInfo:
+    """Let one occurrence of a reservation of one's own, or any, not take place; ``seen`` likewise."""
     reservation = find_own(call)
     changed = call.services.reservations.leave_out(
-        reservation.id, start, actor=call.caller.actor, reason=call.body.reason
+        reservation.id, start, actor=call.caller.as_actor, reason=call.body.reason, seen=seen
     )
     return show(call, changed)
 
@@ -124,7 +130,7 @@ def take_in(call: Call) -> m.Imported:
     made = book.import_ical(
         data,
         defaults,
-        actor=call.caller.actor,
+        actor=call.caller.as_actor,
         names=call.services.policies.names(),
         people=call.caller.manages,
     )
@@ -153,9 +159,15 @@ def _require_right(call: Call, body: ReservationBody) -> None:
 
 
 def may_change(call: Call, one: Reservation) -> bool:
-    """Whether the caller may change or cancel a reservation: theirs, their course's, or any."""
-    mine = call.caller.manages or one.actor == call.caller.actor
-    return mine or (one.holder.kind == "course" and _may_reserve(call, "course", one.holder.name))
+    """Whether the caller may change or cancel a reservation.
+
+    Who could make it now can: administrators any, the present teachers of a course those of the course. For
+    themselves people can change what they made themselves, and not what somebody else set aside for them.
+    """
+    if call.caller.manages:
+        return True
+    theirs = one.holder.kind == "course" or one.actor.is_person(call.caller.person)
+    return theirs and _may_reserve(call, one.holder.kind, one.holder.name)
 
 
 def find_own(call: Call) -> Reservation:
@@ -164,7 +176,10 @@ def find_own(call: Call) -> Reservation:
     if found is None or found.ended_at is not None:
         raise NotFound("There is no such reservation.")
     if not may_change(call, found):
-        raise Forbidden("Only who made it, or an administrator, can change a reservation.")
+        raise Forbidden(
+            "You cannot change this reservation. Administrators can, teachers those of their present "
+            "courses, and people those that they made for themselves."
+        )
     return found
 
 
@@ -194,7 +209,8 @@ def show(call: Call, one: Reservation, made: Made | None = None) -> m.Reservatio
         rule=one.rule,
         left_out=[start.astimezone(zone) for start in one.left_out],
         lead=sent.get("lead", "0"),
-        actor=one.actor if known else "",
+        actor=one.actor.name if known else "",
+        actor_kind=one.actor.kind.value if known else None,
         made_at=one.made_at,
         mine=mine,
         warnings=list(made.warnings) if made else [],

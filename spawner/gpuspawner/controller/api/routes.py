@@ -59,6 +59,8 @@ class Route:
     media: str = "application/json"
     conflicts: bool = False
     """Whether it may be refused with 409."""
+    slow: bool = False
+    """Whether it can keep a processor busy for long: few are done at a time, the rest may get 429."""
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpuspawner.controller.identity import MANAGE
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, audit, cards, leases, queue, reservations
+from . import accounts, audit, calendars, cards, leases, queue, reservations
 from . import linemodels as lm
 from . import models as m
 from .basics import Done
@@ -95,15 +95,16 @@ ROUTES: tuple[Route, ...] = (
         "Reserve GPUs: for a course that you teach; with custom:gpu:reserve for yourself; with "
         "custom:gpu:manage for everybody.",
         reservations.make, lm.ReservationInfo, body=ReservationBody, status=201, conflicts=True,
+        slow=True,
     ),
     Route(
         "POST", "/reservations/import", "importReservations", "Make the reservations of a calendar, or none.",
-        reservations.take_in, lm.Imported, body=lm.ImportBody, status=201, conflicts=True,
+        reservations.take_in, lm.Imported, body=lm.ImportBody, status=201, conflicts=True, slow=True,
     ),
     Route(
         "PUT", "/reservations/{reservation_id}", "changeReservation",
         "Put another reservation in the place of yours.", reservations.change, lm.ReservationInfo,
-        body=ReservationBody, conflicts=True,
+        body=ReservationBody, conflicts=True, slow=True,
     ),
     Route(
         "DELETE", "/reservations/{reservation_id}", "cancelReservation", "Cancel a reservation.",
@@ -113,6 +114,14 @@ ROUTES: tuple[Route, ...] = (
         "GET", "/reservations.ics", "exportReservations",
         "All reservations as a calendar; with custom:gpu:manage with names of people.",
         reservations.export, None, media=ICAL,
+    ),
+    Route(
+        "GET", "/calendars", "listCalendars", "Whose calendars have a secret address; never the address.",
+        calendars.list_calendars, lm.Calendars, MANAGE,
+    ),
+    Route(
+        "DELETE", "/calendars/{person}", "endCalendar", "End the secret address of somebody's calendar.",
+        calendars.end_calendar, Done, MANAGE, body=m.ReasonBody,
     ),
     Route(
         "GET", "/usage", "showUsage", "What was used: by you, and with custom:gpu:manage by everybody.",

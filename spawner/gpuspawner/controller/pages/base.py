@@ -16,6 +16,7 @@ from gpuspawner.controller.api.handler import judge_error
 from gpuspawner.controller.api.routes import Forbidden
 from gpuspawner.controller.base import House, OurHandler
 from gpuspawner.controller.denials import note_denied
+from gpuspawner.controller.gate import Crowded
 from gpuspawner.controller.identity import READ
 from gpuspawner.controller.links import Links
 from gpuspawner.core.errors import (
@@ -50,7 +51,7 @@ SAID_SECONDS = 60
 _PLAIN_PATH = re.compile(r"(/[\w.~%@+-]+)*/?")
 MOST_SAID = 2700
 """Bytes of what is said: as a signed cookie they are a third more."""
-TOLD_ON_THE_PAGE = (Conflict, InvalidRequest, Refused, HubError)
+TOLD_ON_THE_PAGE = (Conflict, Crowded, InvalidRequest, Refused, HubError)
 """What cannot be done as things are; all else is an error of its own."""
 
 
@@ -273,7 +274,8 @@ class PressHandler(PageHandler):
         """Do it and redirect."""
         visit = self.visit(parts)
         try:
-            outcome = await self.off_loop(lambda: self.press.do(visit))
+            work = partial(self.press.do, visit)
+            outcome = await (self.in_turn("press", work) if self.press.slow else self.off_loop(work))
         except Forbidden as error:
             await self.deny(str(error))
             raise

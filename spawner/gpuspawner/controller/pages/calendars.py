@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tornado.web import HTTPError, RequestHandler
 
+from gpuspawner.allocator.bookevents import CONTROLLER
 from gpuspawner.allocator.feeds import Feeds
-from gpuspawner.controller.api import linemodels, reservations
+from gpuspawner.controller.api import calendars, linemodels, models, reservations
 from gpuspawner.controller.api.handler import check
-from gpuspawner.controller.api.routes import ICAL, Forbidden
+from gpuspawner.controller.api.linemodels import CalendarInfo
+from gpuspawner.controller.api.routes import ICAL, Call, Forbidden
 from gpuspawner.controller.base import PRIVATE, House
+from gpuspawner.controller.gate import Crowded
 from gpuspawner.controller.identity import READ
 from gpuspawner.controller.services import Services
 from gpuspawner.controller.views.reserve import Choices
-from gpuspawner.core.errors import InvalidRequest, LedgerError
-from gpuspawner.core.feeds import choose_usable
-from gpuspawner.core.model import Party
+from gpuspawner.core.errors import Conflict, GpuSpawnerError, InvalidRequest, NotFound
+from gpuspawner.core.feeds import Feed, choose_usable
 from gpuspawner.policy.ical import to_ical
 
 from .base import PageHandler
 from .page import Outcome, Visit
-from .reservations import back_to_calendar, call_api, find_party
+from .reservations import back_to_calendar, call_api
 from .reserve import find_choices
 from .zones import choose_zone
 
@@ -72,8 +75,48 @@ def back_to_import(visit: Visit) -> str:
 
 def press_end(visit: Visit) -> Outcome:
     """*Switch it off*: the address of one's own calendar works no more."""
-    Feeds(visit.services.ledger, visit.services.clock).end(_require_person(visit))
+    calendars.end_own(call_api(visit))
     return Outcome(back_to_calendar(visit), "The address of your calendar works no more.")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesPage:
+    """Whose calendars have a secret address, for administrators."""
+
+    calendars: tuple[CalendarInfo, ...]
+    zone: str
+    """The reader's time zone."""
+    end: str
+    """Where the buttons lead."""
+    calendar: str
+
+
+def load_addresses(visit: Visit) -> AddressesPage:
+    """The page's model. Raises: LedgerError."""
+    zone, _ = choose_zone(visit)
+    return AddressesPage(
+        tuple(calendars.list_calendars(call_api(visit)).calendars),
+        zone.key,
+        visit.links.below("reservations", "addresses", "end"),
+        visit.links.page("reservations", zone=zone.key),
+    )
+
+
+def press_end_other(visit: Visit) -> Outcome:
+    """*End it*: the address of somebody's calendar works no more."""
+    person = visit.form.get("person", "")
+    body = check(models.ReasonBody, {"reason": visit.form.get("reason", "").strip()}, "field")
+    try:
+        calendars.end_calendar(Call(visit.services, visit.caller, {"person": person}, body=body))
+    except NotFound as error:  # somebody else was quicker
+        raise Conflict(str(error)) from None
+    return Outcome(back_to_addresses(visit), f"The address of the calendar of {person} works no more.")
+
+
+def back_to_addresses(visit: Visit) -> str:
+    """Where the list is."""
+    zone, _ = choose_zone(visit)
+    return visit.links.page("reservations/addresses", zone=zone.key)
 
 
 def _read_calendar(visit: Visit) -> str:
@@ -102,12 +145,6 @@ def _read_defaults(visit: Visit) -> dict[str, object]:
     return {field: value for field, value in said.items() if field and value}
 
 
-def _require_person(visit: Visit) -> str:
-    if visit.caller.person is None:
-        raise Forbidden("A program has no calendar of its own.")
-    return visit.caller.person
-
-
 class AddressHandler(PageHandler):
     """``POST reservations/address``: make or renew the secret address of one's own calendar.
 
@@ -125,19 +162,13 @@ class AddressHandler(PageHandler):
         """Make it and show it."""
         visit = self.visit({})
         try:
-            secret = await self.off_loop(lambda: _make_secret(visit))
+            secret = await self.off_loop(lambda: calendars.make_own(call_api(visit)))
         except Forbidden as error:
             await self.deny(str(error))
             raise
         path = self.links.below("feed", f"{secret}.ics")
         address = f"{self.request.protocol}://{self.request.host}{path}"
         self.write(self.render_page("address.html", address=address, calendar=back_to_calendar(visit)))
-
-
-def _make_secret(visit: Visit) -> str:
-    person = _require_person(visit)
-    feeds = Feeds(visit.services.ledger, visit.services.clock)
-    return feeds.make(person, find_party(visit) or Party())
 
 
 _FEED = re.compile(r"([A-Za-z0-9_-]{1,200})\.ics")
@@ -152,6 +183,7 @@ class FeedHandler(RequestHandler):
     def initialize(self, house: House) -> None:
         """Tornado's constructor."""
         self.services: Services = house.services
+        self.feeds = house.feeds
 
     def set_default_headers(self) -> None:
         """Nothing here is for caches or search engines."""
@@ -164,8 +196,13 @@ class FeedHandler(RequestHandler):
         asked = _FEED.fullmatch(name)
         if asked is None:
             raise HTTPError(404)
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(None, lambda: _read_feed(self.services, asked[1]))
+        loop, services = asyncio.get_running_loop(), self.services
+        feeds = Feeds(services.ledger, services.clock)
+        feed = await loop.run_in_executor(None, lambda: feeds.find(asked[1]))
+        if feed is None:
+            raise HTTPError(404)
+        async with self.feeds.turn(feed.owner):
+            found = await loop.run_in_executor(None, lambda: _read_feed(services, feed))
         if found is None:
             raise HTTPError(404)
         self.set_header("Content-Type", ICAL)
@@ -173,8 +210,9 @@ class FeedHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """A sentence that tells nothing else."""
-        if isinstance(kwargs.get("exc_info", (None, None))[1], LedgerError):
-            status_code = 503
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, GpuSpawnerError):
+            status_code = 429 if isinstance(error, Crowded) else 503
             self.set_status(status_code)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(
@@ -185,14 +223,25 @@ class FeedHandler(RequestHandler):
 
     def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
         """Without the address, which is secret."""
-        if not isinstance(value, HTTPError):
+        if not isinstance(value, HTTPError | Crowded):
             log.error("The calendar of somebody cannot be read", exc_info=(kind, value, trace))
 
 
-def _read_feed(services: Services, secret: str) -> bytes | None:
-    """What somebody may use, in which no person is named. Raises: LedgerError."""
-    feed = Feeds(services.ledger, services.clock).find(secret)
-    if feed is None:
+def _read_feed(services: Services, feed: Feed) -> bytes | None:
+    """What somebody may use now, in which no person is named; None for who is not known any more.
+
+    The secret of somebody who was removed from the hub ends here: another person may get their name.
+
+    Raises:
+        HubError, LedgerError, SettingsError: It cannot be told what they may see now, so nothing is told.
+    """
+    feeds = Feeds(services.ledger, services.clock)
+    groups = services.hub.groups_of(feed.owner)
+    if groups is None:
+        with suppress(NotFound):
+            feeds.end(feed.owner, actor=CONTROLLER, reason="the hub does not know this person any more")
         return None
-    usable = choose_usable(feed, services.reservations.standing())
+    party = services.policies.belonging(feed.owner, groups)
+    usable = choose_usable(feed.owner, party, services.reservations.standing())
+    feeds.note_read(feed)
     return to_ical(usable, now=services.clock(), people=False)

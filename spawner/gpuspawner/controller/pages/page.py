@@ -71,6 +71,8 @@ class Press:
     back: Callable[[Visit], str]
     """Where that page is."""
     scope: str = READ
+    slow: bool = False
+    """Whether it can keep a processor busy for long: few are done at a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,11 @@ from gpuspawner.controller.views.reservations import (
     view_calendar,
 )
 from gpuspawner.core.claims import Reservation
-from gpuspawner.core.errors import InvalidRequest, SettingsError
-from gpuspawner.core.model import Party
+from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import Occurrence, expand
+from gpuspawner.policy.reservations import find_version
 
 from .page import Outcome, Visit
 from .zones import choose_zone
@@ -53,8 +53,9 @@ def load_calendar(visit: Visit) -> CalendarPage:
         links=visit.links,
         now=now,
         may_reserve=may_reserve(call),
-        feed=Feeds(services.ledger, services.clock).see(person, find_party(visit)) if person else None,
+        feed=Feeds(services.ledger, services.clock).of(person) if person else None,
         may_have_feed=person is not None,
+        manages=visit.caller.manages,
     )
 
 
@@ -79,6 +80,7 @@ def load_reservation(visit: Visit) -> ReservationPage:
         now=now,
         lead=found.lead,
         ended_at=found.ended_at,
+        version=find_version(found),
         given_back=sum(found.devices - one.seats for one in left if one.reservation_id == found.id),
     )
 
@@ -86,7 +88,8 @@ def load_reservation(visit: Visit) -> ReservationPage:
 def press_cancel(visit: Visit) -> Outcome:
     """*Cancel it*."""
     body = check(models.ReasonBody, {"reason": visit.form.get("reason", "").strip()}, "field")
-    ended = reservations.cancel(call_api(visit, body=body))
+    require_standing(visit)
+    ended = reservations.cancel(call_api(visit, body=body), read_seen(visit))
     return Outcome(back_to_calendar(visit), f"{ended.title}: cancelled.")
 
 
@@ -103,8 +106,23 @@ def press_skip(visit: Visit) -> Outcome:
         start = None
     if start is None or start.tzinfo is None or not _FIRST_YEAR <= start.year <= _LAST_YEAR:
         raise InvalidRequest("Choose the date that is to be skipped.")
-    changed = reservations.skip(call_api(visit, body=body), start)
+    require_standing(visit)
+    changed = reservations.skip(call_api(visit, body=body), start, read_seen(visit))
     return Outcome(back_to_reservation(visit), f"{changed.title}: it does not take place on that date.")
+
+
+def require_standing(visit: Visit) -> None:
+    """A reservation that ended while its page was open is told of, there. Raises: Conflict, LedgerError."""
+    found = visit.services.reservations.find(visit.parts["reservation"])
+    if found is not None and found.ended_at is not None:
+        raise Conflict(
+            "This reservation was cancelled, or is over, since you were shown it. Nothing was done."
+        )
+
+
+def read_seen(visit: Visit) -> str:
+    """The version that a press is about; without one, it is about none."""
+    return visit.form.get("seen") or "none"
 
 
 def back_to_calendar(visit: Visit) -> str:
@@ -130,23 +148,13 @@ def _is_own(visit: Visit, one: Reservation, taught: frozenset[str]) -> bool:
     caller, holder = visit.caller, one.holder
     if holder.kind == "course" and holder.name in taught:
         return True
-    return one.actor == caller.actor or (holder.kind == "person" and holder.name == caller.person)
+    return one.actor.is_person(caller.person) or (holder.kind == "person" and holder.name == caller.person)
 
 
 def may_reserve(call: Call) -> bool:
     """Whether somebody may reserve for anybody at all."""
     own = call.caller.person is not None and call.caller.may(RESERVE)
     return call.caller.manages or own or bool(taught_courses(call))
-
-
-def find_party(visit: Visit) -> Party | None:
-    """The reader's groups and courses; None while the policy cannot be read."""
-    if visit.caller.person is None:
-        return None
-    try:
-        return visit.services.policies.belonging(visit.caller.person, visit.caller.groups)
-    except SettingsError:
-        return None
 
 
 def list_ahead(one: Reservation, now: datetime) -> tuple[Occurrence, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from gpuspawner.allocator.reservations import Preview
@@ -11,7 +12,9 @@ from gpuspawner.controller.api import reservations
 from gpuspawner.controller.api.access import taught_courses
 from gpuspawner.controller.api.routes import Call, Forbidden
 from gpuspawner.controller.base import House
+from gpuspawner.controller.gate import Crowded
 from gpuspawner.controller.identity import READ, RESERVE
+from gpuspawner.controller.views.changes import Difference, compare
 from gpuspawner.controller.views.reserve import (
     Checked,
     Choices,
@@ -29,14 +32,15 @@ from gpuspawner.controller.views.reserve import (
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound, ReservationConflict
 from gpuspawner.core.reservations import Conflict as Collision
 from gpuspawner.core.reservations import Occurrence
-from gpuspawner.policy.reservations import parse_body
+from gpuspawner.policy.reservations import find_version, parse_body
 
 from .base import PageHandler
 from .page import Outcome, Visit
 from .rendering import render
-from .reservations import call_api
+from .reservations import call_api, list_ahead, read_seen, require_standing
 from .zones import choose_zone
 
+_CHANGED = "Somebody has changed this reservation since you opened the form."
 MOST_DATES = 6
 """Of those that a reservation would make."""
 
@@ -52,8 +56,10 @@ def load_change(visit: Visit) -> ReservePage:
     """The form of one's own reservation. Raises: NotFound, Forbidden, LedgerError, SettingsError."""
     zone, _ = choose_zone(visit)
     call = call_api(visit)
-    info = reservations.show(call, reservations.find_own(call))
-    return _view(visit, fill_form(info), find_choices(visit), zone, title=info.title)
+    found = reservations.find_own(call)
+    info = reservations.show(call, found)
+    values = fill_form(info)
+    return _view(visit, values, find_choices(visit), zone, seen=find_version(found), title=info.title)
 
 
 def press_reserve(visit: Visit) -> Outcome | ReservePage:
@@ -69,18 +75,34 @@ def press_reserve(visit: Visit) -> Outcome | ReservePage:
         SettingsError: The policy cannot be read.
     """
     zone, _ = choose_zone(visit)
-    changes = "reservation" in visit.parts
+    changes, note, seen = "reservation" in visit.parts, "", visit.form.get("seen", "")
     if "check" not in visit.form:
         try:
+            if changes:
+                require_standing(visit)
             call = call_api(visit, body=parse_body(read_form(visit.form)))
-            made = reservations.change(call) if changes else reservations.make(call)
-        except (InvalidRequest, Conflict):
+            made = reservations.change(call, read_seen(visit)) if changes else reservations.make(call)
+        except (InvalidRequest, ReservationConflict):
             pass  # told beside the form, by the check below
+        except Conflict as error:
+            # What is shown then is what the form would do to what stands now: the next press may do that.
+            note, seen = str(error), _find_version(visit)
         else:
             said = " ".join([f"{made.title}: {'changed' if changes else 'reserved'}.", *made.warnings])
             return Outcome(visit.links.page(f"reservations/{made.id}", zone=zone.key), said)
     checked = judge(visit, visit.form)
-    return _view(visit, keep_fields(visit.form), find_choices(visit), zone, checked=checked)
+    return _fill_again(visit, replace(checked, note=note) if note else checked, seen)
+
+
+def _find_version(visit: Visit) -> str:
+    found = visit.services.reservations.find(visit.parts["reservation"])
+    return find_version(found) if found else ""
+
+
+def _fill_again(visit: Visit, checked: Checked, seen: str) -> ReservePage:
+    """The form as it was filled in, and what is to be said of it."""
+    zone, _ = choose_zone(visit)
+    return _view(visit, keep_fields(visit.form), find_choices(visit), zone, checked=checked, seen=seen)
 
 
 class FormHandler(PageHandler):
@@ -97,7 +119,13 @@ class FormHandler(PageHandler):
         """Do it."""
         visit = self.visit(parts)
         try:
-            outcome = await self.off_loop(lambda: press_reserve(visit))
+            outcome = await self.in_turn("press", lambda: press_reserve(visit))
+        except Crowded as error:
+            problem = tell_problem(str(error))
+            form = await self.off_loop(lambda: _fill_again(visit, problem, visit.form.get("seen", "")))
+            self.set_status(429)
+            self.write(self.render_page("reserve.html", page=form))
+            return
         except Forbidden as error:
             await self.deny(str(error))
             raise
@@ -121,7 +149,11 @@ class CheckHandler(PageHandler):
         """Judge what was typed in so far."""
         replaced = self.get_body_argument("reservation", "")
         visit = self.visit({"reservation": replaced} if replaced else {})
-        checked = await self.off_loop(lambda: judge(visit, visit.form))
+        try:
+            checked = await self.in_turn("check", lambda: judge(visit, visit.form))
+        except Crowded as error:
+            self.set_status(429)
+            checked = tell_problem(f"Whether it fits was not looked at. {error}")
         self.write(render("parts/check.html", self.language, {"checked": checked}))
 
 
@@ -129,7 +161,10 @@ def judge(visit: Visit, form: Mapping[str, str]) -> Checked:
     """What would come of a form; nothing is changed. Raises: LedgerError, SettingsError."""
     try:
         call = call_api(visit, body=parse_body(read_form(form)))
-        return _tell_fit(reservations.preview(call))
+        found = reservations.preview(call)
+        old, seen = found.replaces, form.get("seen", "")
+        changed = old is not None and bool(seen) and find_version(old) != seen
+        return replace(_tell_fit(found), note=_CHANGED if changed else "")
     except ReservationConflict as error:
         return _tell_conflict(call, error)
     except (InvalidRequest, Conflict, Forbidden, NotFound) as error:
@@ -145,7 +180,15 @@ def _tell_fit(found: Preview) -> Checked:
         times=len(found.ahead),
         ahead=tuple(_when(one, zone) for one in found.ahead[:MOST_DATES]),
         warnings=found.warnings,
+        difference=_compare(found),
     )
+
+
+def _compare(found: Preview) -> Difference | None:
+    old, new = found.replaces, found.reservation
+    if old is None:
+        return None
+    return compare(old, new, list_ahead(old, new.made_at), found.ahead, found.seats_lost)
 
 
 def _tell_conflict(call: Call, error: ReservationConflict) -> Checked:
@@ -197,6 +240,7 @@ def _view(
     zone: ZoneInfo,
     *,
     checked: Checked | None = None,
+    seen: str = "",
     title: str = "",
 ) -> ReservePage:
     replaces = visit.parts.get("reservation", "")
@@ -210,5 +254,6 @@ def _view(
         calendar=links.page("reservations", zone=zone.key),
         zone=zone.key,
         replaces=replaces,
+        seen=seen,
         title=title,
     )

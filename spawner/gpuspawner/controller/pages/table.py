@@ -21,6 +21,7 @@ START = "queue"
 """Where ``/services/gpu/`` leads."""
 TICKET = r"(?P<ticket>[^/]{1,200})"
 RESERVATION = r"reservations/(?P<reservation>[0-9a-f]{16})"
+ADDRESSES = "reservations/addresses"
 ACTION = r"board/do/(?P<action>[a-z-]{1,30})/(?P<what>[^/]{1,200})"
 LEASE = r"(?P<lease>[^/]{1,200})"
 COURSE = r"(?P<course>[^/]{1,200})"
@@ -32,6 +33,7 @@ PAGES: tuple[Page, ...] = (
     Page("reservations", "reservations", reservations.load_calendar, live=False),
     Page("reservations/new", "reserve", reserve.load_reserve, menu="reservations", live=False),
     Page("reservations/import", "import", calendars.load_import, menu="reservations", live=False),
+    Page(ADDRESSES, "addresses", calendars.load_addresses, MANAGE, menu="reservations", live=False),
     Page(RESERVATION, "reservation", reservations.load_reservation, menu="reservations", live=False),
     Page(f"{RESERVATION}/change", "reserve", reserve.load_change, menu="reservations", live=False),
     Page("courses", "courses", courses.load_courses),
@@ -63,6 +65,7 @@ PRESSES: tuple[Press, ...] = (
     Press(f"{SEAT}/stop", courses.press_stop, courses.back_to_seat),
     Press(f"{RESERVATION}/cancel", reservations.press_cancel, reservations.back_to_reservation),
     Press(f"{RESERVATION}/skip", reservations.press_skip, reservations.back_to_reservation),
-    Press("reservations/take", calendars.press_import, calendars.back_to_import),
+    Press("reservations/take", calendars.press_import, calendars.back_to_import, slow=True),
     Press("reservations/address/end", calendars.press_end, reservations.back_to_calendar),
+    Press(f"{ADDRESSES}/end", calendars.press_end_other, calendars.back_to_addresses, MANAGE),
 )

@@ -48,7 +48,8 @@ function followForm(form) {
         body: new URLSearchParams(new FormData(form)),
         signal: asked.signal,
       });
-      if (!answer.ok) throw new Error(answer.statusText);
+      // 429: too many ask at once; what is said of that is shown in its place.
+      if (!answer.ok && answer.status !== 429) throw new Error(answer.statusText);
       shown.innerHTML = await answer.text();
       markField();
     } catch (error) {

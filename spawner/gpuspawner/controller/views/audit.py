@@ -27,6 +27,7 @@ KINDS = (
     ("lease.", mark("Leases")),
     ("ticket.", mark("The line")),
     ("reservation.", mark("Reservations")),
+    ("calendar.", mark("Addresses of calendars")),
     ("access.", mark("Denied")),
 )
 """What kinds begin with, and what these are about."""

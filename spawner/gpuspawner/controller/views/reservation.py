@@ -46,6 +46,8 @@ class ReservationPage:
     """Those of them who may use it; none is all, or not told."""
     actor: str
     """Who made it; empty where the reader may not know."""
+    in_shell: bool
+    """Whether they made it on the host's command line, where names are those of Unix users."""
     made_at: datetime
     ended_at: datetime | None
     """When it was cancelled, or was over."""
@@ -62,6 +64,8 @@ class ReservationPage:
     """People who have a seat of what is on, as far as the reader may know them."""
     seated_unnamed: int
     """Sessions of others that have one."""
+    version: str
+    """What a press sends back, so that it is done to nothing else than was shown."""
     change: str
     cancel: str
     skip: str
@@ -80,6 +84,7 @@ def view_reservation(
     lead: timedelta,
     ended_at: datetime | None,
     given_back: int,
+    version: str,
 ) -> ReservationPage:
     """Make the page.
 
@@ -94,6 +99,7 @@ def view_reservation(
         lead: So long before each start the GPUs are kept free.
         ended_at: When it was cancelled, or was over.
         given_back: GPUs of what is on that were given back.
+        version: What the reservation is at this moment.
     """
     dates = tuple(
         Date(one.start.isoformat(), one.start.astimezone(zone), one.end.astimezone(zone), one.start <= now)
@@ -107,6 +113,7 @@ def view_reservation(
         lead=lead,
         users=tuple(info.users),
         actor=info.actor,
+        in_shell=info.actor_kind == "shell",
         made_at=info.made_at.astimezone(zone),
         ended_at=ended_at.astimezone(zone) if ended_at else None,
         dates=dates[:MOST_SHOWN],
@@ -116,6 +123,7 @@ def view_reservation(
         given_back=given_back,
         seated=tuple(sorted({lease.owner for lease, known in seated if known})),
         seated_unnamed=sum(1 for _, known in seated if not known),
+        version=version,
         change=links.page(f"reservations/{info.id}/change", zone=zone.key),
         cancel=links.below("reservations", info.id, "cancel"),
         skip=links.below("reservations", info.id, "skip"),

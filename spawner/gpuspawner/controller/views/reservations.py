@@ -160,6 +160,8 @@ class CalendarPage:
     feed: Feed | None
     """The reader's own calendar, if it has an address."""
     may_have_feed: bool
+    addresses: str
+    """Where administrators see whose calendars have an address; empty for others."""
 
     @property
     def last(self) -> date:
@@ -178,6 +180,7 @@ def view_calendar(
     may_reserve: bool,
     feed: Feed | None,
     may_have_feed: bool,
+    manages: bool,
 ) -> CalendarPage:
     """Make the page.
 
@@ -191,6 +194,7 @@ def view_calendar(
         may_reserve: Whether the reader may reserve anything.
         feed: Their own calendar.
         may_have_feed: Whether they can have one: a program cannot.
+        manages: Whether they are an administrator.
     """
     shown: dict[str, What] = {}
     for one in takes_place:
@@ -226,6 +230,7 @@ def view_calendar(
         may_reserve=may_reserve,
         feed=feed,
         may_have_feed=may_have_feed,
+        addresses=links.page("reservations/addresses", zone=asked.zone.key) if manages else "",
     )
 
 

@@ -11,27 +11,10 @@ from zoneinfo import ZoneInfo
 from gpuspawner.controller.api.linemodels import ReservationInfo
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.recurrence import read_rule, to_utc
-from gpuspawner.language import mark
 from gpuspawner.policy.options import shorten
 
-LABELS = {
-    "title": ("title", mark("Title")),
-    "person": ("whom", mark("For whom")),
-    "group": ("whom", mark("For whom")),
-    "course": ("whom", mark("For whom")),
-    "users": ("users", mark("Who of them may use it")),
-    "devices": ("devices", mark("How many GPUs")),
-    "models": ("pool", mark("Which GPUs")),
-    "pool": ("pool", mark("Which GPUs")),
-    "cards": ("pool", mark("Which GPUs")),
-    "start": ("date", mark("Day and time")),
-    "length": ("length", mark("How long")),
-    "zone": ("zone", mark("Time zone")),
-    "rule": ("repeat", mark("How often")),
-    "except": ("except", mark("Not on")),
-    "lead": ("lead", mark("Kept free before")),
-}
-"""By field of a reservation: id of the field in the form, and its label."""
+from .changes import LABELS, Difference
+
 ONCE, DAILY, WEEKLY, RULE = "", "daily", "weekly", "rule"
 _FIELDS = (
     "title", "whom", "kind", "name", "users", "devices", "pool", "date", "time", "length", "zone", "repeat",
@@ -227,6 +210,10 @@ class Checked:
     """Id of the field that is wrong; empty where it is no single one."""
     label: str = ""
     """Of that field, to be translated."""
+    difference: Difference | None = None
+    """What it comes to where it takes the place of one that stands."""
+    note: str = ""
+    """What the reader must know first."""
 
 
 def tell_problem(message: str) -> Checked:
@@ -247,6 +234,8 @@ class ReservePage:
     choices: Choices
     replaces: str
     """Id of the reservation that is changed; empty for a new one."""
+    seen: str
+    """Version of it that its reader was shown: the press changes no other."""
     title: str
     """Of the reservation that is changed."""
     checked: Checked | None
@@ -271,6 +260,7 @@ def view_reserve(
     calendar: str,
     zone: str,
     replaces: str = "",
+    seen: str = "",
     title: str = "",
 ) -> ReservePage:
     """Make the page; what was chosen and is not offered any more is offered for this once.
@@ -284,6 +274,7 @@ def view_reserve(
         calendar: Where the calendar is.
         zone: The reader's time zone.
         replaces: Id of the reservation that is changed.
+        seen: Version of it that its reader was shown.
         title: Its title.
     """
     models, cards = _chosen(values, "model"), _chosen(values, "card")
@@ -305,7 +296,18 @@ def view_reserve(
         (*choices.cards, *more_cards),
     )
     return ReservePage(
-        filled, offered, replaces, title, checked, action, check, calendar, zone, tuple(models), tuple(cards)
+        values=filled,
+        choices=offered,
+        replaces=replaces,
+        seen=seen,
+        title=title,
+        checked=checked,
+        action=action,
+        check=check,
+        calendar=calendar,
+        zone=zone,
+        chosen_models=tuple(models),
+        chosen_cards=tuple(cards),
     )
 
 

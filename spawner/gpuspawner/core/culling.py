@@ -1,0 +1,133 @@
+"""What idleness asks for now: a warning, its withdrawal, or the end of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from .activity import Activity
+from .idleness import Limits, Step, Verdict, judge_session
+from .model import Lease
+from .people import People
+from .sessions import WARN_MINUTES
+from .situation import Board, Situation, union
+
+IDLE_WARNED = "session.idle_warned"
+"""Kind of the event: a session is stopped soon."""
+IDLE_OVER = "session.idle_over"
+"""It is not, after all."""
+IDLE_STOP = "session.idle_stop"
+"""Its end has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is kept of a session for the sake of idleness, from one look to the next."""
+
+    lease_id: str
+    limits: Limits
+    """As the policy was when it began."""
+    activity: Activity
+    verdict: Verdict | None = None
+    """The newest one; None before the first look."""
+    warned_at: datetime | None = None
+    """When the first of the warnings that stand was given."""
+    warned: int | None = None
+    """Minutes before the stop of the last warning that was given."""
+    stopped: bool = False
+    """Its end was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What a session's person asked for: that it is kept, whatever it does."""
+
+    until: datetime
+    total: timedelta
+    """All the time that it was asked to be kept, from when on it would have been stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something is to be told to a session's person, and written down."""
+
+    kind: str
+    """Of the event."""
+    text: str
+    stops: bool = False
+    """Whether the session's end has come."""
+
+
+def plan_idle(
+    watch: Watch,
+    lease: Lease,
+    now: datetime,
+    *,
+    demanded: bool,
+    keep: Keep | None = None,
+    hub_active_at: datetime | None = None,
+    warn_minutes: Sequence[int] = WARN_MINUTES,
+    hold_stops: bool = False,
+) -> tuple[Watch, Told | None]:
+    """Judge a session anew, and say what follows.
+
+    Args:
+        watch: What is known of it, the newest look included.
+        lease: The session.
+        now: The present.
+        demanded: Whether somebody waits for what it holds.
+        keep: What its person asked for.
+        hub_active_at: When the Hub was last told of its person; shown only.
+        warn_minutes: When to warn, in minutes before the stop.
+        hold_stops: The clock is not to be believed for the moment: nobody is stopped, or warned.
+    """
+    verdict = judge_session(
+        watch.activity,
+        watch.limits,
+        now,
+        started_at=lease.created_at,
+        has_gpus=bool(lease.devices),
+        demanded=demanded and bool(lease.devices),
+        warned_at=watch.warned_at,
+        kept_until=keep.until if keep else None,
+        hub_active_at=hub_active_at,
+    )
+    watch = replace(watch, verdict=verdict)
+    if verdict.step is Step.KEEP or verdict.at is None:
+        if watch.warned_at is None:
+            return watch, None
+        calm = replace(watch, warned_at=None, warned=None, stopped=False)
+        return calm, Told(IDLE_OVER, f"Your session is not stopped for now. {verdict.reason}")
+    if hold_stops:
+        return watch, None
+    if verdict.step is Step.STOP:
+        told = None if watch.stopped else Told(IDLE_STOP, verdict.reason, stops=True)
+        return replace(watch, warned_at=watch.warned_at or now, stopped=True), told
+    watch = replace(watch, warned_at=watch.warned_at or now)
+    minutes = sorted(warn_minutes)
+    due = next((m for m in minutes if now >= verdict.at - timedelta(minutes=m)), None)
+    if due is None or (watch.warned is not None and watch.warned <= due):
+        return watch, None
+    left = max(1, round((verdict.at - now) / timedelta(minutes=1)))
+    text = (
+        f"Your session is stopped in {left} min, at {verdict.at:%H:%M} UTC, if nothing is done in it until "
+        f"then. {verdict.reason}"
+    )
+    return replace(watch, warned=due), Told(IDLE_WARNED, text)
+
+
+def find_demanded(situation: Situation, leases: Iterable[Lease]) -> frozenset[str]:
+    """Ids of the leases that hold what somebody waits for.
+
+    Nobody waits for a GPU whom their own limits keep from having one.
+    """
+    board, people = Board(situation), People(situation)
+    wants = {board.want(one) for one in situation.tickets if people.why_not_yet(one) is None}
+    wanted = union(
+        mask & want.open
+        for want in wants
+        for mask in want.models.values()
+        if (mask & want.open).bit_count() >= want.gpus
+    )
+    return frozenset(lease.id for lease in leases if board.mask(lease.devices) & wanted)

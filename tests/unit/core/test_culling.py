@@ -1,0 +1,145 @@
+"""What idleness asks for: warnings once each, their withdrawal, and the end; and who is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from gpuspawner.core.activity import GpuLook, Kernels, Look, begin_activity
+from gpuspawner.core.claims import Holder, Pin, Terms
+from gpuspawner.core.culling import Keep, Told, Watch, find_demanded, plan_idle
+from gpuspawner.core.idleness import IdleLimits, Limits, Step
+from gpuspawner.core.model import LeaseState, SpawnRequest
+from gpuspawner.core.situation import Situation
+from support.build import NOW, ago, lease, record, ticket
+
+MINUTE = timedelta(minutes=1)
+LIMITS = Limits(IdleLimits(free=120 * MINUTE, wanted=30 * MINUTE, warning=15 * MINUTE))
+HELD = lease(LeaseState.ACTIVE, "A100-0", id="held", owner="ada", created_at=ago(36_000))
+IDLE = Kernels(busy=0, idle=1, terminals=0, active_at=None)
+
+
+def watch(now: datetime, idle_minutes: float) -> Watch:
+    """Seen just now; its GPUs have been idle for so long."""
+    activity = begin_activity(now - idle_minutes * MINUTE)
+    seen = replace(activity, unknown=(), look=Look(now, GpuLook(None, None), IDLE, 0.0), cores=0.0)
+    return Watch("held", LIMITS, seen)
+
+
+def live_through(minutes: range, *, works: range = range(0), **more: object) -> list[tuple[int, str]]:
+    """What is told in each minute, of a session whose GPUs work in some of them and not in the others."""
+    told: list[tuple[int, str]] = []
+    known = watch(NOW, 0)
+    for minute in minutes:
+        now = NOW + minute * MINUTE
+        look = Look(now, GpuLook(now if minute in works else None, None), IDLE, 0.0)
+        gpu_at = now if minute in works else known.activity.gpu_at
+        known = replace(known, activity=replace(known.activity, look=look, gpu_at=gpu_at))
+        known, news = plan_idle(known, HELD, now, demanded=False, **more)  # type: ignore[arg-type]
+        if news is not None:
+            told.append((minute, news.kind.removeprefix("session.idle_")))
+            if news.stops:
+                break
+    return told
+
+
+def test_each_warning_is_given_once_and_then_it_stops() -> None:
+    assert live_through(range(200)) == [(105, "warned"), (115, "warned"), (119, "warned"), (120, "stop")]
+
+
+def test_work_withdraws_the_warning_and_the_clock_begins_anew() -> None:
+    assert live_through(range(260), works=range(110, 112)) == [
+        (105, "warned"),
+        (110, "over"),
+        (111 + 105, "warned"),
+        (111 + 115, "warned"),
+        (111 + 119, "warned"),
+        (111 + 120, "stop"),
+    ]
+
+
+def test_who_asks_to_be_kept_is_warned_anew_afterwards() -> None:
+    keep = Keep(NOW + 165 * MINUTE, 60 * MINUTE)
+    assert live_through(range(300), keep=keep)[0] == (165, "warned")
+    assert live_through(range(300), keep=keep)[-1] == (180, "stop")
+
+
+def test_a_clock_that_is_not_believed_warns_and_stops_nobody() -> None:
+    assert live_through(range(300), hold_stops=True) == []
+
+
+def test_a_controller_that_was_away_gives_the_whole_first_warning() -> None:
+    now = NOW + 300 * MINUTE
+    known, news = plan_idle(watch(now, 300), HELD, now, demanded=False)
+    assert news is not None
+    assert (news.kind, news.stops, known.warned, known.verdict and known.verdict.at) == (
+        "session.idle_warned", False, 15, now + 15 * MINUTE,
+    )  # fmt: skip
+
+
+def test_a_controller_that_was_away_within_the_warnings_goes_on_where_it_was() -> None:
+    warned = replace(watch(NOW, 112), warned_at=ago(7 * 60), warned=15)
+    known, news = plan_idle(warned, HELD, NOW, demanded=False)
+    assert (news, known.verdict and known.verdict.at) == (None, NOW + 8 * MINUTE)
+    late = replace(watch(NOW, 117), warned_at=ago(12 * 60), warned=15)
+    _, news = plan_idle(late, HELD, NOW, demanded=False)
+    assert news == Told(
+        "session.idle_warned",
+        f"Your session is stopped in 3 min, at {NOW + 3 * MINUTE:%H:%M} UTC, if nothing is done in it "
+        "until then. Its GPUs have been idle for 117 min of the 2 h allowed while nobody waits.",
+    )
+
+
+def test_what_cannot_be_seen_withdraws_the_warning() -> None:
+    blind = watch(NOW, 118)
+    blind = replace(blind, warned_at=ago(13 * 60), warned=5)
+    blind = replace(blind, activity=replace(blind.activity, unknown=("what its GPUs do",)))
+    known, news = plan_idle(blind, HELD, NOW, demanded=True)
+    assert news is not None
+    assert (news.kind, known.warned_at, known.warned) == ("session.idle_over", None, None)
+
+
+@pytest.mark.parametrize(("demanded", "step"), [(False, Step.KEEP), (True, Step.WARN)])
+def test_somebody_who_waits_shortens_the_limit(demanded: bool, step: Step) -> None:
+    known, _ = plan_idle(watch(NOW, 40), HELD, NOW, demanded=demanded)
+    assert known.verdict is not None
+    assert known.verdict.step is step
+
+
+def test_nobody_waits_for_a_session_without_a_gpu() -> None:
+    without = replace(HELD, devices=())
+    known = replace(watch(NOW, 40), limits=Limits(LIMITS.gpus, session=50 * MINUTE))
+    known, _ = plan_idle(known, without, NOW, demanded=True)
+    assert known.verdict is not None
+    assert "waits" not in known.verdict.reason
+
+
+# -- who is waited for --------------------------------------------------------------------------------------
+
+FLEET = [record(f"A100-{n}", model="A100", index=n) for n in range(2)] + [record("T4-0", model="T4", index=2)]
+LEASES = [
+    lease(LeaseState.ACTIVE, "A100-0", id="first", owner="ada"),
+    lease(LeaseState.ACTIVE, "A100-1", id="second", owner="bob"),
+    lease(LeaseState.ACTIVE, "T4-0", id="third", owner="cy"),
+    replace(HELD, id="none", owner="di", devices=()),
+]
+WAITING = {
+    "nobody": ([], {}, set()),
+    "any GPU": ([ticket(1)], {}, {"first", "second", "third"}),
+    "a model": ([ticket(SpawnRequest(1, model="T4"))], {}, {"third"}),
+    "what is kept for others": (
+        [ticket(SpawnRequest(1, model="A100"))],
+        {"pins": [Pin("A100-0", Holder("person", "ada"), "", "root", NOW)]},
+        {"second"},
+    ),
+    "somebody who may have no more": (
+        [ticket(1, id="second-of-ada", owner="ada", terms=Terms(gpus_per_person=1))], {}, set(),
+    ),
+    "more than there are": ([ticket(3)], {}, set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tickets", "more", "expected"), WAITING.values(), ids=WAITING)
+def test_whose_gpus_somebody_waits_for(tickets: list, more: dict, expected: set) -> None:
+    assert find_demanded(Situation(NOW, FLEET, LEASES, tickets, **more), LEASES) == expected
