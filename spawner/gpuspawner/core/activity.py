@@ -111,7 +111,9 @@ def look_at_gpus(
 
 
 def _look_at_gpu(samples: Sequence[Sample], since: datetime, now: datetime) -> GpuLook:
-    worked_at = unseen_at = seen_until = None
+    worked_at: datetime | None = None
+    unseen_at: datetime | None = None
+    seen_until: datetime | None = None
     for stretch in find_stretches(samples):
         before, seen_until = seen_until, stretch.end
         if stretch.end <= since:

@@ -1,0 +1,132 @@
+"""``gpuspawner cull`` and ``gpuspawner history``, over a real ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.cli import main
+from gpuspawner.core.activity import Kernels
+from gpuspawner.core.model import Event, LeaseState
+from gpuspawner.shell import cull
+from support.build import HOST, lease, record
+from support.fake_engine import FakeEngine
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    path, now = tmp_path / "ledger.db", datetime.now(UTC)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPUSPAWNER_LEDGER", str(path))
+    engine = FakeEngine()
+    container = engine.create("ada")
+    engine.start(container)
+    monkeypatch.setattr(cull, "DockerEngine", lambda: engine)
+    monkeypatch.setattr(cull, "NotebookServers", Calm)
+    monkeypatch.setattr(cull.time, "sleep", lambda seconds: None)
+    made = Ledger(path)
+    with made.write() as unit:
+        unit.put_device(record("GPU-0", seen_at=now))
+        unit.add_lease(
+            lease(
+                LeaseState.ACTIVE,
+                "GPU-0",
+                created_at=now - 9 * HOUR,
+                container_id=container,
+                server="\x1b[31m",
+            )
+        )
+        signals = [{"what": "GPUs", "source": "samples", "at": None, "says": "idle"}]
+        for kind, data in (
+            ("session.idle_stop", {"signals": signals, "dry_run": True}),
+            ("lease.granted", {}),
+            ("session.stopping", {}),
+        ):
+            unit.add_event(Event(now - HOUR, kind, f"why {kind}", "culler\x1b[31m", "lease1", data=data))
+        unit.add_event(Event(now - 40 * 24 * HOUR, "session.ended", "long ago", "culler", "lease1"))
+    yield made
+    made.close()
+
+
+class Calm:
+    def ask(self, servers: dict) -> dict:
+        return {name: Kernels(0, 1, 0, None) for name in servers}
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, words, color=True)
+
+
+def test_the_verdicts_as_a_table(ledger: Ledger) -> None:
+    found = run("cull", "--dry-run", "--host", HOST)
+    assert found.exit_code == 0, found.output
+    lines = found.output.splitlines()
+    assert lines[0].split()[:4] == ["PERSON", "SERVER", "GPUS", "VERDICT"]
+    assert "keep" in lines[1]
+    assert "never" in lines[1]
+    assert "It is not known what its GPUs do" in lines[1]
+    assert "\x1b" not in found.output
+    with ledger.read() as unit:
+        assert unit.watches() == {}, "nothing was written"
+
+
+def test_the_verdicts_for_programs(ledger: Ledger) -> None:
+    found = json.loads(run("cull", "--dry-run", "--host", HOST, "--json").output)
+    assert (found["schema"], found["idle_sessions"]) == (1, "report")
+    (session,) = found["sessions"]
+    assert (session["user"], session["devices"], session["verdict"], session["at"]) == (
+        "ada", ["GPU-0"], "keep", None,
+    )  # fmt: skip
+    assert [one["source"] for one in session["signals"]] == [
+        "samples of the driver", "its server", "the Docker Engine",
+    ]  # fmt: skip
+
+
+def test_nothing_is_stopped_from_the_shell(ledger: Ledger) -> None:
+    found = run("cull", "--host", HOST)
+    assert found.exit_code == 1
+    assert "Give --dry-run." in found.output
+
+
+def test_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Ledger(tmp_path / "empty.db").close()
+    with Ledger(tmp_path / "empty.db").write() as unit:
+        unit.put_device(record("GPU-0"))
+    found = run("cull", "--dry-run", "--host", HOST, "--ledger", str(tmp_path / "empty.db"))
+    assert found.output == "No session runs.\n"
+
+
+def test_history(ledger: Ledger) -> None:
+    lines = run("history", "ada", "--host", HOST).output.splitlines()
+    assert [line.partition("UTC  ")[2] for line in lines if "UTC  " in line] == [
+        "session.stopping, by culler?[31m",
+        "session.idle_stop, by culler?[31m",
+    ]
+    assert lines[-3:] == [
+        "  why session.idle_stop",
+        "    GPUs (samples): idle",
+        "    Nobody was told or stopped: the policy says `idle_sessions: report`.",
+    ]
+    assert "long ago" in run("history", "ada", "--days", "60", "--host", HOST).output
+
+
+def test_history_for_programs(ledger: Ledger) -> None:
+    found = json.loads(run("history", "ada", "--host", HOST, "--json").output)
+    assert [(one["kind"], one["lease"]) for one in found["events"]] == [
+        ("session.stopping", "lease1"),
+        ("session.idle_stop", "lease1"),
+    ]
+    assert found["events"][1]["evidence"]["dry_run"] is True
+
+
+def test_history_of_a_stranger(ledger: Ledger) -> None:
+    found = run("history", "eve", "--host", HOST)
+    assert found.output == "Nothing happened to sessions of eve in the last 30 days.\n"
