@@ -1,6 +1,7 @@
 # A single-user server that starts in no time. It answers every request; GET …/eat?bytes=N holds that much
 # memory in this very process, GET …/exit?code=N ends it. GET …/api/status says, as JupyterLab's does, since
 # when it runs and when it was last used: the hub's own look at …/api, and that question, do not count.
+# GET …/api/kernels shows one kernel, idle until GET …/kernel?state=busy.
 import json
 import os
 import threading
@@ -16,6 +17,7 @@ def now():
 held = []
 status = {"started": now()}
 status["last_activity"] = status["started"]
+kernel = {"id": "1", "execution_state": "idle", "last_activity": status["started"]}
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -28,8 +30,14 @@ class Answer(BaseHTTPRequestHandler):
             size = int(query["bytes"][0])
             threading.Timer(0.1, lambda: held.append(bytearray(os.urandom(1) * size))).start()
         body = {"version": "0"}
+        if parts.path.endswith("/kernel"):
+            kernel.update(execution_state=query["state"][0], last_activity=now())
         if parts.path.endswith("/api/status"):
             body = status
+        elif parts.path.endswith("/api/kernels"):
+            body = [kernel]
+        elif parts.path.endswith("/api/terminals"):
+            body = []
         elif not parts.path.endswith("/api"):
             status["last_activity"] = now()
         body = json.dumps(body).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 
 from gpuspawner.adapters.deadline import Pending
 from gpuspawner.allocator.idle import IdleWatch, Inside
@@ -13,18 +14,16 @@ from gpuspawner.core.policy import IdleSessions
 
 from .ends import SteadyClock
 
-EVERY_SECONDS = 30.0
-"""From one look at all sessions to the next."""
-
 
 class CullIdle:
-    """The step: every half minute a look at all sessions, in a thread of its own; then what follows from it.
+    """The step: now and then a look at all sessions, in a thread of its own; then what follows from it.
 
     Args:
         sweeper: Looks.
         watch: Judges, and writes down.
         find_mode: What the policy wants to be done. Raises: SettingsError.
         clock: Says whether the present is to be believed.
+        every: From one look at all sessions to the next.
         monotonic: Seconds that only go forward.
     """
 
@@ -34,12 +33,15 @@ class CullIdle:
         watch: IdleWatch,
         find_mode: Callable[[], IdleSessions],
         clock: SteadyClock,
+        *,
+        every: timedelta,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sweeper, self._watch, self._find_mode = sweeper, watch, find_mode
         self._clock, self._monotonic = clock, monotonic
         self._sweep: Pending[Mapping[str, Inside]] | None = None
-        self._swept_at = -EVERY_SECONDS
+        self._every_s = every.total_seconds()
+        self._swept_at = -self._every_s
 
     def __call__(self) -> Iterable[str]:
         """Take the step; problems in words. Raises: LedgerError, SettingsError."""
@@ -57,7 +59,7 @@ class CullIdle:
             else:
                 judged = self._watch.judge(inside, hold_stops=doubtful)
                 self._watch.carry_out(judged, only_watch=mode is IdleSessions.REPORT)
-        if self._sweep is None and self._monotonic() - self._swept_at >= EVERY_SECONDS:
+        if self._sweep is None and self._monotonic() - self._swept_at >= self._every_s:
             self._swept_at = self._monotonic()
             leases = self._watch.running()
             self._sweep = Pending("gpuspawner-sweep", lambda: self._sweeper.look(leases))

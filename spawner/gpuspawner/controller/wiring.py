@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.hub_api import HttpHubApi
@@ -46,8 +47,13 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     )
 
 
-def make_tick(services: Services) -> Tick:
-    """The steps, in order: what changes what can be had, then the line, then the ends."""
+def make_tick(services: Services, look_every: timedelta) -> Tick:
+    """The steps, in order: what changes what can be had, then the line, then the ends.
+
+    Args:
+        services: The use cases.
+        look_every: From one look into all sessions to the next.
+    """
     turns = KeepTurns(
         services.line,
         services.hub,
@@ -56,17 +62,12 @@ def make_tick(services: Services) -> Tick:
         calls=HubCalls(),
         looks=HubCalls(again_seconds=LOOK_AGAIN_SECONDS),
     )
+    watch = IdleWatch(
+        services.ledger, services.host, services.policies.idle_limits, services.stale_after, services.clock
+    )
+    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock)
     idle = CullIdle(
-        Sweeper(DockerEngine(), NotebookServers(), services.clock),
-        IdleWatch(
-            services.ledger,
-            services.host,
-            services.policies.idle_limits,
-            services.stale_after,
-            services.clock,
-        ),
-        services.policies.idle_sessions,
-        SteadyClock(services.clock),
+        sweeper, watch, services.policies.idle_sessions, SteadyClock(services.clock), every=look_every
     )
     ends = EndSessions(services.sessions, services.hub, SteadyClock(services.clock))
     budgets = KeepBudgets(

@@ -90,6 +90,12 @@ class Controller(_Section):
         BeforeValidator(read_duration),
         Field(description="How long somebody whose turn has come may take to open the server."),
     ] = timedelta(minutes=5)
+    look: Annotated[
+        timedelta,
+        BeforeValidator(read_duration),
+        Field(description="From one look into all sessions, for idle ones, to the next; 5 s to 60 s."),
+        Field(ge=timedelta(seconds=5), le=timedelta(seconds=60)),
+    ] = timedelta(seconds=30)
 
 
 class DemoUser(_Section):

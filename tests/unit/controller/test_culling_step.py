@@ -12,7 +12,7 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.sweep import Sweeper
-from gpuspawner.controller.culling import EVERY_SECONDS, CullIdle
+from gpuspawner.controller.culling import CullIdle
 from gpuspawner.controller.ends import SteadyClock
 from gpuspawner.core.activity import Kernels
 from gpuspawner.core.idleness import IdleLimits, Limits, Step
@@ -23,6 +23,7 @@ from support.build import HOST, NOW, lease, record
 from support.fake_engine import FakeEngine
 
 LIMITS = Limits(IdleLimits(timedelta(hours=1), timedelta(minutes=30)))
+EVERY = timedelta(seconds=30)
 CALM = Kernels(busy=0, idle=1, terminals=0, active_at=None)
 
 
@@ -49,7 +50,9 @@ class Site:
         self.sweeper = Sweeper(self.engine, self.servers, lambda: self.now)
         watch = IdleWatch(self.ledger, HOST, lambda _: LIMITS, timedelta(days=9), lambda: self.now)
         clock = SteadyClock(lambda: self.now, lambda: self.ticks)
-        self.step = CullIdle(self.sweeper, watch, lambda: self.mode, clock, lambda: self.ticks)
+        self.step = CullIdle(
+            self.sweeper, watch, lambda: self.mode, clock, every=EVERY, monotonic=lambda: self.ticks
+        )
         self.containers = [self.engine.create(f"c{n}") for n in range(2)]
         with self.ledger.write() as unit:
             for n, container in enumerate(self.containers):
@@ -97,7 +100,7 @@ def test_every_session_is_looked_into_every_half_minute(site: Site) -> None:
     assert set(site.verdicts()) == {"lease0", "lease1"}
     site.sweep()
     assert len(site.servers.asked) == 1, "not again so soon"
-    site.pass_time(EVERY_SECONDS)
+    site.pass_time(EVERY.total_seconds())
     site.sweep()
     assert len(site.servers.asked) == 2
     assert [call for call in site.engine.calls if call[0] == "locate"] == [
@@ -109,7 +112,7 @@ def test_a_sweep_that_takes_long_holds_up_no_tick(site: Site) -> None:
     site.servers.gate.clear()
     site.step()
     for _ in range(3):
-        site.pass_time(EVERY_SECONDS)
+        site.pass_time(EVERY.total_seconds())
         assert list(site.step()) == []
     assert len(site.servers.asked) <= 1, "one at a time"
     site.servers.gate.set()
@@ -120,7 +123,7 @@ def test_a_sweep_that_takes_long_holds_up_no_tick(site: Site) -> None:
 def test_a_server_that_does_not_answer_is_not_known_and_is_looked_for_anew(site: Site) -> None:
     site.servers.silent = {"lease0"}
     site.sweep()
-    site.pass_time(EVERY_SECONDS)
+    site.pass_time(EVERY.total_seconds())
     site.sweep()
     found = site.verdicts()
     assert found["lease0"][0] is Step.KEEP
