@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from tests.support.installation import CHECKOUT
 
+from .board import measure_board
 from .calls import measure_api
 from .contention import measure_ledger
 from .decisions import measure_line
@@ -33,6 +34,7 @@ ALONE: dict[str, Callable[[int], list[Figure]]] = {
     "policy": measure_policy,
     "api": measure_api,
     "week": measure_weeks,
+    "board": measure_board,
 }
 """Measured by themselves: no Docker, no other side."""
 MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {

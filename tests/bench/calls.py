@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from typing import Any
@@ -51,8 +52,9 @@ GOAL = Goal("p99 < 250 ms", lambda value: value < 250, of="ours")
 def measure_api(repeats: int) -> list[Figure]:
     """What people's pages and programs ask, one call after the other, and several at once."""
     figures = []
-    with _controller() as (url, process), requests.Session() as session:
+    with run_controller(_store_full) as (service, process), requests.Session() as session:
         session.trust_env = False
+        url = f"{service}/api"
         people = name_people(CALLS)
         for path in PATHS:
             found = [_ask(session, url, path, people) for _ in range(repeats)]
@@ -135,20 +137,30 @@ def _ask_at_once(url: str, path: str, people: list[str]) -> list[float]:
 # -- the processes --------------------------------------------------------------------------------------
 
 
+def _store_full(folder: Path) -> None:
+    make_crowd(FULL, folder / "policy.yml").store(folder / "ledger.db").close()
+
+
 @contextmanager
-def _controller() -> Iterator[tuple[str, int]]:
-    """A controller in a process of its own on a full ledger; the URL of its API, and the process."""
+def run_controller(store: Callable[[Path], None], now: datetime = NOW) -> Iterator[tuple[str, int]]:
+    """A controller in a process of its own; where it is, and the process.
+
+    Args:
+        store: Makes ``policy.yml`` and ``ledger.db`` in a folder.
+        now: The present, which does not move.
+    """
     with make_folder() as folder, ExitStack() as stack:
-        make_crowd(FULL, folder / "policy.yml").store(folder / "ledger.db").close()
+        store(folder)
         hub, _ = stack.enter_context(_process(_serve_hub, None))
-        url, process = stack.enter_context(_process(_serve_controller, _Wiring(folder, hub)))
-        yield f"{url}/services/gpu/api", process
+        url, process = stack.enter_context(_process(_serve_controller, _Wiring(folder, hub, now)))
+        yield f"{url}/services/gpu", process
 
 
 @dataclass(frozen=True, slots=True)
 class _Wiring:
     folder: Path
     hub: str
+    now: datetime
 
 
 @contextmanager
@@ -190,9 +202,27 @@ def _serve_hub(pipe: Any, _: object) -> None:
     _serve(pipe, Application([("/hub/api/user", _WhoIs)], log_function=lambda handler: None))
 
 
-def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
-    folder, token = wiring.folder, "s" * 64
-    settings = Settings.model_validate(
+def make_services(folder: Path, clock: Callable[[], datetime]) -> Services:
+    """The controller's use cases on what is in a folder; no Hub is asked."""
+    settings = _settings(folder)
+    ledger = Ledger(folder / "ledger.db")
+    return Services(
+        ledger=ledger,
+        host=HOST,
+        sessions=Sessions(ledger, HOST, clock),
+        hub=None,  # type: ignore[arg-type]  # nothing that is measured asks it
+        policies=PolicyReader(settings),
+        clock=clock,
+        stale_after=STALE_AFTER,
+        line=Line(ledger, HOST, STALE_AFTER, clock, window=CLAIM_WINDOW),
+        cards=Cards(ledger, HOST),
+        usage=UsageReports(ledger, HOST, clock),
+        reservations=Reservations(ledger, HOST, clock),
+    )
+
+
+def _settings(folder: Path) -> Settings:
+    return Settings.model_validate(
         {
             "state_dir": str(folder),
             "images": {f"image{n}": f"registry.example.org/image{n}:1" for n in range(4)},
@@ -200,23 +230,14 @@ def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
             "controller": {"enabled": True},
         }
     )
-    ledger = Ledger(folder / "ledger.db")
-    services = Services(
-        ledger=ledger,
-        host=HOST,
-        sessions=Sessions(ledger, HOST, lambda: NOW),
-        hub=None,  # type: ignore[arg-type]  # nothing that is measured asks it
-        policies=PolicyReader(settings),
-        clock=lambda: NOW,
-        stale_after=STALE_AFTER,
-        line=Line(ledger, HOST, STALE_AFTER, lambda: NOW, window=CLAIM_WINDOW),
-        cards=Cards(ledger, HOST),
-        usage=UsageReports(ledger, HOST, lambda: NOW),
-        reservations=Reservations(ledger, HOST, lambda: NOW),
-    )
-    auth = make_auth(settings, token)
+
+
+def _serve_controller(pipe: Any, wiring: _Wiring) -> None:
+    folder, token = wiring.folder, "s" * 64
+    services = make_services(folder, lambda: wiring.now)
+    auth = make_auth(_settings(folder), token)
     auth.api_url = f"{wiring.hub}/hub/api"
-    metrics = Metrics(ledger, HOST, lambda: NOW, STALE_AFTER, [])
+    metrics = Metrics(services.ledger, HOST, services.clock, STALE_AFTER, [])
     settle_memory()
     ticking = Ticking(Tick([]), 1, metrics.observe_tick)
     house = House(auth, services, metrics, ticking, Watch(services.see_line))

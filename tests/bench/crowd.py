@@ -117,7 +117,7 @@ class Crowd:
             for reservation in self.reservations:
                 unit.put_reservation(reservation)
             unit.put_standings(HOST, self.standings)
-            unit.put_usage(HOST, self.usage)
+            unit.add_usage(HOST, self.usage)
         return ledger
 
 

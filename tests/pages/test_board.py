@@ -89,9 +89,44 @@ def test_the_audit_trail(reader: Meet, dark: bool, width: int, suffix: str) -> N
     admin.check(f"board-audit{suffix}")
 
 
-@pytest.mark.parametrize("action", ["keep", "undrain", "clear"])
+@LOOKS
+@pytest.mark.usefixtures("lively")
+def test_undoing_the_ends_of_sessions(
+    office: Office, reader: Meet, dark: bool, width: int, suffix: str
+) -> None:
+    office.cards.drain("GPU-01b2c3d4-5e6f", reason="fan", actor="root", now=True)
+    admin = reader("admin", dark=dark, width=width)
+    page = admin.visit("/audit?card=GPU-0&kind=device.")
+    page.get_by_role("link", name="Undo").click()
+    expect(page.get_by_text("Sessions get back the end that they had")).to_be_visible()
+    admin.check(f"board-undo-ends{suffix}")
+
+
+def test_searching_the_trail_by_keyboard_alone(office: Office, lively: None, reader: Meet) -> None:
+    admin = reader("admin")
+    page = admin.visit("/audit")
+    page.get_by_label("Person").focus()
+    page.keyboard.type("ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type("GPU-0")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("There is nothing of this kind in the trail.")).to_be_visible()
+    assert "person=ada&card=GPU-0" in page.url
+    page.get_by_label("GPU, UUID begins with").fill("")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("cell", name="ticket.filed")).to_be_visible()
+    expect(page.get_by_label("Person")).to_have_value("ada")
+    admin.check("board-audit-search")
+
+
+@pytest.mark.parametrize("action", ["keep", "undrain", "clear", "drain"])
 def test_other_actions(office: Office, lively: None, reader: Meet, action: str) -> None:
-    card = {"keep": "GPU-51b2c3d4-5e6f", "undrain": "GPU-41b2c3d4-5e6f", "clear": "GPU-21b2c3d4-5e6f"}
+    card = {
+        "drain": "GPU-41b2c3d4-5e6f",
+        "keep": "GPU-51b2c3d4-5e6f",
+        "undrain": "GPU-41b2c3d4-5e6f",
+        "clear": "GPU-21b2c3d4-5e6f",
+    }
     admin = reader("admin", width=PHONE)
     admin.visit(f"/board/do/{action}/{card[action]}")
     admin.check(f"board-{action}")
@@ -112,8 +147,10 @@ def test_drain_and_undo_by_keyboard_alone(office: Office, lively: None, reader: 
     expect(page.get_by_text("GPU-01b2c3d4 is drained.")).to_be_visible()
     expect(row.get_by_text("new fan")).to_be_visible()
     admin.check("board-drained")
-    page.get_by_role("link", name="Undo").focus()
+    page.get_by_role("link", name="Undo: Drain").focus()
     page.keyboard.press("Enter")
+    expect(page.get_by_text("The GPU is given out again as soon as it is free and well.")).to_be_visible()
+    admin.check("board-undo")
     page.get_by_label("Reason").focus()
     page.keyboard.type("it was the other one")
     page.keyboard.press("Enter")
@@ -131,6 +168,29 @@ def test_it_changes_by_itself(office: Office, lively: None, reader: Meet) -> Non
     expect(free).to_have_text("2")
     expect(page.locator("#session-l3")).to_be_visible()
     expect(link).to_be_focused()
+
+
+def test_a_figure_changes_alone(office: Office, lively: None, reader: Meet) -> None:
+    admin = reader("admin")
+    page = admin.visit("/board")
+    row = page.locator("#card-GPU-01b2c3d4-5e6f")
+    expect(row.get_by_text("90 %")).to_be_visible()
+    # Once it has been told everything, what is marked here shows what is touched and what is not.
+    office.add_lease("grace", "l3", devices=("GPU-51b2c3d4-5e6f",))
+    expect(page.locator("#session-l3")).to_be_visible()
+    page.evaluate("for (const row of document.querySelectorAll('tr[id]')) row.dataset.mark = 'same'")
+    link = row.get_by_role("link", name="Drain")
+    link.focus()
+    (known,) = [
+        one for one in office.line.view().situation.inventory if one.device.uuid == "GPU-01b2c3d4-5e6f"
+    ]
+    with office.services.ledger.write() as unit:
+        unit.put_device(replace(known, sample=sample(utilization_percent=12, temperature_celsius=40)))
+    expect(row.get_by_text("12 %")).to_be_visible()
+    expect(link).to_be_focused()
+    touched = page.evaluate("[...document.querySelectorAll('tr[id]:not([data-mark])')].map((row) => row.id)")
+    assert touched == ["card-GPU-01b2c3d4-5e6f"]
+    assert admin.errors == []
 
 
 @pytest.mark.parametrize("width", [1100, PHONE])

@@ -46,7 +46,7 @@ def store_a_week(office: Office) -> None:
                 )
             )  # fmt: skip
     with office.services.ledger.write() as unit:
-        unit.put_usage(HOST, accounts)
+        unit.add_usage(HOST, accounts)
         for n, claim in enumerate(["use", "use", "use", "share", "reservation"]):
             told = {"ticket": f"t{n}", "owner": "ada", "waited_seconds": 40.0 + 1700 * n, "claim": claim}
             unit.add_event(Event(NOW, "ticket.offered", "", "controller", data=told))
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_said(office: Office, reader: Meet) -> None:
 def test_many_people_and_a_long_time(office: Office, reader: Meet) -> None:
     one = Usage("l", "GPU-0", NOW.date(), "p", "", "base", "A100", Party(), 7200, 3600, 1800)
     with office.services.ledger.write() as unit:
-        unit.put_usage(
+        unit.add_usage(
             HOST,
             [
                 replace(

@@ -11,6 +11,7 @@ from .line import Line
 from .reservations import Reservations
 from .sessions import Sessions
 from .stock import OwnPlace, Stock
+from .undo import Undo
 from .usage import UsageReports
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Sessions",
     "Status",
     "Stock",
+    "Undo",
     "UsageReports",
     "utc_now",
 ]

@@ -19,6 +19,7 @@ from gpuspawner.core.drains import (
 )
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import DeviceRecord, Event, Lease
+from gpuspawner.core.undo import tell_drain, tell_end, tell_pin
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
@@ -106,18 +107,23 @@ class Cards:
             drain = Drain(device, reason, actor, before.since if before else present, until, now)
             unit.put_drain(self._host, drain)
             leases = self._leases_on(unit, device, records)
+            after = tuple(_end_soon(lease, drain, present) for lease in leases) if now else leases
+            ends = [(old, new) for old, new in zip(leases, after, strict=True) if new != old]
             data: dict[str, object] = {
                 "until": until.isoformat() if until else None,
                 "now": now,
                 "before": why_drained(before, present) if before else None,
                 "leases": [lease.id for lease in leases],
+                "undo": {"drain": tell_drain(before), "ends": [tell_end(*one) for one in ends]},
             }
             told = Event(
                 present, "device.drained", why_drained(drain, present), actor, device=device, data=data
             )
             unit.add_event(told)
-            if now:
-                leases = tuple(_end_soon(unit, lease, drain, device, present) for lease in leases)
+            for old, new in ends:
+                unit.update_lease(new)
+                unit.add_event(_end_set(old, new, drain, present))
+            leases = after
         return Drained(drain, before, leases)
 
     def undrain(self, device: str, *, reason: str, actor: str) -> Drain:
@@ -143,7 +149,9 @@ class Cards:
                     )
                 raise InvalidRequest(f"{device} is not drained; nothing was changed.")
             unit.remove_drain(self._host, device)
-            unit.add_event(_undrained(drain, now, reason, actor))
+            event = _undrained(drain, now, reason, actor)
+            event.data["undo"] = {"drain": tell_drain(drain)}
+            unit.add_event(event)
         return drain
 
     def expire_drains(self) -> tuple[Drain, ...]:
@@ -182,6 +190,7 @@ class Cards:
                 "kind": holder.kind,
                 "name": holder.name,
                 "before": why_kept(before) if before else None,
+                "undo": {"pin": tell_pin(before)},
             }
             unit.add_event(Event(now, "device.pinned", why_kept(pin), actor, device=device, data=data))
         return Pinned(pin, before, leases)
@@ -209,8 +218,8 @@ class Cards:
                     )
                 raise InvalidRequest(f"{device} is kept for nobody; nothing was changed.")
             unit.remove_pin(self._host, device)
-            event = Event(now, "device.unpinned", reason, actor, device=device, data={"was": why_kept(pin)})
-            unit.add_event(event)
+            data: dict[str, object] = {"was": why_kept(pin), "undo": {"pin": tell_pin(pin)}}
+            unit.add_event(Event(now, "device.unpinned", reason, actor, device=device, data=data))
         return pin
 
     # -- a fault that stands --------------------------------------------------------------------------------
@@ -278,18 +287,17 @@ def _nothing_to_clear(device: str, records: tuple[DeviceRecord, ...]) -> str:
 # -- what is written ----------------------------------------------------------------------------------------
 
 
-def _end_soon(unit: LedgerUnit, lease: Lease, drain: Drain, device: str, now: datetime) -> Lease:
-    """Set the end of a session on a device that is drained now; the controller ends it then."""
+def _end_soon(lease: Lease, drain: Drain, now: datetime) -> Lease:
+    """A session on a device that is drained now, with its end; the controller ends it then."""
     end = choose_end(lease, drain, now)
-    if end is None:
-        return lease
-    ends_at, why = end
-    changed = replace(lease, ends_at=ends_at, end_reason=why)
-    unit.update_lease(changed)
+    return lease if end is None else replace(lease, ends_at=end[0], end_reason=end[1])
+
+
+def _end_set(old: Lease, new: Lease, drain: Drain, now: datetime) -> Event:
+    ends_at, why = new.ends_at or now, new.end_reason
     text = mark(f"it ends at {describe_time(ends_at, now)}: {why}")
-    data: dict[str, object] = {"ends_at": ends_at.isoformat()}
-    unit.add_event(Event(now, "lease.end_set", text, drain.actor, lease.id, device, data))
-    return changed
+    data: dict[str, object] = {"ends_at": ends_at.isoformat(), "undo": {"ends": [tell_end(old, new)]}}
+    return Event(now, "lease.end_set", text, drain.actor, old.id, drain.device, data)
 
 
 def _undrained(drain: Drain, now: datetime, reason: str, actor: str) -> Event:

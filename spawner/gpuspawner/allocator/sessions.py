@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.model import Event, Lease, LeaseState, Message
-from gpuspawner.core.sessions import Stop, Warn, choose_end, find_newest, plan_ends
-from gpuspawner.core.words import mark, read_text
+from gpuspawner.core.sessions import WARN_MINUTES, Stop, Warn, choose_end, find_newest, plan_ends
+from gpuspawner.core.undo import tell_end
+from gpuspawner.core.words import describe_duration, mark, read_text
 
 from .clock import utc_now
 from .desk import let_go
 
 _MOST_TEXT = 1000
+LEAST_GRACE = timedelta(minutes=WARN_MINUTES[-1])
+MOST_GRACE = timedelta(days=1)
+"""What is longer is no stop: it is for the policy, or for a talk."""
 
 
 class Sessions:
@@ -88,11 +92,13 @@ class Sessions:
                     f"The session cannot go on beyond {limit:%Y-%m-%d %H:%M} UTC: {limit_reason} Ask for an "
                     "earlier end."
                 )
+            before = lease
             lease = replace(
                 lease, ends_at=until, end_reason=mark(f"{actor} extended it until then: {why}"), warned=None
             )
             unit.update_lease(lease)
-            self._note(unit, lease, "session.extended", why, actor, until=until.isoformat())
+            undo = {"ends": [tell_end(before, lease)]}
+            self._note(unit, lease, "session.extended", why, actor, until=until.isoformat(), undo=undo)
             if actor != lease.owner:
                 text = mark(f"{actor} extended your session until {until:%Y-%m-%d %H:%M} UTC: {why}")
                 unit.add_message(Message(now, lease.owner, text, actor, lease.id))
@@ -173,6 +179,43 @@ class Sessions:
             if actor != lease.owner:
                 text = mark(f"{actor} stopped your session: {why}")
                 unit.add_message(Message(self._clock(), lease.owner, text, actor, lease.id))
+            return lease
+
+    def stop_after(self, lease_id: str, grace: timedelta, *, reason: str, actor: str) -> Lease:
+        """Set the end of a session so far off that its person can save; it is stopped then like at any end.
+
+        Args:
+            lease_id: The session.
+            grace: How long it goes on.
+            reason: Why.
+            actor: Who stops it.
+
+        Raises:
+            InvalidRequest: There is no reason, or the grace is too short to be warned in, or too long.
+            NotFound: There is no such session.
+            Conflict: It ends already, or sooner.
+            LedgerError: The ledger cannot be used.
+        """
+        why, now = read_text(reason, "A reason"), self._clock()
+        if not LEAST_GRACE <= grace <= MOST_GRACE:
+            raise InvalidRequest(
+                f"A session is stopped at once, or after {describe_duration(LEAST_GRACE)} to "
+                f"{describe_duration(MOST_GRACE)}."
+            )
+        end = now + grace
+        with self.ledger.write() as unit:
+            before = self._require_running(unit, lease_id)
+            if before.warned == 0 or (before.ends_at is not None and before.ends_at <= end):
+                raise Conflict("This session ends sooner than that. Stop it at once, or leave it as it is.")
+            lease = replace(before, ends_at=end, end_reason=mark(f"{actor} stops it: {why}"), warned=None)
+            unit.update_lease(lease)
+            undo = {"ends": [tell_end(before, lease)]}
+            self._note(unit, lease, "session.stopping", why, actor, ends_at=end.isoformat(), undo=undo)
+            if actor != lease.owner:
+                text = mark(
+                    f"{actor} stops your session at {end:%Y-%m-%d %H:%M} UTC, so save your work: {why}"
+                )
+                unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
 
     def end_now(self, lease_id: str, *, reason: str, actor: str) -> Lease:

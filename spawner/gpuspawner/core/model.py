@@ -303,6 +303,8 @@ class Event:
     device: str | None = None
     data: dict[str, object] = field(default_factory=dict)
     """Evidence, JSON-able."""
+    id: int | None = field(default=None, compare=False)
+    """Its number in the trail, once it is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def test_what_goes_in_comes_out(ledger: Ledger) -> None:
     with ledger.write() as unit:
         unit.add_usage(HOST, [])
         unit.add_usage(HOST, [ONE, other])
-        assert unit.usage_of("lease1") == (ONE, other)
+        assert unit.usage(HOST, DAY) == (ONE, other)
         assert unit.usage("elsewhere", DAY) == ()
 
 
@@ -45,7 +45,7 @@ def test_more_of_the_same_day_adds_up(
         for value in peaks:
             joules = None if value is None else float(value)
             unit.add_usage(HOST, [replace(ONE, peak_memory_bytes=value, energy_joules=joules)])
-        (found,) = unit.usage_of("lease1")
+        (found,) = unit.usage(HOST, DAY)
     known = [value for value in peaks if value is not None]
     assert found == replace(
         ONE,
@@ -64,14 +64,6 @@ def test_other_days_devices_leases_and_hosts_are_rows_of_their_own(ledger: Ledge
         unit.add_usage("elsewhere", [ONE])
         assert len(unit.usage(HOST, DAY)) == 4
         assert len(unit.usage(HOST, DAY, DAY)) == 3
-
-
-def test_put_replaces(ledger: Ledger) -> None:
-    with ledger.write() as unit:
-        unit.put_usage(HOST, [])
-        unit.put_usage(HOST, [ONE])
-        unit.put_usage(HOST, [replace(ONE, held_seconds=99)])
-        assert [row.held_seconds for row in unit.usage_of("lease1")] == [99]
 
 
 def test_held_by_day(ledger: Ledger) -> None:

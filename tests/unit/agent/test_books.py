@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def rows(house: House, one: Lease) -> Sequence[Usage]:
     with house.ledger.read() as unit:
-        return unit.usage_of(one.id)
+        return tuple(row for row in unit.usage(HOST, date.min) if row.lease_id == one.id)
 
 
 def held(house: House, one: Lease) -> float:

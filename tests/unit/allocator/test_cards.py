@@ -92,9 +92,18 @@ def test_drain_and_undrain(site: Site) -> None:
     assert site.cards.undrain("GPU-0", reason="new fan", actor="eve") == drain
     assert (site.drains(), site.pins()) == ((), ())
     data = {"until": None, "now": False, "before": None, "leases": []}
-    was = {"was": "drained by root: fan is replaced", "since": NOW.isoformat()}
+    data["undo"] = {"drain": None, "ends": []}
+    stood = {
+        "reason": "fan is replaced",
+        "actor": "root",
+        "since": NOW.isoformat(),
+        "until": None,
+        "now": False,
+    }
+    why = "drained by root: fan is replaced"
+    was = {"was": why, "since": NOW.isoformat(), "undo": {"drain": stood}}
     assert site.events() == [
-        Event(NOW, "device.drained", was["was"], "root", device="GPU-0", data=data),
+        Event(NOW, "device.drained", why, "root", device="GPU-0", data=data),
         Event(NOW, "device.undrained", "new fan", "eve", device="GPU-0", data=was),
     ]
 
@@ -113,7 +122,9 @@ def test_drained_now_ends_the_sessions_on_it_and_no_others(site: Site) -> None:
     assert site.lease(held) == done.leases[0]
     assert site.lease(other) == other
     (event,) = site.events("lease.")
-    data = {"ends_at": (NOW + NOW_GRACE).isoformat()}
+    end = (NOW + NOW_GRACE).isoformat()
+    undo = {"ends": [{"lease": held.id, "ends_at": end, "before": None, "reason": ""}]}
+    data = {"ends_at": end, "undo": undo}
     text = f"it ends at 12:01 UTC: {why}"
     assert event == Event(NOW, "lease.end_set", text, "root", held.id, "GPU-0", data)
 
@@ -220,10 +231,15 @@ def test_pin_and_unpin(site: Site) -> None:
     assert site.cards.unpin("GPU-0", reason="paid back", actor="eve") == pin
     assert (site.drains(), site.pins()) == ((), ())
     words = "kept for group `vision` by root: fan is replaced"
-    data = {"kind": "group", "name": "vision", "before": None}
+    data = {"kind": "group", "name": "vision", "before": None, "undo": {"pin": None}}
+    stood = {
+        "kind": "group", "name": "vision", "reason": "fan is replaced", "actor": "root",
+        "since": NOW.isoformat(),
+    }  # fmt: skip
+    was = {"was": words, "undo": {"pin": stood}}
     assert site.events() == [
         Event(NOW, "device.pinned", words, "root", device="GPU-0", data=data),
-        Event(NOW, "device.unpinned", "paid back", "eve", device="GPU-0", data={"was": words}),
+        Event(NOW, "device.unpinned", "paid back", "eve", device="GPU-0", data=was),
     ]
 
 

@@ -268,7 +268,7 @@ def used(ledger: Ledger, hours: float) -> None:
     """What ada has held today, in an earlier session."""
     account = Usage("old", "GPU-9", NOW.date(), "ada", "", "base", "A100", Party(), held_seconds=hours * 3600)
     with ledger.write() as unit:
-        unit.put_usage(HOST, [account])
+        unit.add_usage(HOST, [account])
 
 
 def budgeted(ledger: Ledger, hours: float, **limits: Any) -> Allocator:

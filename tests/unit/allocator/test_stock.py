@@ -103,7 +103,7 @@ def test_a_budget(ledger: Ledger, used: float, outcome: str) -> None:
     made = allocator(ledger, gpu_hours_per_week=20.0)
     with ledger.write() as unit:
         held = Usage("x", "GPU-9", NOW.date(), "ada", "", "base", "A100", Party(), held_seconds=used * 3600)
-        unit.put_usage(HOST, [held])
+        unit.add_usage(HOST, [held])
     stock = made.stock("ada")
     assert stock.balance is not None
     assert stock.balance.used_hours == pytest.approx(used)

@@ -75,7 +75,7 @@ def test_scopes_of_the_table() -> None:
     scopes = {route.operation: route.scope for route in ROUTES}
     assert RESERVE not in scopes.values(), "teachers reserve for their courses without it"
     assert {o for o, scope in scopes.items() if scope == MANAGE} == {
-        *("drainCard", "undrainCard", "assignCard", "clearCard", "listEvents"),
+        *("drainCard", "undrainCard", "assignCard", "clearCard", "listEvents", "undoEvent"),
         *("listCalendars", "endCalendar"),
     }
 

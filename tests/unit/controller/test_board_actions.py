@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from gpuspawner.allocator.places import Place
 from gpuspawner.controller.views.boardactions import (
-    Asks,
-    Fate,
-    Plan,
     plan_announcement,
     plan_card,
     plan_extend,
@@ -19,6 +16,7 @@ from gpuspawner.controller.views.boardactions import (
     plan_remove,
     plan_stop,
 )
+from gpuspawner.controller.views.plans import Asks, Fate, Plan
 from gpuspawner.core.model import LeaseState
 from support.board import LATER, drain, pin, situation
 from support.build import NOW, ago, device, lease, record, ticket
@@ -70,7 +68,7 @@ def test_no_such_card_or_action(action: str, card: str) -> None:
     [
         ("undrain", {}, False, ()),
         ("undrain", {"drains": [drain(until=ago(1))]}, False, ()),
-        ("undrain", {"drains": [drain(until=LATER)]}, True, ("drained by root: fan",)),
+        ("undrain", {"drains": [drain(until=LATER)]}, True, ("drained by root until 13:00 UTC: fan",)),
         ("release", {}, False, ()),
         ("release", {"pins": [pin()]}, True, ("kept for grace by root: grant",)),
         ("keep", {"pins": [pin()]}, True, ("kept for grace by root: grant",)),

@@ -14,13 +14,13 @@ import pytest
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
 from gpuspawner.controller.pages.rendering import render
-from gpuspawner.controller.views.audit import view_audit
 from gpuspawner.controller.views.board import BoardPage, view_board
-from gpuspawner.controller.views.boardcards import CardRow
+from gpuspawner.controller.views.boardcards import ActionLink, CardRow
 from gpuspawner.core.claims import TicketState
 from gpuspawner.core.estimate import Estimate
 from gpuspawner.core.model import DeviceRecord, Event, Health, LeaseState, SpawnRequest
 from gpuspawner.core.situation import Situation
+from gpuspawner.core.undo import Undoing
 from support.board import LATER, drain, many_cards, many_leases, pin, situation
 from support.build import GIB, NOW, ago, busy, device, lease, record, ticket
 from support.client import text_of
@@ -29,7 +29,7 @@ LINKS = Links("/hub/", "/gpu/")
 RELEASING, QUARANTINED = LeaseState.RELEASING, LeaseState.QUARANTINED
 
 
-def see(around: Situation, *places: Place, undo: str = "") -> BoardPage:
+def see(around: Situation, *places: Place, undo: Undoing | None = None) -> BoardPage:
     return view_board(LineView(NOW, places, around), "gpu1", LINKS, undo=undo)
 
 
@@ -222,18 +222,12 @@ def test_nothing_moves_while_nothing_changes() -> None:
     assert look(0) != see(situation())
 
 
-@pytest.mark.parametrize(
-    ("undo", "found"),
-    [
-        ("/gpu/board/do/undrain/GPU-0", ("Undrain", "GPU-0")),
-        ("/gpu/board/do/release/GPU-0", None),
-        ("https://elsewhere.example", None),
-        ("", None),
-    ],
-)
-def test_undo_is_only_what_stands_on_the_page(undo: str, found: object) -> None:
-    page = see(situation(drains=[drain()]), undo=undo)
-    assert (page.undo and (page.undo[0].label, page.undo[1])) == found
+def test_undo_is_offered_as_long_as_it_can_be_done() -> None:
+    done = Event(NOW, "device.drained", "fan", "root", device="GPU-0", id=7)
+    assert see(situation()).undo is None
+    assert see(situation(), undo=Undoing(done, "GPU-0", why_not="too late")).undo is None
+    page = see(situation(), undo=Undoing(done, "GPU-0"))
+    assert page.undo == (ActionLink("Drain", "/gpu/board/do/undo/7"), "GPU-0")
 
 
 # -- a large host -------------------------------------------------------------------------------------------
@@ -288,19 +282,3 @@ def test_ids_are_unique_and_stay() -> None:
     found = re.findall(r' id="([^"]*)"', show(see(around)))
     assert len(found) == len(set(found))
     assert {"card-GPU-00000000-0000", "session-lease199"} <= set(found)
-
-
-# -- the audit trail ----------------------------------------------------------------------------------------
-
-
-def test_the_audit_trail() -> None:
-    events = [
-        Event(NOW, "device.drained", "fan", "root", device="GPU-0", data={"now": True}),
-        Event(ago(1), "lease.granted", "free", lease_id="lease1"),
-    ]
-    page = view_audit(events, "device.", LINKS)
-    first, second = page.events
-    assert (first.kind, first.actor, first.reason, first.device) == ("device.drained", "root", "fan", "GPU-0")
-    assert (first.evidence, second.evidence) == ('{\n "now": true\n}', "")
-    assert [one.label for one in page.kinds if one.current] == ["GPUs"]
-    assert page.kinds[0].href == "/gpu/audit"

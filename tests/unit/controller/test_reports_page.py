@@ -29,7 +29,7 @@ HOSTILE = ["<script>alert(1)</script>", "عمر\u202eevil", "🦊" * 16, "x" * 6
 
 def store(office: Office, *accounts: Usage) -> None:
     with office.services.ledger.write() as unit:
-        unit.put_usage(HOST, accounts)
+        unit.add_usage(HOST, accounts)
 
 
 def page(office: Office, who: str = "ada", query: str = "") -> str:

@@ -96,11 +96,6 @@ class LineUnit:
         """Tickets that came to their end since then, for waits and for telling how one ended."""
         return self._tickets(sql.ENDED_TICKETS, host=host, since=since)
 
-    def last_ticket(self, host: str, owner: str, server: str) -> Ticket | None:
-        """The newest ticket of a server, live or not."""
-        found = self._tickets(sql.LAST_TICKET, host=host, owner=owner, server=server)
-        return found[0] if found else None
-
     def _tickets(self, query: sa.Select[Any], **values: object) -> tuple[Ticket, ...]:
         return tuple(line_rows.rows_to_tickets(self._db.execute(query, values).all()))
 
@@ -257,20 +252,6 @@ class LineUnit:
         )
         return tuple(line_rows.row_to_usage(row) for row in found.mappings())
 
-    def usage_of(self, lease_id: str) -> tuple[Usage, ...]:
-        """Accounts of one lease."""
-        found = self._db.execute(
-            sa.select(usage).where(usage.c.lease_id == lease_id).order_by(usage.c.day, usage.c.device)
-        )
-        return tuple(line_rows.row_to_usage(row) for row in found.mappings())
-
-    def held_seconds(self, host: str, owner: str, since: date) -> float:
-        """GPU-seconds that a person held since that day, as far as they are in the accounts."""
-        total = sa.select(sa.func.sum(usage.c.held_seconds)).where(
-            usage.c.host == host, usage.c.owner == owner, usage.c.day >= since
-        )
-        return float(self._db.execute(total).scalar() or 0)
-
     def held_by_day(
         self, host: str, since: date, *, owner: str | None = None
     ) -> dict[str, dict[date, float]]:
@@ -315,11 +296,6 @@ class LineUnit:
                 .values(accounted_at=sa.bindparam("at")),
                 [{"lease": lease_id, "at": at} for lease_id, at in until.items()],
             )
-
-    def put_usage(self, host: str, accounts: Iterable[Usage]) -> None:
-        """Store accounts in place of those of the same lease, device and day."""
-        new = [line_rows.usage_to_row(host, one) for one in accounts]
-        self._put(usage, *new, key=("host", "lease_id", "device", "day"))
 
     def session_seconds(self, host: str, since: datetime, most: int = 1000) -> Sequence[float]:
         """How long the newest sessions with GPUs lasted that ended since then."""

@@ -116,16 +116,6 @@ ENDED_TICKETS = _TICKETS.where(
     sa.not_(tickets.c.live),
     tickets.c.state_since >= bindparam("since"),
 )
-LAST_TICKET = (
-    sa.select(*TICKET_COLUMNS)
-    .where(
-        tickets.c.host == bindparam("host"),
-        tickets.c.owner == bindparam("owner"),
-        tickets.c.server == bindparam("server"),
-    )
-    .order_by(tickets.c.asked_at.desc(), tickets.c.id)
-    .limit(1)
-)
 ADD_TICKET = sa.insert(tickets)
 UPDATE_TICKET = sa.update(tickets).where(tickets.c.id == bindparam("this"))
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Sample
+from gpuspawner.core.model import DeviceRecord, Home, Lease, LeaseState, Sample
 
 from . import rows
 from . import statements as sql
+from .audit_unit import AuditUnit
 from .line_unit import once
-from .schema import devices, events, homes, leases, sample_hours, samples
-from .watch_unit import WatchUnit
+from .schema import devices, homes, leases, sample_hours, samples
 
 
-class LedgerUnit(WatchUnit):
+class LedgerUnit(AuditUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
 
     # -- identity -------------------------------------------------------------------------------------------
@@ -219,89 +219,3 @@ class LedgerUnit(WatchUnit):
                 owner=home.owner, kind=home.kind.value, source=home.source, created_at=now
             )
         )
-
-    # -- audit trail ----------------------------------------------------------------------------------------
-
-    def add_event(self, event: Event) -> None:
-        """Append to the audit trail."""
-        self._db.execute(
-            sql.ADD_EVENT,
-            {
-                "at": event.at,
-                "kind": event.kind,
-                "reason": event.reason,
-                "actor": event.actor,
-                "lease_id": event.lease_id,
-                "device": event.device,
-                "data": event.data,
-            },
-        )
-
-    def has_event_since(self, since: datetime, like: Event) -> bool:
-        """Whether an event of the same kind, actor and reason is in the trail since then."""
-        same = (
-            (events.c.kind == like.kind) & (events.c.actor == like.actor) & (events.c.reason == like.reason)
-        )
-        found = self._db.execute(sa.select(events.c.id).where(events.c.at >= since, same).limit(1))
-        return found.first() is not None
-
-    def count_events(self, kind: str, actor: str, since: datetime) -> int:
-        """How many events of a kind somebody has caused since then."""
-        theirs = (events.c.kind == kind) & (events.c.actor == actor) & (events.c.at >= since)
-        found = self._db.execute(sa.select(sa.func.count()).select_from(events).where(theirs))
-        return int(found.scalar_one())
-
-    def last_event(self) -> int:
-        """Number of the newest event; 0 for none. They rise."""
-        return int(self._db.execute(sa.select(sa.func.max(events.c.id))).scalar() or 0)
-
-    def has_event_after(self, number: int, prefixes: Collection[str]) -> bool:
-        """Whether an event came after the one of that number whose kind begins with one of these."""
-        kinds = sa.or_(*(events.c.kind.startswith(prefix, autoescape=True) for prefix in prefixes))
-        found = self._db.execute(sa.select(events.c.id).where(events.c.id > number, kinds).limit(1))
-        return found.first() is not None
-
-    def recent_events(self, limit: int, *, prefix: str = "") -> Sequence[Event]:
-        """The newest events, newest first; with ``prefix`` those whose kind begins so."""
-        found = self._db.execute(
-            sa.select(events)
-            .where(events.c.kind.startswith(prefix, autoescape=True))
-            .order_by(events.c.id.desc())
-            .limit(limit)
-        )
-        return [_row_to_event(row) for row in found.mappings()]
-
-    def events_of(
-        self, owner: str, since: datetime, prefixes: Collection[str], limit: int
-    ) -> Sequence[Event]:
-        """What happened to a person's sessions since then, newest first, of kinds that begin so."""
-        kinds = [events.c.kind.startswith(prefix, autoescape=True) for prefix in prefixes]
-        found = self._db.execute(
-            sa.select(events)
-            .join(leases, leases.c.id == events.c.lease_id)
-            .where(leases.c.owner == owner, events.c.at >= since, sa.or_(*kinds))
-            .order_by(events.c.id.desc())
-            .limit(limit)
-        )
-        return [_row_to_event(row) for row in found.mappings()]
-
-    def events_between(self, kind: str, since: datetime, until: datetime) -> Sequence[Event]:
-        """The events of one kind from a time on and before another, oldest first."""
-        found = self._db.execute(
-            sa.select(events)
-            .where(events.c.kind == kind, events.c.at >= since, events.c.at < until)
-            .order_by(events.c.id)
-        )
-        return [_row_to_event(row) for row in found.mappings()]
-
-
-def _row_to_event(row: sa.RowMapping) -> Event:
-    return Event(
-        at=row["at"],
-        kind=row["kind"],
-        reason=row["reason"],
-        actor=row["actor"],
-        lease_id=row["lease_id"],
-        device=row["device"],
-        data=row["data"],
-    )

@@ -1,4 +1,4 @@
-"""Who one is, what was used, the audit trail, messages."""
+"""Who one is, what was used, messages."""
 
 from __future__ import annotations
 
@@ -97,27 +97,6 @@ def _line(row: ReportRow) -> m.UsageLine:
         wasted_hours=row.wasted_hours,
         peak_memory_bytes=row.peak_memory_bytes,
         energy_kwh=row.energy_kwh,
-    )
-
-
-def list_events(call: Call) -> m.Events:
-    """The audit trail."""
-    query: m.EventsQuery = call.query
-    with call.services.ledger.read() as unit:
-        found = unit.recent_events(query.limit, prefix=query.kind)
-    return m.Events(
-        events=[
-            m.EventInfo(
-                at=one.at,
-                kind=one.kind,
-                reason=one.reason,
-                actor=one.actor,
-                lease_id=one.lease_id,
-                device=one.device,
-                data=one.data or {},
-            )
-            for one in found
-        ]
     )
 
 

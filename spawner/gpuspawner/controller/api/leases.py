@@ -87,9 +87,13 @@ def _plan_own_extension(call: Call) -> tuple[Lease, Extension]:
 
 
 def stop(call: Call) -> m.Session:
-    """End a session now."""
-    lease = find_lease_in_charge(call, owner_too=True)
-    stopped = call.services.sessions.request_stop(lease.id, reason=call.body.reason, actor=call.caller.actor)
+    """End a session: now, or when its person had time to save."""
+    body: m.StopBody = call.body
+    lease, actor = find_lease_in_charge(call, owner_too=True), call.caller.actor
+    if body.grace_seconds:
+        grace = timedelta(seconds=body.grace_seconds)
+        return _session(call.services.sessions.stop_after(lease.id, grace, reason=body.reason, actor=actor))
+    stopped = call.services.sessions.request_stop(lease.id, reason=body.reason, actor=actor)
     call.services.hub.stop_server(lease.owner, lease.server)
     return _session(stopped)
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gpuspawner.controller.views.periods import FIRST, LAST
+
 from .basics import Answer, Body, HolderBody, HolderInfo, Reason, Time
 
 # -- who asks -----------------------------------------------------------------------------------------------
@@ -166,6 +168,15 @@ class Sessions(Answer):
     sessions: list[Session]
 
 
+class StopBody(ReasonBody):
+    """End a session."""
+
+    grace_seconds: Annotated[
+        int,
+        Field(strict=True, ge=0, le=86400, description="How long it goes on, to be saved in; 0: at once."),
+    ] = 0
+
+
 class ExtendBody(Body):
     """Let a session go on."""
 
@@ -232,16 +243,30 @@ class Usage(Answer):
     total: Annotated[UsageLine, Field(description="Everything once, also what counts for several groups.")]
 
 
+Day = Annotated[date, Field(ge=FIRST, le=LAST)]
+
+
 class EventsQuery(Body):
     """Which lines of the audit trail."""
 
     kind: Annotated[str, Field(max_length=100, description="What the kind begins with.")] = ""
+    person: Annotated[str, Field(max_length=255, description="Who decided, or whom it concerned.")] = ""
+    card: Annotated[
+        str, Field(max_length=100, description="What the UUID begins with, of a GPU that it was about.")
+    ] = ""
+    text: Annotated[str, Field(max_length=500, description="What stands in the reason.")] = ""
+    since: Annotated[Day | None, Field(description="First UTC day.")] = None
+    until: Annotated[Day | None, Field(description="Last UTC day.")] = None
+    before: Annotated[
+        int | None, Field(ge=0, lt=2**63, description="Older than the line of this id: the next page.")
+    ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class EventInfo(Answer):
     """A line of the audit trail."""
 
+    id: Annotated[int, Field(description="Rises with every line.")]
     at: Time
     kind: str
     reason: str

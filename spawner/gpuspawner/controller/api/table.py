@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpuspawner.controller.identity import MANAGE
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, calendars, cards, leases, queue, reservations
+from . import accounts, audit, calendars, cards, leases, queue, reservations
 from . import linemodels as lm
 from . import models as m
 from .basics import Done
@@ -79,8 +79,8 @@ ROUTES: tuple[Route, ...] = (
         leases.extend_own, m.Session, body=m.OwnExtendBody, body_needed=False, conflicts=True,
     ),
     Route(
-        "POST", "/leases/{lease_id}/stop", "stopSession", "End a session now.", leases.stop, m.Session,
-        body=m.ReasonBody, conflicts=True,
+        "POST", "/leases/{lease_id}/stop", "stopSession", "End a session, at once or in a while.",
+        leases.stop, m.Session, body=m.StopBody, conflicts=True,
     ),
     Route(
         "POST", "/leases/{lease_id}/message", "messageSession", "Tell the person of a session something.",
@@ -128,8 +128,13 @@ ROUTES: tuple[Route, ...] = (
         accounts.show_usage, m.Usage, query=m.UsageQuery,
     ),
     Route(
-        "GET", "/events", "listEvents", "The audit trail.", accounts.list_events, m.Events, MANAGE,
-        query=m.EventsQuery,
+        "GET", "/events", "listEvents", "The audit trail, newest first, and what is looked for in it.",
+        audit.list_events, m.Events, MANAGE, query=m.EventsQuery,
+    ),
+    Route(
+        "POST", "/events/{event_id}/undo", "undoEvent",
+        "Take back what a line of the audit trail tells of, as long as it stands as it was decided.",
+        audit.undo, Done, MANAGE, m.ReasonBody, conflicts=True,
     ),
     Route("GET", "/messages", "listMessages", "Your messages.", accounts.list_messages, m.Messages),
 )  # fmt: skip

@@ -31,6 +31,7 @@ from gpuspawner.core.errors import (
 from gpuspawner.language import LANGUAGES, choose_language
 
 from .navigation import list_places_to_go
+from .news import News
 from .page import Download, Page, Press, Visit
 from .rendering import render
 
@@ -167,7 +168,7 @@ class ShowHandler(PageHandler):
 
 
 class StreamHandler(ShowHandler):
-    """``GET`` of a page's news: its part that changes, as server-sent events."""
+    """``GET`` of a page's news: what is new in its part that changes, as server-sent events."""
 
     closed = False
     known: tuple[int, Any] | None = None
@@ -187,7 +188,7 @@ class StreamHandler(ShowHandler):
         self.closed = True
 
     async def get(self, **parts: str) -> None:
-        """The part each time that its model is another one."""
+        """What is new each time that the part's model is another one."""
         assert self.caller is not None  # noqa: S101 - prepare() has seen to it
         with self.house.watch.open_page(self.caller.actor) as number:
             if number > MOST_STREAMS:
@@ -198,7 +199,7 @@ class StreamHandler(ShowHandler):
     async def _tell(self, parts: dict[str, str]) -> None:
         site = {"links": self.links, "xsrf": self.xsrf_token.decode()}  # sets its cookie, so before all else
         ends = time.monotonic() + STREAM_SECONDS
-        shown, told = None, time.monotonic()
+        shown, told, news = None, time.monotonic(), News()
         async for seen in self.house.watch.follow():
             if self.closed:
                 return
@@ -207,9 +208,9 @@ class StreamHandler(ShowHandler):
                 if model is None:
                     self.write("event: away\ndata:\n\n")
                 elif model != shown:
-                    part = await self.off_loop(partial(self._render_part, site, model))
-                    lines = "".join(f"data: {line}\n" for line in part.splitlines())
-                    self.write(f"event: part\n{lines}\n")
+                    event, text = await self.off_loop(partial(self._render_news, site, model, news))
+                    lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
+                    self.write(f"event: {event}\n{lines}\n")
                     shown = model
                 elif time.monotonic() - told > QUIET_SECONDS:
                     self.write("event: still\ndata:\n\n")
@@ -242,15 +243,16 @@ class StreamHandler(ShowHandler):
         if not self.page.rests_on:
             return self.page.load(visit)
         with visit.services.ledger.read() as unit:
-            newest = unit.last_event()
+            newest = unit.last_event_id()
             old = self.known is not None and unit.has_event_after(self.known[0], self.page.rests_on)
         if self.known is not None and not old and visit.services.clock() < self.known[1].changes_at:
             return self.known[1]
         self.known = newest, self.page.load(visit)
         return self.known[1]
 
-    def _render_part(self, site: dict[str, Any], model: Any) -> str:
-        return render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})
+    def _render_news(self, site: dict[str, Any], model: Any, news: News) -> tuple[str, str]:
+        part = render(f"parts/{self.name}.html", self.language, {"page": model, "site": site})
+        return news.tell(part)
 
 
 class DownloadHandler(PageHandler):

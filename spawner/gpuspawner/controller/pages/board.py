@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.views.audit import AuditPage, view_audit
+from gpuspawner.controller.api.audit import event_id_of
+from gpuspawner.controller.views.audit import (
+    MOST_IN_A_FILE,
+    SHOWN,
+    AuditPage,
+    read_search,
+    view_audit,
+    write_events,
+)
 from gpuspawner.controller.views.board import BoardPage, view_board
+from gpuspawner.core.errors import InvalidRequest, NotFound
+from gpuspawner.core.undo import Undoing
 
-from .page import Visit
-
-SHOWN = 50
-"""Lines of the audit trail."""
+from .page import File, Visit
 
 
 def load_board(visit: Visit) -> BoardPage:
     """The page's model. Raises: LedgerError."""
-    return view_board(visit.line, visit.services.host, visit.links, undo=visit.query.get("undo", ""))
+    return view_board(visit.line, visit.services.host, visit.links, undo=_find_undoing(visit))
+
+
+def _find_undoing(visit: Visit) -> Undoing | None:
+    """What the address says was just done, if it stands; an address can say anything."""
+    event_id = visit.query.get("undo", "")
+    try:
+        return visit.services.undo.plan(event_id_of(event_id)) if event_id else None
+    except NotFound:
+        return None
 
 
 def load_audit(visit: Visit) -> AuditPage:
     """The page's model. Raises: LedgerError."""
-    kind = visit.query.get("kind", "")[:100]
+    try:
+        search = read_search(visit.query)
+    except InvalidRequest as error:
+        return view_audit((), visit.query, visit.links, problem=str(error))
     with visit.services.ledger.read() as unit:
-        events = unit.recent_events(SHOWN, prefix=kind)
-    return view_audit(events, kind, visit.links)
+        events = unit.find_events(search, SHOWN + 1)
+    undoings = visit.services.undo.plan_all(events)
+    return view_audit(events, visit.query, visit.links, undoings=undoings)
+
+
+def make_audit(visit: Visit) -> File:
+    """What is looked for in the trail, as a file. Raises: InvalidRequest, LedgerError."""
+    search = read_search(visit.query)
+    with visit.services.ledger.read() as unit:
+        events = unit.find_events(search, MOST_IN_A_FILE)
+    return File("audit.csv", "text/csv", write_events(events))

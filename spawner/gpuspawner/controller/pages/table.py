@@ -49,6 +49,7 @@ PAGES: tuple[Page, ...] = (
 DOWNLOADS: tuple[Download, ...] = (
     Download(rf"servers/{LEASE}/use\.csv", servers.make_use),
     Download(r"reports\.csv", reports.make_file),
+    Download(r"audit\.csv", board.make_audit, MANAGE),
 )
 
 PRESSES: tuple[Press, ...] = (

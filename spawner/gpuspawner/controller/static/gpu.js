@@ -35,7 +35,7 @@ function become(old, fresh) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return;
   }
-  if (old.hasAttribute("data-keep")) return;
+  if (old.hasAttribute("data-keep") || fresh.hasAttribute("data-same")) return;
   for (const { name } of [...old.attributes]) {
     if (!fresh.hasAttribute(name) && name !== "open" && name !== "hidden") old.removeAttribute(name);
   }
@@ -101,6 +101,19 @@ function follow(live) {
       const fresh = live.cloneNode(false);
       fresh.innerHTML = event.data;
       become(live, fresh);
+      // What was not sent, because it was to be here already, and is not: begin anew.
+      if (live.querySelector("[data-same]")) location.reload();
+      freshen(live);
+    });
+    // Rows of tables that are others now, and nothing else.
+    source.addEventListener("rows", (event) => {
+      heard();
+      const fresh = document.createElement("template");
+      fresh.innerHTML = event.data;
+      for (const row of [...fresh.content.children]) {
+        const old = document.getElementById(row.id);
+        if (old) become(old, document.adoptNode(row));
+      }
       freshen(live);
     });
     source.addEventListener("still", heard);

@@ -10,9 +10,11 @@ from datetime import datetime
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
 from gpuspawner.core.model import Lease
+from gpuspawner.core.undo import Undoing
 from gpuspawner.core.words import mark
 
 from .boardcards import ActionLink, CardGroup, CardRow, find_silence, link_action, list_units, view_cards
+from .boardundo import link_undo, name_subject
 from .queue import round_time
 
 _HELD = ("held", "releasing")
@@ -93,17 +95,17 @@ class BoardPage:
     """Where everybody is told something."""
     audit: str
     undo: tuple[ActionLink, str] | None
-    """What takes back what was just done, and the card that it was done to."""
+    """What takes back what was just done, and what that was done to."""
 
 
-def view_board(view: LineView, host: str, links: Links, *, undo: str = "") -> BoardPage:
+def view_board(view: LineView, host: str, links: Links, *, undo: Undoing | None = None) -> BoardPage:
     """Make the page.
 
     Args:
         view: The line, the cards and who holds them.
         host: The host's name.
         links: Where things are.
-        undo: Where what was just done can be taken back, as the address says; hostile.
+        undo: What was just done, if it can be taken back.
     """
     situation = view.situation
     cards = view_cards(situation, links)
@@ -118,7 +120,7 @@ def view_board(view: LineView, host: str, links: Links, *, undo: str = "") -> Bo
         line=tuple(_show_place(place, links) for place in view.places),
         announce=link_action(links, "announce", host),
         audit=links.page("audit"),
-        undo=_find_undo(cards, undo) if undo else None,
+        undo=_link_undo(undo, links) if undo else None,
     )
 
 
@@ -175,12 +177,6 @@ def _show_place(place: Place, links: Links) -> WaitingRow:
     )
 
 
-def _find_undo(cards: Iterable[CardGroup], undo: str) -> tuple[ActionLink, str] | None:
-    """The link of that address, as long as it stands on the page: an address can say anything."""
-    for group in cards:
-        rows = (*((group.card,) if group.card else ()), *group.slices)
-        for uuid, actions in ((group.uuid, group.actions), *((row.uuid, row.actions) for row in rows)):
-            found = next((action for action in actions if action.href == undo), None)
-            if found is not None:
-                return found, uuid
-    return None
+def _link_undo(undoing: Undoing, links: Links) -> tuple[ActionLink, str] | None:
+    link = link_undo(undoing, links)
+    return None if link is None else (link, name_subject(undoing))

@@ -3,92 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from gpuspawner.allocator.places import Place
 from gpuspawner.core.claims import Drain, Pin
-from gpuspawner.core.drains import find_card_family, find_family, is_over, why_kept
+from gpuspawner.core.drains import find_card_family, find_family, is_over, why_drained, why_kept
 from gpuspawner.core.model import Lease
 from gpuspawner.core.sessions import find_newest
 from gpuspawner.core.situation import Situation
 from gpuspawner.core.words import mark
 
-
-class Fate(StrEnum):
-    """What becomes of the sessions that an action is about."""
-
-    ENDS = "ends"
-    GOES_ON = "goes on"
-    TOLD = "told"
-    """Its person reads a message."""
-
-
-class Asks(StrEnum):
-    """What must be filled in beside the reason."""
-
-    NOTHING = "nothing"
-    END = "end"
-    """For how long from now; nothing is: until somebody ends it."""
-    NEW_END = "new end"
-    """For how long from now; something must stand there."""
-    HOLDER = "holder"
-    TEXT = "text"
-    """A message, in place of a reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Affected:
-    """A session that the action is about."""
-
-    id: str
-    owner: str
-    server: str
-    """Name; empty for the default server."""
-    devices: tuple[str, ...]
-    """UUIDs."""
-    ends_at: datetime | None
-    """Its end as things are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an action will do."""
-
-    action: str
-    """Its name in addresses."""
-    what: str
-    """The id of what it is done to: a card, a session, a place in line, the host."""
-    title: str
-    """Marked for translation, as is :attr:`says` and :attr:`button`."""
-    subject: str
-    """What it is done to, for people."""
-    says: tuple[str, ...]
-    """What comes of it."""
-    button: str
-    facts: tuple[str, ...] = ()
-    """What others wrote or the system found that matters here."""
-    moment: tuple[str, datetime] | None = None
-    """A time that matters here, after what it is."""
-    fate: Fate = Fate.GOES_ON
-    sessions: tuple[Affected, ...] = ()
-    asks: Asks = Asks.NOTHING
-    possible: bool = True
-    """Whether it can be done at all; :attr:`says` says why not."""
-    instead: tuple[str, str] | None = None
-    """Another action that may be meant: what it is called, and its name."""
-
-    @property
-    def people(self) -> int:
-        """How many people the sessions are of."""
-        return len({session.owner for session in self.sessions})
-
-    @property
-    def ids(self) -> str:
-        """The sessions that end, so that a press ends no other than those that were shown."""
-        return " ".join(one.id for one in self.sessions) if self.fate is Fate.ENDS else ""
-
+from .plans import Affected, Asks, Fate, Plan, show_sessions
 
 # -- cards --------------------------------------------------------------------------------------------------
 
@@ -104,14 +29,17 @@ def plan_card(action: str, uuid: str, situation: Situation) -> Plan | None:
 
 
 def _plan_drain(uuid: str, subject: str, situation: Situation) -> Plan:
-    sessions = _list_sessions(uuid, situation)
+    sessions, drain = _list_sessions(uuid, situation), _find_drain(uuid, situation)
     return Plan(
         action="drain",
         what=uuid,
         title=mark("Drain a GPU"),
         subject=subject,
-        says=(mark("No session begins on it any more."),),
+        says=(mark("No session begins on it any more."), *_says_replaced(drain)),
+        facts=_tell_drain(drain, situation),
+        rests_on=_name_drain(drain),
         button=mark("Drain it when it is free"),
+        undo=mark("This can be undone."),
         sessions=sessions,
         asks=Asks.END,
         instead=(mark("End its sessions now instead"), "drain-now") if sessions else None,
@@ -119,7 +47,8 @@ def _plan_drain(uuid: str, subject: str, situation: Situation) -> Plan:
 
 
 def _plan_drain_now(uuid: str, subject: str, situation: Situation) -> Plan:
-    sessions = _list_sessions(uuid, situation)
+    sessions, drain = _list_sessions(uuid, situation), _find_drain(uuid, situation)
+    ending = mark("Its sessions end in one minute: their people are told, and can save until then.")
     return Plan(
         action="drain-now",
         what=uuid,
@@ -127,11 +56,14 @@ def _plan_drain_now(uuid: str, subject: str, situation: Situation) -> Plan:
         subject=subject,
         says=(
             mark("No session begins on it any more."),
-            mark("Its sessions end in one minute: their people are told, and can save until then."),
-            mark("Undrain does not take these ends back."),
-        )
+            *((ending,) if sessions else ()),
+            *_says_replaced(drain),
+        ),
+        facts=_tell_drain(drain, situation),
+        rests_on=_name_drain(drain),
+        undo=mark("This can be undone; the ends of sessions as long as they have not come.")
         if sessions
-        else (mark("No session begins on it any more."),),
+        else mark("This can be undone."),
         button=mark("Drain it and end its sessions") if sessions else mark("Drain it"),
         fate=Fate.ENDS,
         sessions=sessions,
@@ -153,7 +85,9 @@ def _plan_undrain(uuid: str, subject: str, situation: Situation) -> Plan:
         )
         if drain
         else (mark("It is not drained, so there is nothing to undo. If its whole card is, undrain that."),),
-        facts=(mark(f"drained by {drain.actor}: {drain.reason}"),) if drain else (),
+        facts=_tell_drain(drain, situation),
+        rests_on=_name_drain(drain),
+        undo=mark("This can be undone."),
         moment=(mark("By itself it comes back at"), drain.until) if drain and drain.until else None,
         button=mark("Undrain it"),
         sessions=_list_sessions(uuid, situation),
@@ -173,6 +107,8 @@ def _plan_keep(uuid: str, subject: str, situation: Situation) -> Plan:
             *((mark("This takes the place of what stands now."),) if pin else ()),
         ),
         facts=(why_kept(pin),) if pin else (),
+        rests_on=(why_kept(pin),) if pin else (),
+        undo=mark("This can be undone."),
         button=mark("Assign it to them"),
         sessions=_list_sessions(uuid, situation),
         asks=Asks.HOLDER,
@@ -194,6 +130,8 @@ def _plan_release(uuid: str, subject: str, situation: Situation) -> Plan:
             )
         ),
         facts=(why_kept(pin),) if pin else (),
+        rests_on=(why_kept(pin),) if pin else (),
+        undo=mark("This can be undone."),
         button=mark("Unassign it"),
         sessions=_list_sessions(uuid, situation),
         possible=pin is not None,
@@ -221,6 +159,8 @@ def _plan_clear(uuid: str, subject: str, situation: Situation) -> Plan:
         if faults
         else (mark("No fault stands that could be cleared: what is wrong goes away by itself when mended."),),
         facts=tuple(faults),
+        rests_on=tuple(faults),
+        undo=mark("This cannot be undone. Drain the GPU first if you are not sure."),
         button=mark("Clear the fault"),
         sessions=_list_sessions(uuid, situation),
         possible=bool(faults),
@@ -241,11 +181,24 @@ CARD_ACTIONS = frozenset(_CARD_ACTIONS)
 def _list_sessions(uuid: str, situation: Situation) -> tuple[Affected, ...]:
     """The sessions on a card or on a slice of it; what ends already is not one any more."""
     family = find_family(uuid, situation.inventory)
-    return _show_sessions(lease for lease in situation.leases if not family.isdisjoint(lease.devices))
+    return show_sessions(lease for lease in situation.leases if not family.isdisjoint(lease.devices))
 
 
 def _find_drain(uuid: str, situation: Situation) -> Drain | None:
     return next((d for d in situation.drains if d.device == uuid and not is_over(d, situation.now)), None)
+
+
+def _tell_drain(drain: Drain | None, situation: Situation) -> tuple[str, ...]:
+    return (why_drained(drain, situation.now),) if drain else ()
+
+
+def _name_drain(drain: Drain | None) -> tuple[str, ...]:
+    """The same whenever one looks."""
+    return (f"{drain.since} {why_drained(drain, drain.since)}",) if drain else ()
+
+
+def _says_replaced(drain: Drain | None) -> tuple[str, ...]:
+    return (mark("This takes the place of what stands now."),) if drain else ()
 
 
 def _find_pin(uuid: str, situation: Situation) -> Pin | None:
@@ -263,9 +216,10 @@ def plan_message(lease: Lease) -> Plan:
         title=mark("Message a person"),
         subject=lease.owner,
         says=(mark("They read it with your name."),),
+        undo=mark("This cannot be undone: they may have read it."),
         button=mark("Send it"),
         fate=Fate.TOLD,
-        sessions=_show_sessions([lease]),
+        sessions=show_sessions([lease]),
         asks=Asks.TEXT,
     )
 
@@ -292,8 +246,10 @@ def plan_extend(lease: Lease, limit: datetime | None, limit_reason: str) -> Plan
         says=(says,),
         facts=(limit_reason,) if limit_reason else (),
         moment=(mark("It can go on until"), limit) if limit else None,
+        rests_on=(lease.ends_at.isoformat() if lease.ends_at else "",),
+        undo=mark("This can be undone, until 15 min before the end that it has now."),
         button=mark("Extend it"),
-        sessions=_show_sessions([lease]),
+        sessions=show_sessions([lease]),
         asks=Asks.NEW_END,
         possible=lease.ends_at is not None and (limit is None or limit > lease.ends_at),
     )
@@ -307,12 +263,14 @@ def plan_stop(lease: Lease) -> Plan:
         title=mark("Stop a server"),
         subject=lease.owner,
         says=(
-            mark("What runs in it ends at once, without a warning, and what was not saved is lost."),
-            mark("Files that were saved are kept. Its person is told by whom it was stopped and why."),
+            mark("What runs in it ends, and what was not saved is lost; files that were saved are kept."),
+            mark("Its person is told by whom and why. Without time to save in, it ends at once."),
         ),
         button=mark("Stop it"),
+        undo=mark("A stop at once cannot be undone. One that gives time can, until that is over."),
         fate=Fate.ENDS,
-        sessions=_show_sessions([lease]),
+        asks=Asks.GRACE,
+        sessions=show_sessions([lease]),
     )
 
 
@@ -337,8 +295,10 @@ def plan_remove(place: Place, leases: Iterable[Lease]) -> Plan:
             *((mark("What is reserved for them is given back."),) if place.ahead is None else ()),
         ),
         button=mark("Remove it"),
+        rests_on=(str(place.ahead is None),),
+        undo=mark("This cannot be undone."),
         fate=Fate.ENDS,
-        sessions=_show_sessions(started),
+        sessions=show_sessions(started),
     )
 
 
@@ -351,15 +311,8 @@ def plan_announcement(host: str, leases: Iterable[Lease]) -> Plan:
         subject=host,
         says=(mark("They read it with your name; each person once, however many servers they have."),),
         button=mark("Send it to all"),
+        undo=mark("This cannot be undone: they may have read it."),
         fate=Fate.TOLD,
-        sessions=_show_sessions(find_newest(leases).values()),
+        sessions=show_sessions(find_newest(leases).values()),
         asks=Asks.TEXT,
-    )
-
-
-def _show_sessions(leases: Iterable[Lease]) -> tuple[Affected, ...]:
-    return tuple(
-        Affected(lease.id, lease.owner, lease.server, lease.devices, lease.ends_at)
-        for lease in leases
-        if not lease.state.ending
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.words import mark
@@ -36,8 +36,8 @@ def read_period(query: Mapping[str, str], today: date) -> Period:
     Raises:
         InvalidRequest: They are no days, the wrong way round, or too many.
     """
-    until = _read_day(query.get("until", ""), mark("last day")) or today
-    since = _read_day(query.get("since", ""), mark("first day")) or max(until - A_WEEK, FIRST)
+    until = read_day(query.get("until", ""), mark("last day")) or today
+    since = read_day(query.get("since", ""), mark("first day")) or max(until - A_WEEK, FIRST)
     if until < since:
         raise InvalidRequest(f"The last day, {until}, is before the first, {since}. Exchange them.")
     if until - since > LONGEST:
@@ -45,7 +45,8 @@ def read_period(query: Mapping[str, str], today: date) -> Period:
     return Period(since, until)
 
 
-def _read_day(text: str, what: str) -> date | None:
+def read_day(text: str, what: str) -> date | None:
+    """A day as somebody wrote it, which is hostile; None for nothing. Raises: InvalidRequest."""
     if not text:
         return None
     try:
@@ -56,6 +57,11 @@ def _read_day(text: str, what: str) -> date | None:
     if not FIRST <= day <= LAST:
         raise InvalidRequest(f"The {what} must lie between {FIRST} and {LAST}.")
     return day
+
+
+def begin_of(day: date) -> datetime:
+    """When a UTC day begins."""
+    return datetime.combine(day, time.min, UTC)
 
 
 def list_periods(today: date) -> tuple[tuple[str, Period], ...]:
