@@ -15,9 +15,12 @@ from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
 from gpuspawner.controller.pages.rendering import render
 from gpuspawner.controller.views.board import BoardPage, view_board
-from gpuspawner.controller.views.boardcards import ActionLink, CardRow
+from gpuspawner.controller.views.boardcards import ActionLink, CardRow, Use
+from gpuspawner.core.activity import GpuLook, Look, begin_activity
 from gpuspawner.core.claims import TicketState
+from gpuspawner.core.culling import Watch
 from gpuspawner.core.estimate import Estimate
+from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import DeviceRecord, Event, Health, LeaseState, SpawnRequest
 from gpuspawner.core.situation import Situation
 from gpuspawner.core.undo import Undoing
@@ -44,6 +47,33 @@ def labels(row: CardRow) -> list[str]:
 
 
 # -- cards --------------------------------------------------------------------------------------------------
+
+
+def watched(idle_minutes: float, *unknown: str, looked_seconds_ago: float = 10) -> Watch:
+    activity = begin_activity(ago(60 * idle_minutes))
+    look = Look(ago(looked_seconds_ago), GpuLook(None, None), None, 0.0)
+    return Watch("lease1", Limits(), replace(activity, unknown=unknown, look=look))
+
+
+@pytest.mark.parametrize(
+    ("watch", "expected", "says"),
+    [
+        (None, Use(known=False, idle_since=None), "use not known"),
+        (watched(30), Use(known=True, idle_since=ago(1800)), "idle since"),
+        (watched(4), Use(known=True, idle_since=None), "in use"),
+        (watched(30, "what its GPUs do"), Use(known=False, idle_since=None), "use not known"),
+        (watched(30, looked_seconds_ago=150), Use(known=False, idle_since=None), "use not known"),
+    ],
+)
+def test_whether_a_held_card_is_used(watch: Watch | None, expected: Use, says: str) -> None:
+    view = LineView(NOW, (), situation(leases=[lease()]))
+    page = view_board(view, "gpu1", LINKS, watches={"lease1": watch} if watch else {})
+    (group,) = page.cards
+    assert group.card
+    assert group.card.held_by
+    assert group.card.held_by.use == expected
+    text = text_of(render("parts/board.html", "en", {"page": page, "site": {"links": LINKS, "xsrf": ""}}))
+    assert says in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.core.activity import begin_activity
+from gpuspawner.core.culling import Watch
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.idleness import Clock, Limits, Signal, Step, Verdict
 from gpuspawner.core.model import LeaseState, Party, Sample
 from support.build import GIB, HOST, NOW, ago
 from support.client import text_of
+from support.controller import POLICY
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -68,6 +73,34 @@ def test_a_session(office: Office) -> None:
     assert html.count("<polyline") == 2
     assert "bob" not in html
     assert "style=" not in html
+
+
+@pytest.mark.parametrize(
+    ("mode", "step", "says"),
+    [
+        ("stop", Step.KEEP, "If nothing changes, you are warned at 2030-05-17 12:00 UTC ."),
+        ("stop", Step.WARN, "If nothing changes, it is stopped at 2030-05-17 12:00 UTC ."),
+        ("report", Step.WARN, "Here this is only written down: nobody is stopped for it."),
+    ],
+)
+def test_how_idle_it_is(office: Office, tmp_path: Path, mode: str, step: Step, says: str) -> None:
+    (tmp_path / "policy.yml").write_text(f"{POLICY}\nidle_sessions: {mode}\n")
+    office.add_lease()
+    office.add_lease("bob", "bobs", devices=("GPU-1",))
+    signal = Signal("Processors", "the Docker Engine", NOW, "0.02 in use")
+    verdict = Verdict(step, Clock.GPUS, NOW, "Its GPUs have been idle for 2 h of the 2 h allowed.", (signal,))
+    with office.services.ledger.write() as unit:
+        unit.put_watches(
+            [
+                Watch("lease1", Limits(), begin_activity(NOW), verdict),
+                Watch("bobs", Limits(), begin_activity(NOW), replace(verdict, reason="bob's own")),
+            ]
+        )
+    text = text_of(page(office))
+    assert "Its GPUs have been idle for 2 h of the 2 h allowed." in text
+    assert says in text
+    assert "Processors (the Docker Engine, 2030-05-17 12:00 UTC ): 0.02 in use" in text
+    assert "bob" not in text
 
 
 def test_what_was_measured_before_the_session_is_not_shown(office: Office) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
-from gpuspawner.controller.views.servers import ServersPage, draw_use, plot_window, view_servers
+from gpuspawner.controller.views.servers import Idleness, ServersPage, draw_use, plot_window, view_servers
+from gpuspawner.core.idleness import Clock, Signal, Step, Verdict
 from gpuspawner.core.model import Lease, LeaseState, Message, Outcome, Party, Sample
 from gpuspawner.core.situation import Situation
 from support.build import GIB, NOW, ago, lease, record, sample, ticket
@@ -36,7 +37,7 @@ def see(view: LineView, person: str | None = "ada", samples: Any = (), **more: A
         for one in view.situation.leases
         for uuid in one.devices
     }
-    given = {"messages": (), "last": None, "extensions": {}} | more
+    given = {"messages": (), "last": None, "extensions": {}, "verdicts": {}, "acts": True} | more
     return view_servers(view, person, LINKS, did=did, **given)
 
 
@@ -53,6 +54,22 @@ def see(view: LineView, person: str | None = "ada", samples: Any = (), **more: A
 )
 def test_which_sessions_are_there(one: Lease, state: str | None) -> None:
     assert [server.state for server in show(one).servers] == ([state] if state else [])
+
+
+WARNED = Verdict(
+    Step.WARN, Clock.GPUS, NOW, "Its GPUs have been idle.", (Signal("GPUs", "samples", NOW, "idle"),)
+)
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_how_idle_it_is(acts: bool) -> None:
+    (server,) = show(lease(), verdicts={"lease1": WARNED, "other": WARNED}, acts=acts).servers
+    assert server.idle == Idleness("warn", NOW, WARNED.reason, WARNED.signals, acts)
+
+
+def test_nothing_is_said_of_idleness_where_nobody_looked_or_nothing_runs() -> None:
+    assert show(lease()).servers[0].idle is None
+    assert show(lease(LeaseState.RELEASING), verdicts={"lease1": WARNED}).servers[0].idle is None
 
 
 def test_what_is_held() -> None:

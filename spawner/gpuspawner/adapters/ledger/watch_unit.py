@@ -24,6 +24,11 @@ class WatchUnit(LineUnit):
         found = self._db.execute(sa.select(watches.c.lease_id, watches.c.data)).all()
         return {lease_id: _WATCH.validate_json(data) for lease_id, data in found}
 
+    def watch_of(self, lease_id: str) -> Watch | None:
+        """What is kept of one session; None where nobody has looked into it."""
+        data = self._db.execute(sa.select(watches.c.data).where(watches.c.lease_id == lease_id)).scalar()
+        return None if data is None else _WATCH.validate_json(data)
+
     def put_watches(self, new: Iterable[Watch]) -> None:
         """Store what is kept of sessions, in place of what was."""
         rows = [{"lease_id": one.lease_id, "data": _WATCH.dump_json(one).decode()} for one in new]

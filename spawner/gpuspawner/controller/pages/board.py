@@ -20,7 +20,10 @@ from .page import File, Visit
 
 def load_board(visit: Visit) -> BoardPage:
     """The page's model. Raises: LedgerError."""
-    return view_board(visit.line, visit.services.host, visit.links, undo=_find_undoing(visit))
+    with visit.services.ledger.read() as unit:
+        watches = unit.watches()
+    undo = _find_undoing(visit)
+    return view_board(visit.line, visit.services.host, visit.links, undo=undo, watches=watches)
 
 
 def _find_undoing(visit: Visit) -> Undoing | None:

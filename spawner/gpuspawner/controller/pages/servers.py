@@ -27,6 +27,7 @@ from gpuspawner.core.budget import Held
 from gpuspawner.core.errors import NotFound, SettingsError
 from gpuspawner.core.extension import STEP, Extension, plan_own_extension
 from gpuspawner.core.model import Lease, Sample
+from gpuspawner.core.policy import IdleSessions
 from gpuspawner.core.situation import Situation
 from gpuspawner.core.words import mark
 
@@ -49,6 +50,7 @@ def load_servers(visit: Visit) -> ServersPage:
         held = held_in_window(unit, host, live, view.at, owner=person) if mine else {}
         messages = unit.messages_for(person) if person is not None else ()
         last = unit.last_session(host, person) if person is not None and not mine else None
+        watches = [unit.watch_of(lease.id) for lease in mine]
     return view_servers(
         view,
         person,
@@ -57,7 +59,18 @@ def load_servers(visit: Visit) -> ServersPage:
         messages=messages,
         last=last,
         extensions=_plan_extensions(visit, view.situation, mine, held),
+        verdicts={
+            one.lease_id: one.verdict for one in watches if one is not None and one.verdict is not None
+        },
+        acts=_find_mode(visit) is IdleSessions.STOP,
     )
+
+
+def _find_mode(visit: Visit) -> IdleSessions:
+    try:
+        return visit.services.policies.idle_sessions()
+    except SettingsError:
+        return IdleSessions.REPORT
 
 
 def _find_use(visit: Visit, unit: LedgerUnit, view: LineView, lease: Lease, uuid: str) -> Drawn:

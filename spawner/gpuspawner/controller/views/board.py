@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
+from gpuspawner.core.culling import Watch
 from gpuspawner.core.model import Lease
 from gpuspawner.core.undo import Undoing
 from gpuspawner.core.words import mark
@@ -98,7 +99,14 @@ class BoardPage:
     """What takes back what was just done, and what that was done to."""
 
 
-def view_board(view: LineView, host: str, links: Links, *, undo: Undoing | None = None) -> BoardPage:
+def view_board(
+    view: LineView,
+    host: str,
+    links: Links,
+    *,
+    undo: Undoing | None = None,
+    watches: Mapping[str, Watch] | None = None,
+) -> BoardPage:
     """Make the page.
 
     Args:
@@ -106,9 +114,10 @@ def view_board(view: LineView, host: str, links: Links, *, undo: Undoing | None 
         host: The host's name.
         links: Where things are.
         undo: What was just done, if it can be taken back.
+        watches: What is known of sessions, by the lease's id.
     """
     situation = view.situation
-    cards = view_cards(situation, links)
+    cards = view_cards(situation, links, watches or {})
     units = list_units(cards)
     return BoardPage(
         host=host,

@@ -9,12 +9,16 @@ from datetime import datetime, timedelta
 from gpuspawner.controller.cardstate import by_device, fresh_sample, name_card_state
 from gpuspawner.controller.links import Links
 from gpuspawner.core.claims import Drain, Pin
+from gpuspawner.core.culling import Watch
 from gpuspawner.core.drains import find_drain, find_pin, is_over
+from gpuspawner.core.idleness import LOOK_HOLDS_FOR
 from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
 from gpuspawner.core.situation import Situation
 from gpuspawner.core.words import mark
 
 GIB = 1024**3
+IDLE_FROM = timedelta(minutes=5)
+"""A session whose GPUs do nothing for less than this is not called idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,16 @@ class PinNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """Whether a session's GPUs are used."""
+
+    known: bool
+    """False where nobody has looked, or something could not be seen."""
+    idle_since: datetime | None
+    """When they were last used, where that is a while ago; None while they are."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeldBy:
     """The session that has a card."""
 
@@ -57,6 +71,7 @@ class HeldBy:
     """Name; empty for the default server."""
     since: datetime
     ends_at: datetime | None
+    use: Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +128,24 @@ class _Around:
     holders: Mapping[str, Lease]
     drains: Mapping[str, Drain]
     pins: Mapping[str, Pin]
+    watches: Mapping[str, Watch]
     links: Links
 
 
-def view_cards(situation: Situation, links: Links) -> tuple[CardGroup, ...]:
+def view_cards(situation: Situation, links: Links, watches: Mapping[str, Watch]) -> tuple[CardGroup, ...]:
     """The cards in the order of the inventory, slices together below theirs.
 
     Args:
         situation: The moment.
         links: Where things are.
+        watches: What is known of sessions, by the lease's id.
     """
     around = _Around(
         situation,
         by_device(situation.leases),
         {drain.device: drain for drain in situation.drains},
         {pin.device: pin for pin in situation.pins},
+        watches,
         links,
     )
     rows: dict[str, CardRow] = {}
@@ -178,7 +196,7 @@ def _show_card(record: DeviceRecord, around: _Around) -> CardRow:
         memory_gib=round(device.memory_bytes / GIB, 1),
         temperature_celsius=sample.temperature_celsius if sample else None,
         power_watts=None if power is None else round(power / 1000),
-        held_by=_show_holder(lease) if lease else None,
+        held_by=_show_holder(lease, around) if lease else None,
         drain=DrainNote(drain.reason, drain.actor, drain.since, drain.until) if drain else None,
         pin=PinNote(pin.holder.kind, pin.holder.name, pin.reason) if pin else None,
         actions=_list_actions(
@@ -201,8 +219,23 @@ def _find_trouble(record: DeviceRecord, lease: Lease | None) -> str:
     return record.health_reason or record.health.value
 
 
-def _show_holder(lease: Lease) -> HeldBy:
-    return HeldBy(lease.id, lease.owner, lease.server, lease.created_at, lease.ends_at)
+def _show_holder(lease: Lease, around: _Around) -> HeldBy:
+    use = find_use(around.watches.get(lease.id), around.situation.now)
+    return HeldBy(lease.id, lease.owner, lease.server, lease.created_at, lease.ends_at, use)
+
+
+def find_use(watch: Watch | None, now: datetime) -> Use:
+    """Whether a session's GPUs are used, as far as it was looked into."""
+    activity = watch.activity if watch else None
+    if (
+        activity is None
+        or activity.unknown
+        or activity.look is None
+        or now - activity.look.at > LOOK_HOLDS_FOR
+    ):
+        return Use(known=False, idle_since=None)
+    since = activity.gpu_active_at
+    return Use(known=True, idle_since=since if now - since >= IDLE_FROM else None)
 
 
 def _any_runs(slices: Sequence[CardRow], around: _Around) -> bool:

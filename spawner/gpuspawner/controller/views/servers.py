@@ -11,6 +11,7 @@ from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.controller.links import Links
 from gpuspawner.core.endings import describe_end
 from gpuspawner.core.extension import STEP, Extension
+from gpuspawner.core.idleness import Signal, Verdict
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Message, Sample
 from gpuspawner.core.words import mark
 
@@ -68,6 +69,21 @@ class HeldCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Idleness:
+    """Whether something is done in a session, as it was judged last, and what follows."""
+
+    step: str
+    """``keep``, ``warn`` or ``stop``."""
+    at: datetime | None
+    """When it is warned (keep) or stopped (warn) if nothing changes; None for never."""
+    reason: str
+    signals: tuple[Signal, ...]
+    """What was seen."""
+    acted_on: bool
+    """Whether sessions are warned and stopped here, and not only reported."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerCard:
     """A session."""
 
@@ -84,6 +100,8 @@ class ServerCard:
     courses: tuple[str, ...]
     """Whose teachers may extend it."""
     open: str
+    idle: Idleness | None
+    """None where nobody has looked into it yet."""
     extension: Extension
     """What *Extend* would come to."""
     extend: str
@@ -143,6 +161,8 @@ def view_servers(
     messages: Sequence[Message],
     last: Lease | None,
     extensions: Mapping[str, Extension],
+    verdicts: Mapping[str, Verdict],
+    acts: bool,
 ) -> ServersPage:
     """Make the page of a person.
 
@@ -154,11 +174,21 @@ def view_servers(
         messages: To the person, newest first.
         last: Their last session that is over.
         extensions: By lease, what extending it would come to.
+        verdicts: By lease, how it was judged last.
+        acts: Whether idle sessions are stopped here, and not only reported.
     """
     records = {record.device.uuid: record for record in view.situation.inventory}
     fresh = [one for one in messages if view.at - one.at < NEW][:_MOST_NEW]
     servers = tuple(
-        _show_server(lease, view, records, links, did=did, extension=extensions.get(lease.id, _ENDING))
+        _show_server(
+            lease,
+            view,
+            records,
+            links,
+            did=did,
+            extension=extensions.get(lease.id, _ENDING),
+            idle=_show_idleness(verdicts.get(lease.id), acts=acts),
+        )
         for lease in view.situation.leases
         if is_session(lease, person)
     )
@@ -187,6 +217,7 @@ def _show_server(
     *,
     did: Mapping[str, Drawn],
     extension: Extension,
+    idle: Idleness | None,
 ) -> ServerCard:
     running = lease.state is LeaseState.ACTIVE
     cards = () if lease.state.ending else lease.devices
@@ -201,11 +232,18 @@ def _show_server(
         end_reason=lease.end_reason,
         courses=lease.party.courses,
         open=links.server(lease) if running else links.pending(lease),
+        idle=idle if running else None,
         extension=extension,
         extend=links.below("servers", lease.id, "extend"),
         stop=links.below("servers", lease.id, "stop"),
         csv=links.below("servers", lease.id, "use.csv"),
     )
+
+
+def _show_idleness(verdict: Verdict | None, *, acts: bool) -> Idleness | None:
+    if verdict is None:
+        return None
+    return Idleness(verdict.step.value, verdict.at, verdict.reason, verdict.signals, acts)
 
 
 def draw_use(
