@@ -9,7 +9,6 @@ import pytest
 from browser.legibility import faint_texts
 from browser.person import SLOW, Person
 from gpuspawner.allocator import Cards
-from gpuspawner.core.claims import Ticket
 from playwright.sync_api import Locator, expect
 from support.installation import HOST, Installation, free_port
 
@@ -86,7 +85,7 @@ def test_a_place_outlives_the_hub_the_controller_and_the_tab(
     assert installation.client("grace").spawn({"gpus": 1}).ready
     for name in ("edsger", "ada"):
         assert "in line" in installation.client(name).spawn({"gpus": 1}).message
-    asked = ticket_of(installation, "ada")
+    asked = installation.ticket_of("ada")
     ada = person(installation, "ada")
     ada.page.clock.install()
     ada.log_in()
@@ -99,7 +98,7 @@ def test_a_place_outlives_the_hub_the_controller_and_the_tab(
     installation.wait_hub()
     edsger = installation.client("edsger")
     edsger.log_in_to_controller()
-    left = edsger.gpu("DELETE", f"/queue/{ticket_of(installation, 'edsger').id}", json={})
+    left = edsger.gpu("DELETE", f"/queue/{installation.ticket_of('edsger').id}", json={})
     assert left.status_code == 200, left.text
     expect(ada.page.get_by_text("Place 1")).to_be_visible()
 
@@ -117,7 +116,7 @@ def test_a_place_outlives_the_hub_the_controller_and_the_tab(
 
     ada.close_and_open_again()
     expect(ada.page.get_by_text("Place 1")).to_be_visible()
-    kept = ticket_of(installation, "ada")
+    kept = installation.ticket_of("ada")
     assert (kept.id, kept.queued_at) == (asked.id, asked.queued_at)
     ada.page.get_by_role("button", name="Leave the line").click()
     expect(ada.page.get_by_text("You are not in line.")).to_be_visible()
@@ -201,10 +200,3 @@ def test_the_start_page_says_when_the_hub_is_away_and_is_true_again_afterwards(
 def card_row(admin: Person) -> Locator:
     """The card on the board."""
     return admin.page.get_by_role("row", name=re.compile("GPU-.*GPU 0"))
-
-
-def ticket_of(installation: Installation, name: str) -> Ticket:
-    with installation.ledger.read() as unit:
-        found = unit.last_ticket(HOST, name, "")
-    assert found
-    return found

@@ -65,19 +65,12 @@ def wait_in_line(site: Installation, user: str) -> Ticket:
     refused = site.client(user).spawn({"gpus": 1})
     assert (refused.ready, refused.status) == (False, 409), refused
     assert "in line" in refused.message
-    return ticket_of(site, user)
-
-
-def ticket_of(site: Installation, user: str) -> Ticket:
-    with site.ledger.read() as unit:
-        ended = unit.ended_tickets(HOST, datetime.now(UTC) - timedelta(days=1))
-        found = [one for one in (*ended, *unit.live_tickets(HOST)) if (one.owner, one.server) == (user, "")]
-    return max(found, key=lambda one: one.asked_at)
+    return site.ticket_of(user)
 
 
 def wait_for_turn(site: Installation, user: str) -> Ticket:
-    wait_for(lambda: ticket_of(site, user).state is TicketState.OFFERED, f"the turn of {user}")
-    return ticket_of(site, user)
+    wait_for(lambda: site.ticket_of(user).state is TicketState.OFFERED, f"the turn of {user}")
+    return site.ticket_of(user)
 
 
 def visit_until_claimed(site: Installation, user: str) -> None:
@@ -85,7 +78,7 @@ def visit_until_claimed(site: Installation, user: str) -> None:
 
     def visit() -> bool:
         site.client(user).page(f"/user/{user}/")
-        return ticket_of(site, user).state is TicketState.CLAIMED
+        return site.ticket_of(user).state is TicketState.CLAIMED
 
     wait_for(lambda: site.lease_of(user).state is LeaseState.ACTIVE, f"the start for {user}")
     assert site.client(user).wait_ready().ready
@@ -116,7 +109,7 @@ def test_the_next_in_line_gets_the_card_and_comes(site: Installation) -> None:
     assert (refused.ready, refused.status) == (False, 409)
     assert refused.message.startswith(f"{FIRST} You asked for 1 GPU; 0 of 1 GPU is free now (1 in use).")
     assert "nobody is ahead of you" in text_of(site.client("ada").page("/services/gpu/queue").text)
-    waited = ticket_of(site, "ada")
+    waited = site.ticket_of("ada")
 
     site.client("grace").stop()
     offered = wait_for_turn(site, "ada")
@@ -132,8 +125,8 @@ def test_who_does_not_come_goes_to_the_end_and_the_second_time_out(site: Install
     ada, edsger = wait_in_line(site, "ada"), wait_in_line(site, "edsger")
     site.client("grace").stop()
 
-    wait_for(lambda: ticket_of(site, "ada").returns == 1, "the end of the window")
-    back = ticket_of(site, "ada")
+    wait_for(lambda: site.ticket_of("ada").returns == 1, "the end of the window")
+    back = site.ticket_of("ada")
     assert (back.state, back.reason) == (TicketState.WAITING, NOT_CLAIMED)
     assert back.queued_at > edsger.queued_at
     assert back.asked_at == ada.asked_at
@@ -141,8 +134,8 @@ def test_who_does_not_come_goes_to_the_end_and_the_second_time_out(site: Install
     assert site.containers("ada", running=True) == []
     press(site, "edsger", "Leave the line")  # ends what is, or is being, started for the turn
 
-    wait_for(lambda: not ticket_of(site, "ada").state.live, "the end of the second window", 60)
-    assert ticket_of(site, "ada").reason.startswith("it was your turn, and nobody opened the server in time")
+    wait_for(lambda: not site.ticket_of("ada").state.live, "the end of the second window", 60)
+    assert site.ticket_of("ada").reason.startswith("it was your turn, and nobody opened the server in time")
     wait_for(lambda: not site.leases() and not site.containers(), "the release")
 
 
@@ -160,7 +153,7 @@ def test_what_runs_is_restarted_with_the_gpu_only_when_its_person_says_so(site: 
     pressed = press(site, "ada", "Switch now")
     assert pressed.status_code == 303
     assert pressed.headers["Location"].startswith("/services/gpu/queue?open=")
-    wait_for(lambda: ticket_of(site, "ada").state is TicketState.CLAIMED, "the switch")
+    wait_for(lambda: site.ticket_of("ada").state is TicketState.CLAIMED, "the switch")
     assert site.client("ada").wait_ready().ready
     assert site.started("ada") != before
     assert site.cards_seen("ada") == site.uuids
@@ -171,7 +164,7 @@ def test_what_runs_is_restarted_with_the_gpu_only_when_its_person_says_so(site: 
 def test_place_and_offer_outlive_controller_and_hub(site: Installation) -> None:
     Cards(site.ledger, HOST).drain(site.uuids[0], reason="until the hub is gone", actor="root")
     asked = wait_in_line(site, "ada")
-    assert ticket_of(site, "ada").state is TicketState.WAITING, "a drained card is not given"
+    assert site.ticket_of("ada").state is TicketState.WAITING, "a drained card is not given"
     site.kill("controller", "hub")
     Cards(site.ledger, HOST).undrain(site.uuids[0], reason="it is gone", actor="root")
     site.start("controller")
@@ -182,7 +175,7 @@ def test_place_and_offer_outlive_controller_and_hub(site: Installation) -> None:
     site.wait_hub()
     site.wait_controller()
     visit_until_claimed(site, "ada")
-    claimed = ticket_of(site, "ada")
+    claimed = site.ticket_of("ada")
     assert (claimed.id, claimed.asked_at, claimed.queued_at) == (asked.id, asked.asked_at, asked.queued_at)
     assert claimed.lease_id == offered.lease_id, "the offer of before"
     assert site.events("ticket.returned")[:1] != ["its server could not be started in time"]
@@ -219,7 +212,7 @@ def test_a_drained_card_is_not_given(site: Installation) -> None:
     wait_in_line(site, "ada")
     ticks = count_ticks(site)
     wait_for(lambda: count_ticks(site) > ticks + 2, "three ticks")
-    assert ticket_of(site, "ada").state is TicketState.WAITING
+    assert site.ticket_of("ada").state is TicketState.WAITING
     assert site.admin.gpu("POST", f"{url}/undrain", json={"reason": "it turns"}).status_code == 200
     wait_for_turn(site, "ada")
 

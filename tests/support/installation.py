@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,6 +30,7 @@ import yaml
 from docker.errors import APIError, NotFound
 from gpuspawner.adapters.docker_network import ensure_network
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.core.claims import Ticket
 from gpuspawner.core.errors import LedgerError
 from gpuspawner.core.model import Lease
 from gpuspawner.demo.processes import Process
@@ -373,6 +375,14 @@ class Installation:
             lease = unit.last_lease(user, server)
         assert lease is not None, f"{user} never had a lease"
         return lease
+
+    def ticket_of(self, user: str, server: str = "") -> Ticket:
+        """The newest place in line of a server, also one that is over."""
+        with self.ledger.read() as unit:
+            ended = unit.ended_tickets(HOST, datetime.now(UTC) - timedelta(days=1))
+            live = unit.live_tickets(HOST)
+        found = [one for one in (*ended, *live) if (one.owner, one.server) == (user, server)]
+        return max(found, key=lambda one: one.asked_at)
 
     def events(self, kind: str = "") -> list[str]:
         """Reasons of the audit trail's lines of this kind, newest first."""

@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.culling import Keep, plan_keep
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.model import Event, Lease, LeaseState, Message
+from gpuspawner.core.policy import Limit
 from gpuspawner.core.sessions import WARN_MINUTES, Stop, Warn, choose_end, find_newest, plan_ends
 from gpuspawner.core.undo import tell_end
 from gpuspawner.core.words import describe_duration, mark, read_text
@@ -126,6 +128,34 @@ class Sessions:
             text = mark(f"Your session will end at {end:%Y-%m-%d %H:%M} UTC: {why}")
             unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
+
+    def keep(self, lease_id: str, bound: Limit[timedelta], *, demanded: bool, actor: str) -> Keep:
+        """Keep a session for a while whatever is done in it; a warning that stands is withdrawn.
+
+        Args:
+            lease_id: The session.
+            bound: How long in all it may be kept while somebody waits for what it holds.
+            demanded: Whether somebody waits.
+            actor: Whose it is.
+
+        Raises:
+            NotFound: There is no such session.
+            Conflict: It ends already, or was kept for as long as it may be.
+            LedgerError: The ledger cannot be used.
+        """
+        now = self._clock()
+        with self.ledger.write() as unit:
+            lease = self._require_running(unit, lease_id)
+            if lease.warned == 0:
+                raise Conflict("The end of this session has come, and its server is being stopped.")
+            planned = plan_keep(unit.keep_of(lease.id), bound, now, demanded=demanded)
+            if planned.until is None:
+                raise Conflict(planned.why_not)
+            keep = Keep(planned.until, planned.total)
+            unit.put_keep(lease.id, keep)
+            text = mark(f"it is kept until {keep.until:%Y-%m-%d %H:%M} UTC, whatever is done in it")
+            self._note(unit, lease, "session.kept", text, actor, until=keep.until.isoformat())
+            return keep
 
     def message(self, lease_id: str, text: str, *, actor: str) -> Message:
         """Leave a message for the person of a session.

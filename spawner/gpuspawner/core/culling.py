@@ -10,9 +10,10 @@ from .activity import Activity
 from .idleness import Limits, Step, Verdict, judge_session
 from .model import Lease
 from .people import People
+from .policy import Limit
 from .sessions import WARN_MINUTES
 from .situation import Board, Situation, union
-from .words import mark
+from .words import describe_duration, mark
 
 IDLE_WARNED = "session.idle_warned"
 """Kind of the event: a session is stopped soon."""
@@ -20,6 +21,9 @@ IDLE_OVER = "session.idle_over"
 """It is not, after all."""
 IDLE_STOP = "session.idle_stop"
 """Its end has come."""
+KEEP_STEP = timedelta(hours=1)
+"""From now on; asking again before that is over adds what is missing."""
+_LEAST_KEEP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,19 @@ class Keep:
 
     until: datetime
     total: timedelta
-    """All the time that it was asked to be kept, from when on it would have been stopped."""
+    """All the time that it was asked to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keepable:
+    """What asking to keep a session once more would come to."""
+
+    until: datetime | None
+    """Until when it would be kept; None where it cannot be."""
+    total: timedelta
+    """All the time that it would have been kept for then."""
+    why_not: str = ""
+    """Why it cannot be, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,33 @@ def plan_idle(
         f"then. {verdict.reason}"
     )
     return replace(watch, warned=due), Told(IDLE_WARNED, text)
+
+
+def plan_keep(keep: Keep | None, bound: Limit[timedelta], now: datetime, *, demanded: bool) -> Keepable:
+    """Say what asking to keep a session for :data:`KEEP_STEP` would come to.
+
+    Args:
+        keep: What was asked for before.
+        bound: How long in all it may be kept while somebody waits for what it holds.
+        now: The present.
+        demanded: Whether somebody waits.
+    """
+    kept_until = max(now, keep.until) if keep else now
+    total = keep.total if keep else timedelta(0)
+    more = now + KEEP_STEP - kept_until
+    if more < _LEAST_KEEP:
+        return Keepable(None, total, mark(f"It is kept until {kept_until:%H:%M} UTC already."))
+    if demanded and bound.value is not None and total + more > bound.value:
+        may = describe_duration(bound.value) if bound.value else "0 s"
+        return Keepable(
+            None,
+            total,
+            mark(
+                f"Somebody waits for what it holds, and then it may be kept for {may} in all{bound.because}; "
+                f"it was kept for {describe_duration(total)} so far."
+            ),
+        )
+    return Keepable(now + KEEP_STEP, total + more)
 
 
 def find_demanded(situation: Situation, leases: Iterable[Lease]) -> frozenset[str]:

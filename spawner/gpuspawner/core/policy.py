@@ -24,6 +24,8 @@ IDLE_GPU = timedelta(minutes=120)
 """How long GPUs may lie idle where no policy says it."""
 IDLE_GPU_WANTED = timedelta(minutes=30)
 """The same while somebody waits for them."""
+KEEP = timedelta(hours=4)
+"""How long in all an idle server may be kept while somebody waits, where no policy says it."""
 SETTINGS = "settings"
 """Name of the rule that the installation's settings are."""
 DEFAULT = EVERYBODY
@@ -78,6 +80,8 @@ class Allowance:
     """How long the GPUs of a server may lie idle while nobody waits for them."""
     idle_gpu_wanted: Limit[timedelta]
     """The same while somebody waits; never longer than ``idle_gpu``."""
+    keep: Limit[timedelta]
+    """How long in all a person may keep an idle server while somebody waits for what it holds."""
     idle_cpu: Limit[timedelta]
     """How long a server, with or without GPUs, may go without any activity."""
     gpu_hours_per_week: Limit[float]
@@ -144,7 +148,7 @@ class Course:
 def settings_rule(**limits: Any) -> Rule:
     """What holds where no policy says anything: one GPU, some hours idle, no extension, no other limit."""
     base: dict[str, Any] = dict.fromkeys(LIMITS)
-    base |= {"idle_gpu": IDLE_GPU, "idle_gpu_wanted": IDLE_GPU_WANTED}
+    base |= {"idle_gpu": IDLE_GPU, "idle_gpu_wanted": IDLE_GPU_WANTED, "keep": KEEP}
     base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
     base["extension"] = timedelta(0)
     return Rule(SETTINGS, base | limits)

@@ -73,6 +73,11 @@ class Limits(_Section):
     ] = timedelta(0)
     idle_gpu: Annotated[Time, Field(description="How long GPUs may lie idle while nobody waits.")] = None
     idle_gpu_wanted: Annotated[Time, Field(description="The same while somebody waits for them.")] = None
+    keep: Annotated[
+        timedelta | None,
+        BeforeValidator(or_unlimited(or_zero(read_duration))),
+        Field(description="How long in all an idle server may be kept while somebody waits."),
+    ] = None
     idle_cpu: Annotated[Time, Field(description="How long a server may go without any activity.")] = None
     gpu_hours_per_week: Annotated[
         float | None,

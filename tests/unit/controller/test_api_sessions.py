@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from gpuspawner.core.activity import begin_activity
+from gpuspawner.core.culling import Watch
+from gpuspawner.core.idleness import Clock, Limits, Signal, Step, Verdict
 from gpuspawner.core.model import LeaseState, Party
 from support.build import NOW
 
@@ -138,6 +141,45 @@ def test_one_s_own_without_a_word_of_the_policy(office: Office) -> None:
 def test_others_have_another_way(office: Office, who: str, lease_id: str, status: int) -> None:
     for method in ("GET", "POST"):
         assert office.refusal(method, f"/leases/{lease_id}/extension", who)[0] == status
+    assert not office.trail("session")
+
+
+def test_idleness_of_one_s_own(office: Office) -> None:
+    found = office.get("/leases/private/idleness")
+    assert (found["step"], found["reason"], found["acted_on"], found["kept_until"]) == (None, "", False, None)
+    assert found["can_be_kept_until"] == "2030-05-17T13:00:00Z"
+    signal = Signal("GPUs", "samples", NOW, "idle")
+    verdict = Verdict(Step.WARN, Clock.GPUS, END, "Its GPUs have been idle.", (signal,))
+    with office.services.ledger.write() as unit:
+        unit.put_watches([Watch("private", Limits(), begin_activity(NOW), verdict)])
+    found = office.get("/leases/private/idleness")
+    assert (found["step"], found["reason"]) == ("warn", "Its GPUs have been idle.")
+    assert found["signals"][0]["what"] == "GPUs"
+
+
+def test_keep_one_s_own(office: Office) -> None:
+    keep = "/leases/private/keep"
+    assert office.ask("POST", keep).json() == {"until": "2030-05-17T13:00:00Z"}
+    assert office.refusal("POST", keep)[2] == "It is kept until 13:00 UTC already."
+    assert office.get("/leases/private/idleness")["kept_until"] == "2030-05-17T13:00:00Z"
+
+
+def test_who_is_waited_for_keeps_to_the_bound(office: Office, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text(policy.read_text().replace("gpu_hours_per_week: 40", "gpu_hours_per_week: 40, keep: 0"))
+    waits = office.ask("POST", "/queue", "bob", {"server": "two", "options": {"gpus": 2}})
+    assert waits.status_code == 201, waits.text
+    status, _, message = office.refusal("POST", "/leases/private/keep")
+    assert (status, "Somebody waits for what it holds" in message) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("who", "lease_id", "status"),
+    [("grace", "course", 403), ("admin", "private", 403), ("bob", "private", 404)],
+)
+def test_nobody_keeps_another_s(office: Office, who: str, lease_id: str, status: int) -> None:
+    assert office.refusal("POST", f"/leases/{lease_id}/keep", who)[0] == status
+    assert office.refusal("GET", f"/leases/{lease_id}/idleness", who)[0] == status
     assert not office.trail("session")
 
 

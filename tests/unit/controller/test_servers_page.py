@@ -12,7 +12,7 @@ import pytest
 import requests
 from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.core.activity import begin_activity
-from gpuspawner.core.culling import Watch
+from gpuspawner.core.culling import Keep, Watch
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.idleness import Clock, Limits, Signal, Step, Verdict
 from gpuspawner.core.model import LeaseState, Party, Sample
@@ -100,7 +100,31 @@ def test_how_idle_it_is(office: Office, tmp_path: Path, mode: str, step: Step, s
     assert "Its GPUs have been idle for 2 h of the 2 h allowed." in text
     assert says in text
     assert "Processors (the Docker Engine, 2030-05-17 12:00 UTC ): 0.02 in use" in text
+    assert ("Keep it for 1 h" in text) == (mode == "stop")
     assert "bob" not in text
+
+
+def judge(office: Office, lease_id: str = "lease1") -> None:
+    verdict = Verdict(Step.WARN, Clock.GPUS, NOW, "Its GPUs have been idle.", ())
+    with office.services.ledger.write() as unit:
+        unit.put_watches([Watch(lease_id, Limits(), begin_activity(NOW), verdict)])
+
+
+def test_keep(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text(f"{POLICY}\nidle_sessions: stop\n")
+    office.add_lease()
+    judge(office)
+    pressed = office.raw("POST", "/servers/lease1/keep", "ada", data={"_xsrf": office.cookie("ada")})
+    assert pressed.status_code == 303
+    with office.services.ledger.read() as unit:
+        keep = unit.keep_of("lease1")
+    assert keep == Keep(NOW + HOUR, HOUR)
+    assert [(e.actor, e.reason) for e in office.trail("session.kept")] == [
+        ("ada", "it is kept until 2030-05-17 13:00 UTC, whatever is done in it")
+    ]
+    html = page(office)
+    assert re.search(r"<button[^>]* disabled>Keep it for 1 h</button>", html), "disabled, and never hidden"
+    assert "It is kept until 13:00 UTC already." in text_of(html)
 
 
 def test_what_was_measured_before_the_session_is_not_shown(office: Office) -> None:

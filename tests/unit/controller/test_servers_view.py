@@ -10,6 +10,7 @@ import pytest
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
 from gpuspawner.controller.views.servers import Idleness, ServersPage, draw_use, plot_window, view_servers
+from gpuspawner.core.culling import Keepable
 from gpuspawner.core.idleness import Clock, Signal, Step, Verdict
 from gpuspawner.core.model import Lease, LeaseState, Message, Outcome, Party, Sample
 from gpuspawner.core.situation import Situation
@@ -56,6 +57,7 @@ def test_which_sessions_are_there(one: Lease, state: str | None) -> None:
     assert [server.state for server in show(one).servers] == ([state] if state else [])
 
 
+KEEPABLE = Keepable(NOW + timedelta(hours=1), timedelta(hours=1))
 WARNED = Verdict(
     Step.WARN, Clock.GPUS, NOW, "Its GPUs have been idle.", (Signal("GPUs", "samples", NOW, "idle"),)
 )
@@ -63,13 +65,15 @@ WARNED = Verdict(
 
 @pytest.mark.parametrize("acts", [True, False])
 def test_how_idle_it_is(acts: bool) -> None:
-    (server,) = show(lease(), verdicts={"lease1": WARNED, "other": WARNED}, acts=acts).servers
-    assert server.idle == Idleness("warn", NOW, WARNED.reason, WARNED.signals, acts)
+    judged = (WARNED, KEEPABLE)
+    (server,) = show(lease(), verdicts={"lease1": judged, "other": judged}, acts=acts).servers
+    keep = "/services/gpu/servers/lease1/keep"
+    assert server.idle == Idleness("warn", NOW, WARNED.reason, WARNED.signals, acts, KEEPABLE, keep)
 
 
 def test_nothing_is_said_of_idleness_where_nobody_looked_or_nothing_runs() -> None:
     assert show(lease()).servers[0].idle is None
-    assert show(lease(LeaseState.RELEASING), verdicts={"lease1": WARNED}).servers[0].idle is None
+    assert show(lease(LeaseState.RELEASING), verdicts={"lease1": (WARNED, KEEPABLE)}).servers[0].idle is None
 
 
 def test_what_is_held() -> None:

@@ -127,6 +127,7 @@ def test_without_a_policy() -> None:
             "extension": timedelta(0),
             "idle_gpu": 2 * HOUR,
             "idle_gpu_wanted": HOUR / 2,
+            "keep": 4 * HOUR,
             "weight": 1.0,
             "guaranteed_share": 0.0,
         }.items()
@@ -172,7 +173,9 @@ NAMES = ("default", "a", "b", "c")
 VALUES = {name: st.integers(0, 5) for name in LIMITS} | {
     name: st.frozensets(st.sampled_from("xyz"), max_size=2) for name in LISTS
 }
-VALUES |= {name: st.integers(0, 5).map(timedelta) for name in ("extension", "idle_gpu", "idle_gpu_wanted")}
+VALUES |= {
+    name: st.integers(0, 5).map(timedelta) for name in ("extension", "idle_gpu", "idle_gpu_wanted", "keep")
+}
 
 
 def limits() -> st.SearchStrategy[dict[str, Any]]:

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 from gpuspawner.core.activity import GpuLook, Kernels, Look, begin_activity
 from gpuspawner.core.claims import Holder, Pin, Terms
-from gpuspawner.core.culling import Keep, Told, Watch, find_demanded, plan_idle
+from gpuspawner.core.culling import Keep, Told, Watch, find_demanded, plan_idle, plan_keep
 from gpuspawner.core.idleness import IdleLimits, Limits, Step
 from gpuspawner.core.model import LeaseState, SpawnRequest
+from gpuspawner.core.policy import Limit
 from gpuspawner.core.situation import Situation
 from support.build import NOW, ago, lease, record, ticket
 
@@ -113,6 +114,37 @@ def test_nobody_waits_for_a_session_without_a_gpu() -> None:
     known, _ = plan_idle(known, without, NOW, demanded=True)
     assert known.verdict is not None
     assert "waits" not in known.verdict.reason
+
+
+# -- keeping ------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+KEEPS = {
+    "never before": (None, 4, False, HOUR),
+    "somebody waits, and the bound is far": (Keep(ago(60), 3 * HOUR), 4, True, 4 * HOUR),
+    "the rest of an hour": (Keep(NOW + HOUR / 4, HOUR), 4, True, HOUR * 7 / 4),
+    "nobody waits: there is no bound": (Keep(ago(60), 9 * HOUR), 4, False, 10 * HOUR),
+    "no bound at all": (Keep(ago(60), 9 * HOUR), None, True, 10 * HOUR),
+    "the bound is reached and somebody waits": (
+        Keep(ago(60), 3.5 * HOUR),
+        4,
+        True,
+        "kept for 3 h so far",
+    ),
+    "it may not be kept at all": (None, 0, True, "may be kept for 0 s in all (group `lab`)"),
+    "asked a moment ago": (Keep(NOW + HOUR, HOUR), 4, False, "It is kept until 13:00 UTC already."),
+}
+
+
+@pytest.mark.parametrize(("keep", "bound", "demanded", "expected"), KEEPS.values(), ids=KEEPS)
+def test_keeping(keep: Keep | None, bound: int | None, demanded: bool, expected: object) -> None:
+    limit = Limit(None if bound is None else bound * HOUR, ("group `lab`",))
+    found = plan_keep(keep, limit, NOW, demanded=demanded)
+    if isinstance(expected, timedelta):
+        assert (found.until, found.total, found.why_not) == (NOW + HOUR, expected, "")
+    else:
+        assert found.until is None
+        assert str(expected) in found.why_not
 
 
 # -- who is waited for --------------------------------------------------------------------------------------

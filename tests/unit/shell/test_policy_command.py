@@ -128,6 +128,7 @@ longest_session     unlimited    settings
 extension           0            settings
 idle_gpu            2 h          settings
 idle_gpu_wanted     30 min       settings
+keep                4 h          settings
 idle_cpu            unlimited    settings
 gpu_hours_per_week  unlimited    settings
 weight              1            settings

@@ -45,6 +45,12 @@ class WatchUnit(LineUnit):
         found = self._db.execute(sa.select(keeps.c.lease_id, keeps.c.until, keeps.c.total_seconds)).all()
         return {lease_id: Keep(until, timedelta(seconds=total)) for lease_id, until, total in found}
 
+    def keep_of(self, lease_id: str) -> Keep | None:
+        """How long one session is kept; None where nobody asked."""
+        asked = sa.select(keeps.c.until, keeps.c.total_seconds).where(keeps.c.lease_id == lease_id)
+        row = self._db.execute(asked).first()
+        return None if row is None else Keep(row[0], timedelta(seconds=row[1]))
+
     def put_keep(self, lease_id: str, keep: Keep) -> None:
         """Store how long a session is kept, in place of what was."""
         row = {"lease_id": lease_id, "until": keep.until, "total_seconds": keep.total.total_seconds()}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gpuspawner.allocator.usage import held_in_window
+from gpuspawner.controller.services import Services
+from gpuspawner.core.culling import find_demanded, plan_keep
 from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.extension import Extension, plan_own_extension
 from gpuspawner.core.model import Lease
+from gpuspawner.core.policy import IdleSessions, Limit
 from gpuspawner.core.words import describe_duration, mark
 
 from . import models as m
@@ -84,6 +87,49 @@ def _plan_own_extension(call: Call) -> tuple[Lease, Extension]:
     with services.ledger.read() as unit:
         held = held_in_window(unit, services.host, situation.leases, situation.now, owner=lease.owner)
     return lease, plan_own_extension(lease, situation, allowance, held.get(lease.owner, {}))
+
+
+def show_idleness(call: Call) -> m.Idleness:
+    """Whether something is done in one's own session, what follows, and how long it can be kept."""
+    lease, now = find_own_lease(call), call.services.clock()
+    with call.services.ledger.read() as unit:
+        watch, keep = unit.watch_of(lease.id), unit.keep_of(lease.id)
+    verdict = watch.verdict if watch else None
+    keepable = plan_keep(keep, _find_keep(call, lease), now, demanded=is_demanded(call.services, lease))
+    return m.Idleness(
+        step=verdict.step.value if verdict else None,
+        at=verdict.at if verdict else None,
+        reason=verdict.reason if verdict else "",
+        signals=[
+            m.Signal(what=one.what, source=one.source, at=one.at, says=one.says)
+            for one in (verdict.signals if verdict else ())
+        ],
+        acted_on=call.services.policies.idle_sessions() is IdleSessions.STOP,
+        kept_until=keep.until if keep and keep.until > now else None,
+        can_be_kept_until=keepable.until,
+        why_not=keepable.why_not,
+    )
+
+
+def keep_own(call: Call) -> m.Kept:
+    """Keep one's own session for a while, whatever is done in it."""
+    lease = find_own_lease(call)
+    kept = call.services.sessions.keep(
+        lease.id,
+        _find_keep(call, lease),
+        demanded=is_demanded(call.services, lease),
+        actor=call.caller.actor,
+    )
+    return m.Kept(until=kept.until)
+
+
+def _find_keep(call: Call, lease: Lease) -> Limit[timedelta]:
+    return call.services.policies.allowance(lease.owner, call.caller.groups).keep
+
+
+def is_demanded(services: Services, lease: Lease) -> bool:
+    """Whether somebody waits for what a session holds. Raises: LedgerError."""
+    return lease.id in find_demanded(services.see_line().situation, [lease])
 
 
 def stop(call: Call) -> m.Session:

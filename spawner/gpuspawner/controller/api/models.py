@@ -199,6 +199,38 @@ class OwnExtendBody(Body):
     ] = None
 
 
+class Signal(Answer):
+    """One thing that was looked at."""
+
+    what: str
+    source: Annotated[str, Field(description="Who said so.")]
+    at: Annotated[Time | None, Field(description="When; null: never.")]
+    says: str
+
+
+class Idleness(Answer):
+    """Whether something is done in one's own session, as it was judged last."""
+
+    step: Annotated[
+        Literal["keep", "warn", "stop"] | None, Field(description="null: nobody has looked into it yet.")
+    ]
+    at: Annotated[
+        Time | None, Field(description="When it is warned (keep) or stopped (warn) if nothing changes.")
+    ]
+    reason: Annotated[str, Field(description="For people.")]
+    signals: list[Signal]
+    acted_on: Annotated[bool, Field(description="Whether idle sessions are stopped here, or only reported.")]
+    kept_until: Annotated[Time | None, Field(description="Until when it is kept whatever is done in it.")]
+    can_be_kept_until: Annotated[Time | None, Field(description="What keeping it now would come to.")]
+    why_not: Annotated[str, Field(description="Why it cannot be kept, for people; empty where it can.")]
+
+
+class Kept(Answer):
+    """One's own session is kept."""
+
+    until: Time
+
+
 class MessageBody(Body):
     """Tell the person of a session something."""
 

@@ -79,6 +79,14 @@ ROUTES: tuple[Route, ...] = (
         leases.extend_own, m.Session, body=m.OwnExtendBody, body_needed=False, conflicts=True,
     ),
     Route(
+        "GET", "/leases/{lease_id}/idleness", "showIdleness",
+        "Whether something is done in your own session, and what follows.", leases.show_idleness, m.Idleness,
+    ),
+    Route(
+        "POST", "/leases/{lease_id}/keep", "keepOwnSession",
+        "Keep your own session for 1 h, whatever is done in it.", leases.keep_own, m.Kept, conflicts=True,
+    ),
+    Route(
         "POST", "/leases/{lease_id}/stop", "stopSession", "End a session, at once or in a while.",
         leases.stop, m.Session, body=m.StopBody, conflicts=True,
     ),

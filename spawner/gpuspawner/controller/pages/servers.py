@@ -24,8 +24,10 @@ from gpuspawner.controller.views.servers import (
     view_servers,
 )
 from gpuspawner.core.budget import Held
+from gpuspawner.core.culling import Keep, Keepable, Watch, find_demanded, plan_keep
 from gpuspawner.core.errors import NotFound, SettingsError
 from gpuspawner.core.extension import STEP, Extension, plan_own_extension
+from gpuspawner.core.idleness import Verdict
 from gpuspawner.core.model import Lease, Sample
 from gpuspawner.core.policy import IdleSessions
 from gpuspawner.core.situation import Situation
@@ -50,7 +52,8 @@ def load_servers(visit: Visit) -> ServersPage:
         held = held_in_window(unit, host, live, view.at, owner=person) if mine else {}
         messages = unit.messages_for(person) if person is not None else ()
         last = unit.last_session(host, person) if person is not None and not mine else None
-        watches = [unit.watch_of(lease.id) for lease in mine]
+        watches = {lease.id: unit.watch_of(lease.id) for lease in mine}
+        keeps = {lease.id: unit.keep_of(lease.id) for lease in mine}
     return view_servers(
         view,
         person,
@@ -59,11 +62,34 @@ def load_servers(visit: Visit) -> ServersPage:
         messages=messages,
         last=last,
         extensions=_plan_extensions(visit, view.situation, mine, held),
-        verdicts={
-            one.lease_id: one.verdict for one in watches if one is not None and one.verdict is not None
-        },
+        verdicts=_plan_keeps(visit, view.situation, mine, watches, keeps),
         acts=_find_mode(visit) is IdleSessions.STOP,
     )
+
+
+def _plan_keeps(
+    visit: Visit,
+    situation: Situation,
+    mine: Iterable[Lease],
+    watches: Mapping[str, Watch | None],
+    keeps: Mapping[str, Keep | None],
+) -> dict[str, tuple[Verdict, Keepable]]:
+    """By lease that was judged, its verdict, and what asking to keep it would come to."""
+    judged = [
+        (lease, watch.verdict)
+        for lease in mine
+        if (watch := watches[lease.id]) is not None and watch.verdict is not None
+    ]
+    demanded = find_demanded(situation, [lease for lease, _ in judged]) if judged else ()
+    found = {}
+    for lease, verdict in judged:
+        try:
+            bound = visit.services.policies.allowance(lease.owner, visit.caller.groups).keep
+            keepable = plan_keep(keeps[lease.id], bound, situation.now, demanded=lease.id in demanded)
+        except SettingsError:
+            keepable = Keepable(None, timedelta(0), mark("The policy cannot be read at the moment."))
+        found[lease.id] = verdict, keepable
+    return found
 
 
 def _find_mode(visit: Visit) -> IdleSessions:
@@ -116,6 +142,13 @@ def press_extend(visit: Visit) -> Outcome:
     run(visit, leases.extend_own, {"lease_id": lease_id}, {"until": visit.form.get("until", "")})
     end = visit.services.sessions.find(lease_id).ends_at
     return Outcome(back_to_servers(visit), f"Your session goes on until {end:%Y-%m-%d %H:%M} UTC.")
+
+
+def press_keep(visit: Visit) -> Outcome:
+    """*Keep it for 1 h*; others' are not there."""
+    lease_id = _require_own(visit)
+    run(visit, leases.keep_own, {"lease_id": lease_id}, {})
+    return Outcome(back_to_servers(visit), mark("Your session is kept for 1 h, whatever is done in it."))
 
 
 def press_stop(visit: Visit) -> Outcome:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.allocator.places import LineView
 from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.controller.links import Links
+from gpuspawner.core.culling import Keepable
 from gpuspawner.core.endings import describe_end
 from gpuspawner.core.extension import STEP, Extension
 from gpuspawner.core.idleness import Signal, Verdict
@@ -81,6 +82,10 @@ class Idleness:
     """What was seen."""
     acted_on: bool
     """Whether sessions are warned and stopped here, and not only reported."""
+    keepable: Keepable
+    """What asking to keep it would come to."""
+    keep: str
+    """Where *Keep* leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def view_servers(
     messages: Sequence[Message],
     last: Lease | None,
     extensions: Mapping[str, Extension],
-    verdicts: Mapping[str, Verdict],
+    verdicts: Mapping[str, tuple[Verdict, Keepable]],
     acts: bool,
 ) -> ServersPage:
     """Make the page of a person.
@@ -174,7 +179,7 @@ def view_servers(
         messages: To the person, newest first.
         last: Their last session that is over.
         extensions: By lease, what extending it would come to.
-        verdicts: By lease, how it was judged last.
+        verdicts: By lease, how it was judged last, and what asking to keep it would come to.
         acts: Whether idle sessions are stopped here, and not only reported.
     """
     records = {record.device.uuid: record for record in view.situation.inventory}
@@ -187,7 +192,7 @@ def view_servers(
             links,
             did=did,
             extension=extensions.get(lease.id, _ENDING),
-            idle=_show_idleness(verdicts.get(lease.id), acts=acts),
+            idle=_show_idleness(lease, verdicts.get(lease.id), links, acts=acts),
         )
         for lease in view.situation.leases
         if is_session(lease, person)
@@ -240,10 +245,14 @@ def _show_server(
     )
 
 
-def _show_idleness(verdict: Verdict | None, *, acts: bool) -> Idleness | None:
-    if verdict is None:
+def _show_idleness(
+    lease: Lease, judged: tuple[Verdict, Keepable] | None, links: Links, *, acts: bool
+) -> Idleness | None:
+    if judged is None:
         return None
-    return Idleness(verdict.step.value, verdict.at, verdict.reason, verdict.signals, acts)
+    verdict, keepable = judged
+    keep = links.below("servers", lease.id, "keep")
+    return Idleness(verdict.step.value, verdict.at, verdict.reason, verdict.signals, acts, keepable, keep)
 
 
 def draw_use(
