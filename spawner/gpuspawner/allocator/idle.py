@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.activity import Kernels, Look, begin_activity, look_at_gpus, observe
-from gpuspawner.core.culling import IDLE_OVER, Keep, Told, Watch, find_demanded, plan_idle
+from gpuspawner.core.culling import IDLE_OVER, NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import Event, Lease, LeaseState, Message, Sample
 from gpuspawner.core.usage import SAMPLE_SPEAKS_FOR
@@ -47,7 +47,7 @@ class _Seen:
     leases: tuple[Lease, ...]
     """Those that run."""
     watches: Mapping[str, Watch]
-    keeps: Mapping[str, Keep]
+    wishes: Mapping[str, Wish]
     samples: Mapping[str, tuple[Sample, ...]]
     demanded: frozenset[str]
 
@@ -111,7 +111,7 @@ class IdleWatch:
                 lease,
                 now,
                 demanded=lease.id in seen.demanded,
-                keep=seen.keeps.get(lease.id),
+                wish=seen.wishes.get(lease.id, NO_WISH),
                 hold_stops=hold_stops,
             )
             found.append(Judged(lease, watch, told))
@@ -132,15 +132,15 @@ class IdleWatch:
         now = self._clock()
         with self._ledger.write() as unit:
             live = {lease.id: lease for lease in _list_running(unit, self._host)}
-            keeps = unit.keeps()
+            wishes = unit.wishes()
             unit.drop_watches([one for one in unit.watches() if one not in live])
             # Who asked to be kept, or was given another end meanwhile, is judged anew at the next look.
             still = [one for one in judged if live.get(one.lease.id) == one.lease]
             unit.put_watches([one.watch for one in still])
             for one in still:
-                told, kept = one.told, keeps.get(one.lease.id)
-                if told is not None and (told.kind == IDLE_OVER or not kept or kept.until <= now):
-                    self._tell(unit, one, told, now, only_watch=only_watch)
+                told, kept_until = one.told, wishes.get(one.lease.id, NO_WISH).kept_until
+                if told is not None and (told.kind == IDLE_OVER or not kept_until or kept_until <= now):
+                    self._tell(unit, one, told, now, only_watch=only_watch and not told.wished)
 
     def _tell(self, unit: LedgerUnit, judged: Judged, told: Told, now: datetime, *, only_watch: bool) -> None:
         lease, verdict = judged.lease, judged.watch.verdict
@@ -167,7 +167,7 @@ class IdleWatch:
             for uuid in lease.devices:
                 since[uuid] = max(_last_look(lease, watches), now - MOST_TO_READ) - SAMPLE_SPEAKS_FOR
         samples = {uuid: unit.recent_samples(self._host, uuid, at) for uuid, at in since.items()}
-        return _Seen(leases, watches, unit.keeps(), samples, find_demanded(situation, leases))
+        return _Seen(leases, watches, unit.wishes(), samples, find_demanded(situation, leases))
 
 
 def _list_running(unit: LedgerUnit, host: str) -> tuple[Lease, ...]:

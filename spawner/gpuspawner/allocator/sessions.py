@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.culling import Keep, plan_keep
+from gpuspawner.core.culling import Wish, plan_keep
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.model import Event, Lease, LeaseState, Message
 from gpuspawner.core.policy import Limit
@@ -129,7 +129,7 @@ class Sessions:
             unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
 
-    def keep(self, lease_id: str, bound: Limit[timedelta], *, demanded: bool, actor: str) -> Keep:
+    def keep(self, lease_id: str, bound: Limit[timedelta], *, demanded: bool, actor: str) -> datetime:
         """Keep a session for a while whatever is done in it; a warning that stands is withdrawn.
 
         Args:
@@ -137,6 +137,9 @@ class Sessions:
             bound: How long in all it may be kept while somebody waits for what it holds.
             demanded: Whether somebody waits.
             actor: Whose it is.
+
+        Returns:
+            Until when.
 
         Raises:
             NotFound: There is no such session.
@@ -148,14 +151,36 @@ class Sessions:
             lease = self._require_running(unit, lease_id)
             if lease.warned == 0:
                 raise Conflict("The end of this session has come, and its server is being stopped.")
-            planned = plan_keep(unit.keep_of(lease.id), bound, now, demanded=demanded)
+            wish = unit.wish_of(lease.id)
+            planned = plan_keep(wish, bound, now, demanded=demanded)
             if planned.until is None:
                 raise Conflict(planned.why_not)
-            keep = Keep(planned.until, planned.total)
-            unit.put_keep(lease.id, keep)
-            text = mark(f"it is kept until {keep.until:%Y-%m-%d %H:%M} UTC, whatever is done in it")
-            self._note(unit, lease, "session.kept", text, actor, until=keep.until.isoformat())
-            return keep
+            until = planned.until
+            # Who wants to keep it does not want it to end by itself.
+            unit.put_wish(lease.id, Wish(until, planned.total))
+            text = mark(f"it is kept until {until:%Y-%m-%d %H:%M} UTC, whatever is done in it")
+            self._note(unit, lease, "session.kept", text, actor, until=until.isoformat())
+            return until
+
+    def finish(self, lease_id: str, *, finish: bool, actor: str) -> None:
+        """Let a session end by itself as soon as nothing runs in it any more, or not.
+
+        Raises:
+            NotFound: There is no such session.
+            Conflict: It ends already.
+            LedgerError: The ledger cannot be used.
+        """
+        with self.ledger.write() as unit:
+            lease = self._require_running(unit, lease_id)
+            wish = unit.wish_of(lease.id)
+            if wish.finish == finish:
+                return
+            kept_until = None if finish else wish.kept_until
+            unit.put_wish(lease.id, replace(wish, finish=finish, kept_until=kept_until))
+            text = mark("it ends as soon as nothing runs in it any more")
+            if not finish:
+                text = mark("it does not end by itself any more when nothing runs in it")
+            self._note(unit, lease, "session.finish", text, actor, finish=finish)
 
     def message(self, lease_id: str, text: str, *, actor: str) -> Message:
         """Leave a message for the person of a session.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .activity import Activity
-from .idleness import Limits, Step, Verdict, judge_session
+from .idleness import LOOK_HOLDS_FOR, Limits, Step, Verdict, judge_session
 from .model import Lease
 from .people import People
 from .policy import Limit
@@ -24,6 +24,9 @@ IDLE_STOP = "session.idle_stop"
 KEEP_STEP = timedelta(hours=1)
 """From now on; asking again before that is over adds what is missing."""
 _LEAST_KEEP = timedelta(minutes=1)
+QUIET = timedelta(minutes=1)
+"""After so long without anything that runs, what ran has finished."""
+FINISHED = mark("Nothing runs in it any more, and its person asked that it ends then.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,18 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """What a session's person asked for: that it is kept, whatever it does."""
+class Wish:
+    """What a session's person asked for."""
 
-    until: datetime
-    total: timedelta
+    kept_until: datetime | None = None
+    """Until when it is kept, whatever is done in it; None where they never asked."""
+    kept: timedelta = timedelta(0)
     """All the time that it was asked to be kept."""
+    finish: bool = False
+    """Whether it ends as soon as nothing runs in it any more."""
+
+
+NO_WISH = Wish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,8 @@ class Told:
     text: str
     stops: bool = False
     """Whether the session's end has come."""
+    wished: bool = False
+    """Whether that is what its person asked for."""
 
 
 def plan_idle(
@@ -82,7 +93,7 @@ def plan_idle(
     now: datetime,
     *,
     demanded: bool,
-    keep: Keep | None = None,
+    wish: Wish = NO_WISH,
     hub_active_at: datetime | None = None,
     warn_minutes: Sequence[int] = WARN_MINUTES,
     hold_stops: bool = False,
@@ -94,7 +105,7 @@ def plan_idle(
         lease: The session.
         now: The present.
         demanded: Whether somebody waits for what it holds.
-        keep: What its person asked for.
+        wish: What its person asked for.
         hub_active_at: When the Hub was last told of its person; shown only.
         warn_minutes: When to warn, in minutes before the stop.
         hold_stops: The clock is not to be believed for the moment: nobody is stopped, or warned.
@@ -107,10 +118,13 @@ def plan_idle(
         has_gpus=bool(lease.devices),
         demanded=demanded and bool(lease.devices),
         warned_at=watch.warned_at,
-        kept_until=keep.until if keep else None,
+        kept_until=wish.kept_until,
         hub_active_at=hub_active_at,
     )
     watch = replace(watch, verdict=verdict)
+    if wish.finish and _has_finished(watch.activity, now) and not hold_stops:
+        told = None if watch.stopped else Told(IDLE_STOP, FINISHED, stops=True, wished=True)
+        return replace(watch, stopped=True), told
     if verdict.step is Step.KEEP or verdict.at is None:
         if watch.warned_at is None:
             return watch, None
@@ -134,17 +148,24 @@ def plan_idle(
     return replace(watch, warned=due), Told(IDLE_WARNED, text)
 
 
-def plan_keep(keep: Keep | None, bound: Limit[timedelta], now: datetime, *, demanded: bool) -> Keepable:
+def _has_finished(activity: Activity, now: datetime) -> bool:
+    """Whether nothing runs in a session, for sure; a moment between two cells is not the end of them."""
+    look = activity.look
+    if look is None or activity.unknown or now - look.at > LOOK_HOLDS_FOR or not look.kernels:
+        return False
+    return look.kernels.busy == 0 and look.at - activity.active_at >= QUIET
+
+
+def plan_keep(wish: Wish, bound: Limit[timedelta], now: datetime, *, demanded: bool) -> Keepable:
     """Say what asking to keep a session for :data:`KEEP_STEP` would come to.
 
     Args:
-        keep: What was asked for before.
+        wish: What was asked for before.
         bound: How long in all it may be kept while somebody waits for what it holds.
         now: The present.
         demanded: Whether somebody waits.
     """
-    kept_until = max(now, keep.until) if keep else now
-    total = keep.total if keep else timedelta(0)
+    kept_until, total = max(now, wish.kept_until or now), wish.kept
     more = now + KEEP_STEP - kept_until
     if more < _LEAST_KEEP:
         return Keepable(None, total, mark(f"It is kept until {kept_until:%H:%M} UTC already."))

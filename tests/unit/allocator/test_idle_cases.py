@@ -12,7 +12,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Sessions
 from gpuspawner.allocator.idle import IdleWatch, Inside
 from gpuspawner.core.activity import Kernels
-from gpuspawner.core.culling import Keep
+from gpuspawner.core.culling import FINISHED, Wish
 from gpuspawner.core.idleness import IdleLimits, Limits
 from gpuspawner.core.model import Lease, LeaseState, Sample
 from gpuspawner.core.sessions import Stop
@@ -173,11 +173,27 @@ def test_a_report_tells_and_ends_nothing(ward: Ward) -> None:
 def test_who_asked_to_be_kept_is_kept(ward: Ward) -> None:
     ward.pass_time(50)
     with ward.ledger.write() as unit:
-        unit.put_keep("lease1", Keep(ward.now + 60 * MINUTE, 60 * MINUTE))
+        unit.put_wish("lease1", Wish(ward.now + 60 * MINUTE, 60 * MINUTE))
     ward.pass_time(59)
     assert ward.trail() == ["idle_warned", "idle_over"]
     ward.pass_time(2)
     assert ward.trail() == ["idle_warned", "idle_over", "idle_warned"]
+
+
+@pytest.mark.parametrize("only_watch", [False, True])
+def test_who_asked_that_it_ends_gets_that_also_where_sessions_are_only_reported(
+    ward: Ward, only_watch: bool
+) -> None:
+    ward.only_watch = only_watch
+    ward.kernels = BUSY
+    with ward.ledger.write() as unit:
+        unit.put_wish("lease1", Wish(finish=True))
+    ward.cpu += 15 * 60
+    ward.pass_time(20)
+    assert ward.lease().ends_at is None
+    ward.kernels = CALM
+    ward.pass_time(3)
+    assert (ward.lease().ends_at is not None, ward.lease().end_reason) == (True, FINISHED)
 
 
 def test_a_session_that_changes_meanwhile_is_judged_anew(ward: Ward) -> None:
@@ -194,11 +210,11 @@ def test_a_session_that_changes_meanwhile_is_judged_anew(ward: Ward) -> None:
 def test_what_is_over_is_forgotten(ward: Ward) -> None:
     ward.pass_time(1)
     with ward.ledger.write() as unit:
-        unit.put_keep("lease1", Keep(NOW, MINUTE))
+        unit.put_wish("lease1", Wish(NOW, MINUTE))
         unit.update_lease(replace(ward.lease(), state=LeaseState.RELEASING))
     ward.watch.carry_out(())
     with ward.ledger.read() as unit:
-        assert (unit.watches(), unit.keeps()) == ({}, {})
+        assert (unit.watches(), unit.wishes()) == ({}, {})
 
 
 def test_what_was_seen_survives_the_ledger(ward: Ward) -> None:

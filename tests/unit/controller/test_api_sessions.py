@@ -164,6 +164,19 @@ def test_keep_one_s_own(office: Office) -> None:
     assert office.get("/leases/private/idleness")["kept_until"] == "2030-05-17T13:00:00Z"
 
 
+def test_finish_one_s_own(office: Office, tmp_path: Path) -> None:
+    finish = "/leases/private/finish"
+    office.ask("POST", "/leases/private/keep")
+    found = office.ask("POST", finish, "ada", {"finish": True}).json()
+    assert (found["finish"], found["kept_until"]) == (True, None), "what is to end is not kept"
+    assert office.ask("POST", finish, "ada", {"finish": False}).json()["finish"] is False
+    assert office.refusal("POST", finish, "bob", {"finish": True})[0] == 404
+    policy = tmp_path / "policy.yml"
+    policy.write_text(policy.read_text() + "idle_sessions: ignore\n")
+    status, _, message = office.refusal("POST", finish, "ada", {"finish": True})
+    assert (status, message) == (409, "Nobody looks into sessions here, so none can end by itself.")
+
+
 def test_who_is_waited_for_keeps_to_the_bound(office: Office, tmp_path: Path) -> None:
     policy = tmp_path / "policy.yml"
     policy.write_text(policy.read_text().replace("gpu_hours_per_week: 40", "gpu_hours_per_week: 40, keep: 0"))

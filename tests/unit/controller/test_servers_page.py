@@ -12,7 +12,7 @@ import pytest
 import requests
 from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.core.activity import begin_activity
-from gpuspawner.core.culling import Keep, Watch
+from gpuspawner.core.culling import Watch, Wish
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.idleness import Clock, Limits, Signal, Step, Verdict
 from gpuspawner.core.model import LeaseState, Party, Sample
@@ -117,14 +117,29 @@ def test_keep(office: Office, tmp_path: Path) -> None:
     pressed = office.raw("POST", "/servers/lease1/keep", "ada", data={"_xsrf": office.cookie("ada")})
     assert pressed.status_code == 303
     with office.services.ledger.read() as unit:
-        keep = unit.keep_of("lease1")
-    assert keep == Keep(NOW + HOUR, HOUR)
+        assert unit.wish_of("lease1") == Wish(NOW + HOUR, HOUR)
     assert [(e.actor, e.reason) for e in office.trail("session.kept")] == [
         ("ada", "it is kept until 2030-05-17 13:00 UTC, whatever is done in it")
     ]
     html = page(office)
     assert re.search(r"<button[^>]* disabled>Keep it for 1 h</button>", html), "disabled, and never hidden"
     assert "It is kept until 13:00 UTC already." in text_of(html)
+
+
+@pytest.mark.parametrize("mode", ["stop", "report"])
+def test_finish_and_release(office: Office, tmp_path: Path, mode: str) -> None:
+    (tmp_path / "policy.yml").write_text(f"{POLICY}\nidle_sessions: {mode}\n")
+    office.add_lease()
+    judge(office)
+    assert "Finish and release" in text_of(page(office))
+    for wanted, shown in (("yes", "Do not stop it by itself"), ("no", "Finish and release")):
+        form = {"_xsrf": office.cookie("ada"), "finish": wanted}
+        assert office.raw("POST", "/servers/lease1/finish", "ada", data=form).status_code == 303
+        assert shown in text_of(page(office))
+    assert [e.reason for e in office.trail("session.finish")] == [
+        "it does not end by itself any more when nothing runs in it",
+        "it ends as soon as nothing runs in it any more",
+    ]
 
 
 def test_what_was_measured_before_the_session_is_not_shown(office: Office) -> None:

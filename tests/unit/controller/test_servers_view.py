@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
-from gpuspawner.controller.views.servers import Idleness, ServersPage, draw_use, plot_window, view_servers
+from gpuspawner.controller.views.servers import (
+    Idleness,
+    Judged,
+    ServersPage,
+    draw_use,
+    plot_window,
+    view_servers,
+)
 from gpuspawner.core.culling import Keepable
 from gpuspawner.core.idleness import Clock, Signal, Step, Verdict
 from gpuspawner.core.model import Lease, LeaseState, Message, Outcome, Party, Sample
@@ -65,15 +72,29 @@ WARNED = Verdict(
 
 @pytest.mark.parametrize("acts", [True, False])
 def test_how_idle_it_is(acts: bool) -> None:
-    judged = (WARNED, KEEPABLE)
+    judged = Judged(WARNED, KEEPABLE, finishes=True)
     (server,) = show(lease(), verdicts={"lease1": judged, "other": judged}, acts=acts).servers
-    keep = "/services/gpu/servers/lease1/keep"
-    assert server.idle == Idleness("warn", NOW, WARNED.reason, WARNED.signals, acts, KEEPABLE, keep)
+    assert server.idle == Idleness(
+        step="warn",
+        at=NOW,
+        reason=WARNED.reason,
+        signals=WARNED.signals,
+        acted_on=acts,
+        keepable=KEEPABLE,
+        keep="/services/gpu/servers/lease1/keep",
+        finishes=True,
+        finish="/services/gpu/servers/lease1/finish",
+    )
 
 
 def test_nothing_is_said_of_idleness_where_nobody_looked_or_nothing_runs() -> None:
     assert show(lease()).servers[0].idle is None
-    assert show(lease(LeaseState.RELEASING), verdicts={"lease1": (WARNED, KEEPABLE)}).servers[0].idle is None
+    assert (
+        show(lease(LeaseState.RELEASING), verdicts={"lease1": Judged(WARNED, KEEPABLE, finishes=False)})
+        .servers[0]
+        .idle
+        is None
+    )
 
 
 def test_what_is_held() -> None:

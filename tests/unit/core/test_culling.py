@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from gpuspawner.core.activity import GpuLook, Kernels, Look, begin_activity
 from gpuspawner.core.claims import Holder, Pin, Terms
-from gpuspawner.core.culling import Keep, Told, Watch, find_demanded, plan_idle, plan_keep
+from gpuspawner.core.culling import FINISHED, QUIET, Told, Watch, Wish, find_demanded, plan_idle, plan_keep
 from gpuspawner.core.idleness import IdleLimits, Limits, Step
 from gpuspawner.core.model import LeaseState, SpawnRequest
 from gpuspawner.core.policy import Limit
@@ -61,9 +61,9 @@ def test_work_withdraws_the_warning_and_the_clock_begins_anew() -> None:
 
 
 def test_who_asks_to_be_kept_is_warned_anew_afterwards() -> None:
-    keep = Keep(NOW + 165 * MINUTE, 60 * MINUTE)
-    assert live_through(range(300), keep=keep)[0] == (165, "warned")
-    assert live_through(range(300), keep=keep)[-1] == (180, "stop")
+    wish = Wish(NOW + 165 * MINUTE, 60 * MINUTE)
+    assert live_through(range(300), wish=wish)[0] == (165, "warned")
+    assert live_through(range(300), wish=wish)[-1] == (180, "stop")
 
 
 def test_a_clock_that_is_not_believed_warns_and_stops_nobody() -> None:
@@ -120,31 +120,67 @@ def test_nobody_waits_for_a_session_without_a_gpu() -> None:
 
 HOUR = timedelta(hours=1)
 KEEPS = {
-    "never before": (None, 4, False, HOUR),
-    "somebody waits, and the bound is far": (Keep(ago(60), 3 * HOUR), 4, True, 4 * HOUR),
-    "the rest of an hour": (Keep(NOW + HOUR / 4, HOUR), 4, True, HOUR * 7 / 4),
-    "nobody waits: there is no bound": (Keep(ago(60), 9 * HOUR), 4, False, 10 * HOUR),
-    "no bound at all": (Keep(ago(60), 9 * HOUR), None, True, 10 * HOUR),
+    "never before": (Wish(), 4, False, HOUR),
+    "somebody waits, and the bound is far": (Wish(ago(60), 3 * HOUR), 4, True, 4 * HOUR),
+    "the rest of an hour": (Wish(NOW + HOUR / 4, HOUR), 4, True, HOUR * 7 / 4),
+    "nobody waits: there is no bound": (Wish(ago(60), 9 * HOUR), 4, False, 10 * HOUR),
+    "no bound at all": (Wish(ago(60), 9 * HOUR), None, True, 10 * HOUR),
     "the bound is reached and somebody waits": (
-        Keep(ago(60), 3.5 * HOUR),
+        Wish(ago(60), 3.5 * HOUR),
         4,
         True,
         "kept for 3 h so far",
     ),
-    "it may not be kept at all": (None, 0, True, "may be kept for 0 s in all (group `lab`)"),
-    "asked a moment ago": (Keep(NOW + HOUR, HOUR), 4, False, "It is kept until 13:00 UTC already."),
+    "it may not be kept at all": (Wish(), 0, True, "may be kept for 0 s in all (group `lab`)"),
+    "asked a moment ago": (Wish(NOW + HOUR, HOUR), 4, False, "It is kept until 13:00 UTC already."),
 }
 
 
-@pytest.mark.parametrize(("keep", "bound", "demanded", "expected"), KEEPS.values(), ids=KEEPS)
-def test_keeping(keep: Keep | None, bound: int | None, demanded: bool, expected: object) -> None:
+@pytest.mark.parametrize(("wish", "bound", "demanded", "expected"), KEEPS.values(), ids=KEEPS)
+def test_keeping(wish: Wish, bound: int | None, demanded: bool, expected: object) -> None:
     limit = Limit(None if bound is None else bound * HOUR, ("group `lab`",))
-    found = plan_keep(keep, limit, NOW, demanded=demanded)
+    found = plan_keep(wish, limit, NOW, demanded=demanded)
     if isinstance(expected, timedelta):
         assert (found.until, found.total, found.why_not) == (NOW + HOUR, expected, "")
     else:
         assert found.until is None
         assert str(expected) in found.why_not
+
+
+# -- finishing ----------------------------------------------------------------------------------------------
+
+BUSY = Kernels(busy=1, idle=0, terminals=0, active_at=None)
+STILL_RUNS = {
+    "a notebook": {"kernels": BUSY},
+    "a GPU": {"gpu_at": NOW},
+    "a program on the processors": {"cpu_at": NOW},
+    "a notebook until a moment ago": {"hand_at": NOW - QUIET / 2},
+    "what cannot be seen": {"unknown": ("what its GPUs do",)},
+    "a server that does not answer": {"kernels": None, "unknown": ("what its notebooks do",)},
+}
+
+
+def ask_to_finish(changes: dict, **more: object) -> Told | None:
+    known = watch(NOW, 10)
+    look = replace(known.activity.look, kernels=changes.get("kernels", IDLE))  # type: ignore[type-var]
+    others = {name: value for name, value in changes.items() if name != "kernels"}
+    known = replace(known, activity=replace(known.activity, look=look, **others))
+    return plan_idle(known, HELD, NOW, demanded=False, wish=Wish(finish=True), **more)[1]  # type: ignore[arg-type]
+
+
+def test_it_ends_by_itself_when_nothing_runs_any_more() -> None:
+    assert ask_to_finish({}) == Told("session.idle_stop", FINISHED, stops=True, wished=True)
+    assert ask_to_finish({}, hold_stops=True) is None
+
+
+@pytest.mark.parametrize("changes", STILL_RUNS.values(), ids=STILL_RUNS)
+def test_it_does_not_end_by_itself_while_something_runs(changes: dict) -> None:
+    assert ask_to_finish(changes) is None
+
+
+def test_it_ends_by_itself_once() -> None:
+    known, _ = plan_idle(watch(NOW, 10), HELD, NOW, demanded=False, wish=Wish(finish=True))
+    assert plan_idle(known, HELD, NOW, demanded=False, wish=Wish(finish=True))[1] is None
 
 
 # -- who is waited for --------------------------------------------------------------------------------------

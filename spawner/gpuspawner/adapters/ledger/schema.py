@@ -296,12 +296,13 @@ watches = sa.Table(
     sa.Column("data", sa.Text, nullable=False),
 )
 
-keeps = sa.Table(
-    "keeps",
+wishes = sa.Table(
+    "wishes",
     metadata,
     sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
-    sa.Column("until", UtcDateTime, nullable=False),
-    sa.Column("total_seconds", sa.Float, nullable=False),
+    sa.Column("kept_until", UtcDateTime),
+    sa.Column("kept_seconds", sa.Float, nullable=False),
+    sa.Column("finish", sa.Boolean, nullable=False),
 )
 
 messages = sa.Table(

@@ -8,10 +8,10 @@ from datetime import timedelta
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from gpuspawner.core.culling import Keep, Watch
+from gpuspawner.core.culling import Watch, Wish
 
 from .line_unit import LineUnit
-from .schema import keeps, watches
+from .schema import watches, wishes
 
 _WATCH = TypeAdapter(Watch)
 
@@ -37,21 +37,29 @@ class WatchUnit(LineUnit):
     def drop_watches(self, lease_ids: Collection[str]) -> None:
         """Forget sessions that are over; what they came to is in the audit trail."""
         if lease_ids:
-            for table in (watches, keeps):
+            for table in (watches, wishes):
                 self._db.execute(sa.delete(table).where(table.c.lease_id.in_(lease_ids)))
 
-    def keeps(self) -> dict[str, Keep]:
-        """How long people asked to keep their sessions, by the lease's id."""
-        found = self._db.execute(sa.select(keeps.c.lease_id, keeps.c.until, keeps.c.total_seconds)).all()
-        return {lease_id: Keep(until, timedelta(seconds=total)) for lease_id, until, total in found}
+    def wishes(self) -> dict[str, Wish]:
+        """What people asked for, by the lease's id."""
+        found = self._db.execute(sa.select(wishes)).mappings()
+        return {row["lease_id"]: _row_to_wish(row) for row in found}
 
-    def keep_of(self, lease_id: str) -> Keep | None:
-        """How long one session is kept; None where nobody asked."""
-        asked = sa.select(keeps.c.until, keeps.c.total_seconds).where(keeps.c.lease_id == lease_id)
-        row = self._db.execute(asked).first()
-        return None if row is None else Keep(row[0], timedelta(seconds=row[1]))
+    def wish_of(self, lease_id: str) -> Wish:
+        """What is asked for one session; nothing where nobody asked."""
+        row = self._db.execute(sa.select(wishes).where(wishes.c.lease_id == lease_id)).mappings().first()
+        return Wish() if row is None else _row_to_wish(row)
 
-    def put_keep(self, lease_id: str, keep: Keep) -> None:
-        """Store how long a session is kept, in place of what was."""
-        row = {"lease_id": lease_id, "until": keep.until, "total_seconds": keep.total.total_seconds()}
-        self._put(keeps, row, key=("lease_id",))
+    def put_wish(self, lease_id: str, wish: Wish) -> None:
+        """Store what is asked for a session, in place of what was."""
+        row = {
+            "lease_id": lease_id,
+            "kept_until": wish.kept_until,
+            "kept_seconds": wish.kept.total_seconds(),
+            "finish": wish.finish,
+        }
+        self._put(wishes, row, key=("lease_id",))
+
+
+def _row_to_wish(row: sa.RowMapping) -> Wish:
+    return Wish(row["kept_until"], timedelta(seconds=row["kept_seconds"]), row["finish"])

@@ -93,9 +93,9 @@ def show_idleness(call: Call) -> m.Idleness:
     """Whether something is done in one's own session, what follows, and how long it can be kept."""
     lease, now = find_own_lease(call), call.services.clock()
     with call.services.ledger.read() as unit:
-        watch, keep = unit.watch_of(lease.id), unit.keep_of(lease.id)
+        watch, wish = unit.watch_of(lease.id), unit.wish_of(lease.id)
     verdict = watch.verdict if watch else None
-    keepable = plan_keep(keep, _find_keep(call, lease), now, demanded=is_demanded(call.services, lease))
+    keepable = plan_keep(wish, _find_keep(call, lease), now, demanded=is_demanded(call.services, lease))
     return m.Idleness(
         step=verdict.step.value if verdict else None,
         at=verdict.at if verdict else None,
@@ -105,7 +105,8 @@ def show_idleness(call: Call) -> m.Idleness:
             for one in (verdict.signals if verdict else ())
         ],
         acted_on=call.services.policies.idle_sessions() is IdleSessions.STOP,
-        kept_until=keep.until if keep and keep.until > now else None,
+        kept_until=wish.kept_until if wish.kept_until and wish.kept_until > now else None,
+        finish=wish.finish,
         can_be_kept_until=keepable.until,
         why_not=keepable.why_not,
     )
@@ -114,13 +115,23 @@ def show_idleness(call: Call) -> m.Idleness:
 def keep_own(call: Call) -> m.Kept:
     """Keep one's own session for a while, whatever is done in it."""
     lease = find_own_lease(call)
-    kept = call.services.sessions.keep(
+    until = call.services.sessions.keep(
         lease.id,
         _find_keep(call, lease),
         demanded=is_demanded(call.services, lease),
         actor=call.caller.actor,
     )
-    return m.Kept(until=kept.until)
+    return m.Kept(until=until)
+
+
+def finish_own(call: Call) -> m.Idleness:
+    """Let one's own session end by itself as soon as nothing runs in it any more, or not."""
+    body: m.FinishBody = call.body
+    lease = find_own_lease(call)
+    if body.finish and call.services.policies.idle_sessions() is IdleSessions.IGNORE:
+        raise Conflict("Nobody looks into sessions here, so none can end by itself.")
+    call.services.sessions.finish(lease.id, finish=body.finish, actor=call.caller.actor)
+    return show_idleness(call)
 
 
 def _find_keep(call: Call, lease: Lease) -> Limit[timedelta]:

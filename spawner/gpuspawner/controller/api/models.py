@@ -221,6 +221,7 @@ class Idleness(Answer):
     signals: list[Signal]
     acted_on: Annotated[bool, Field(description="Whether idle sessions are stopped here, or only reported.")]
     kept_until: Annotated[Time | None, Field(description="Until when it is kept whatever is done in it.")]
+    finish: Annotated[bool, Field(description="Whether it ends as soon as nothing runs in it any more.")]
     can_be_kept_until: Annotated[Time | None, Field(description="What keeping it now would come to.")]
     why_not: Annotated[str, Field(description="Why it cannot be kept, for people; empty where it can.")]
 
@@ -229,6 +230,12 @@ class Kept(Answer):
     """One's own session is kept."""
 
     until: Time
+
+
+class FinishBody(Body):
+    """Let one's own session end by itself as soon as nothing runs in it any more, or not."""
+
+    finish: bool
 
 
 class MessageBody(Body):

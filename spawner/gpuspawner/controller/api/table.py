@@ -87,6 +87,11 @@ ROUTES: tuple[Route, ...] = (
         "Keep your own session for 1 h, whatever is done in it.", leases.keep_own, m.Kept, conflicts=True,
     ),
     Route(
+        "POST", "/leases/{lease_id}/finish", "finishOwnSession",
+        "Let your own session end as soon as nothing runs in it any more, or not.",
+        leases.finish_own, m.Idleness, body=m.FinishBody, conflicts=True,
+    ),
+    Route(
         "POST", "/leases/{lease_id}/stop", "stopSession", "End a session, at once or in a while.",
         leases.stop, m.Session, body=m.StopBody, conflicts=True,
     ),

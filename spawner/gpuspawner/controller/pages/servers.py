@@ -17,6 +17,7 @@ from gpuspawner.controller.api.access import find_lease
 from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.views.servers import (
     Drawn,
+    Judged,
     ServersPage,
     draw_use,
     is_session,
@@ -24,10 +25,9 @@ from gpuspawner.controller.views.servers import (
     view_servers,
 )
 from gpuspawner.core.budget import Held
-from gpuspawner.core.culling import Keep, Keepable, Watch, find_demanded, plan_keep
+from gpuspawner.core.culling import Keepable, Watch, Wish, find_demanded, plan_keep
 from gpuspawner.core.errors import NotFound, SettingsError
 from gpuspawner.core.extension import STEP, Extension, plan_own_extension
-from gpuspawner.core.idleness import Verdict
 from gpuspawner.core.model import Lease, Sample
 from gpuspawner.core.policy import IdleSessions
 from gpuspawner.core.situation import Situation
@@ -53,7 +53,7 @@ def load_servers(visit: Visit) -> ServersPage:
         messages = unit.messages_for(person) if person is not None else ()
         last = unit.last_session(host, person) if person is not None and not mine else None
         watches = {lease.id: unit.watch_of(lease.id) for lease in mine}
-        keeps = {lease.id: unit.keep_of(lease.id) for lease in mine}
+        wishes = {lease.id: unit.wish_of(lease.id) for lease in mine}
     return view_servers(
         view,
         person,
@@ -62,7 +62,7 @@ def load_servers(visit: Visit) -> ServersPage:
         messages=messages,
         last=last,
         extensions=_plan_extensions(visit, view.situation, mine, held),
-        verdicts=_plan_keeps(visit, view.situation, mine, watches, keeps),
+        verdicts=_plan_keeps(visit, view.situation, mine, watches, wishes),
         acts=_find_mode(visit) is IdleSessions.STOP,
     )
 
@@ -72,9 +72,9 @@ def _plan_keeps(
     situation: Situation,
     mine: Iterable[Lease],
     watches: Mapping[str, Watch | None],
-    keeps: Mapping[str, Keep | None],
-) -> dict[str, tuple[Verdict, Keepable]]:
-    """By lease that was judged, its verdict, and what asking to keep it would come to."""
+    wishes: Mapping[str, Wish],
+) -> dict[str, Judged]:
+    """By lease that was judged, its verdict, and what can be asked for."""
     judged = [
         (lease, watch.verdict)
         for lease in mine
@@ -85,10 +85,10 @@ def _plan_keeps(
     for lease, verdict in judged:
         try:
             bound = visit.services.policies.allowance(lease.owner, visit.caller.groups).keep
-            keepable = plan_keep(keeps[lease.id], bound, situation.now, demanded=lease.id in demanded)
+            keepable = plan_keep(wishes[lease.id], bound, situation.now, demanded=lease.id in demanded)
         except SettingsError:
             keepable = Keepable(None, timedelta(0), mark("The policy cannot be read at the moment."))
-        found[lease.id] = verdict, keepable
+        found[lease.id] = Judged(verdict, keepable, wishes[lease.id].finish)
     return found
 
 
@@ -149,6 +149,14 @@ def press_keep(visit: Visit) -> Outcome:
     lease_id = _require_own(visit)
     run(visit, leases.keep_own, {"lease_id": lease_id}, {})
     return Outcome(back_to_servers(visit), mark("Your session is kept for 1 h, whatever is done in it."))
+
+
+def press_finish(visit: Visit) -> Outcome:
+    """*Finish and release*, or its withdrawal; others' are not there."""
+    lease_id, finish = _require_own(visit), visit.form.get("finish") == "yes"
+    run(visit, leases.finish_own, {"lease_id": lease_id}, {"finish": finish})
+    said = mark("Your server is stopped as soon as nothing runs in it any more.")
+    return Outcome(back_to_servers(visit), said if finish else mark("Your server does not stop by itself."))
 
 
 def press_stop(visit: Visit) -> Outcome:

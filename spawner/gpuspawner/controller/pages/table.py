@@ -58,6 +58,7 @@ PRESSES: tuple[Press, ...] = (
     Press(f"{ACTION}/confirm", boardactions.press_action, boardactions.back_to_action, MANAGE),
     Press(f"servers/{LEASE}/extend", servers.press_extend, servers.back_to_servers),
     Press(f"servers/{LEASE}/keep", servers.press_keep, servers.back_to_servers),
+    Press(f"servers/{LEASE}/finish", servers.press_finish, servers.back_to_servers),
     Press(f"servers/{LEASE}/stop", servers.press_stop, servers.back_to_servers),
     Press(f"courses/{COURSE}/message/send", courses.press_message_all, courses.back_to_course),
     Press(f"courses/{COURSE}/extend/send", courses.press_extend_all, courses.back_to_course),

@@ -70,6 +70,16 @@ class HeldCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of a session's idleness."""
+
+    verdict: Verdict
+    keepable: Keepable
+    finishes: bool
+    """Whether its person asked that it ends as soon as nothing runs in it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Idleness:
     """Whether something is done in a session, as it was judged last, and what follows."""
 
@@ -86,6 +96,10 @@ class Idleness:
     """What asking to keep it would come to."""
     keep: str
     """Where *Keep* leads."""
+    finishes: bool
+    """Whether it ends as soon as nothing runs in it any more, as its person asked."""
+    finish: str
+    """Where *Finish and release* leads, and its withdrawal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +180,7 @@ def view_servers(
     messages: Sequence[Message],
     last: Lease | None,
     extensions: Mapping[str, Extension],
-    verdicts: Mapping[str, tuple[Verdict, Keepable]],
+    verdicts: Mapping[str, Judged],
     acts: bool,
 ) -> ServersPage:
     """Make the page of a person.
@@ -179,7 +193,7 @@ def view_servers(
         messages: To the person, newest first.
         last: Their last session that is over.
         extensions: By lease, what extending it would come to.
-        verdicts: By lease, how it was judged last, and what asking to keep it would come to.
+        verdicts: By lease, how it was judged last, and what can be asked for.
         acts: Whether idle sessions are stopped here, and not only reported.
     """
     records = {record.device.uuid: record for record in view.situation.inventory}
@@ -245,14 +259,21 @@ def _show_server(
     )
 
 
-def _show_idleness(
-    lease: Lease, judged: tuple[Verdict, Keepable] | None, links: Links, *, acts: bool
-) -> Idleness | None:
+def _show_idleness(lease: Lease, judged: Judged | None, links: Links, *, acts: bool) -> Idleness | None:
     if judged is None:
         return None
-    verdict, keepable = judged
-    keep = links.below("servers", lease.id, "keep")
-    return Idleness(verdict.step.value, verdict.at, verdict.reason, verdict.signals, acts, keepable, keep)
+    verdict, below = judged.verdict, links.below("servers", lease.id)
+    return Idleness(
+        step=verdict.step.value,
+        at=verdict.at,
+        reason=verdict.reason,
+        signals=verdict.signals,
+        acted_on=acts,
+        keepable=judged.keepable,
+        keep=f"{below}/keep",
+        finishes=judged.finishes,
+        finish=f"{below}/finish",
+    )
 
 
 def draw_use(

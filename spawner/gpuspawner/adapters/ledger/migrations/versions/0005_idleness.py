@@ -1,4 +1,4 @@
-"""What is known of a session's work from one look to the next, and how long its person asked to keep it.
+"""What is known of a session's work from one look to the next, and what its person asked for.
 
 Revision: 0005.
 """
@@ -20,8 +20,9 @@ def upgrade() -> None:
         sa.Column("data", sa.Text, nullable=False),
     )
     op.create_table(
-        "keeps",
+        "wishes",
         sa.Column("lease_id", sa.Text, sa.ForeignKey("leases.id"), primary_key=True),
-        sa.Column("until", sa.DateTime, nullable=False),
-        sa.Column("total_seconds", sa.Float, nullable=False),
+        sa.Column("kept_until", sa.DateTime),
+        sa.Column("kept_seconds", sa.Float, nullable=False),
+        sa.Column("finish", sa.Boolean, nullable=False),
     )
