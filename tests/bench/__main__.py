@@ -25,6 +25,7 @@ from .machine import describe
 from .measure import measure_burst, measure_poll, measure_real_burst, measure_restart, measure_single
 from .rules import measure_policy
 from .sides import Pair, both_sides
+from .sweep import measure_sweep
 from .threads import measure_threads
 from .weeks import measure_weeks
 
@@ -35,6 +36,7 @@ ALONE: dict[str, Callable[[int], list[Figure]]] = {
     "api": measure_api,
     "week": measure_weeks,
     "board": measure_board,
+    "sweep": measure_sweep,
 }
 """Measured by themselves: no Docker, no other side."""
 MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {

@@ -23,6 +23,8 @@ from .hub_api import read_time
 MOST_BYTES = 128 * 1024
 """Of one answer; a kernel takes some 300 bytes."""
 _NO_SUCH_PAGE = 404
+_SLACK = 0.5
+"""Seconds."""
 
 
 class NotebookServers:
@@ -71,7 +73,8 @@ class NotebookServers:
 
     async def _ask(self, client: AsyncHTTPClient, address: Address) -> Kernels | None:
         try:
-            async with asyncio.timeout(self._timeout):
+            # The client has its own time for each question; this is for what it does not see.
+            async with asyncio.timeout(self._timeout + _SLACK):
                 kernels, terminals = await asyncio.gather(
                     self._list(client, address, "kernels"), self._list(client, address, "terminals")
                 )
