@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 from support.board import HOSTILE, crowd
 from support.build import GIB, NOW, busy, device, record, sample
 from support.controller import Office
+from support.idling import watched
 
 pytestmark = pytest.mark.browser
 Meet = Callable[..., Reader]
@@ -59,6 +60,8 @@ def lively(office: Office) -> None:
     office.cards.pin(uuids[3], Holder("person", "grace"), reason="deadline", actor="admin")
     office.cards.pin("MIG-1aaa", Holder("person", "grace"), reason="deadline", actor="admin")
     join(office, "ada")
+    with office.services.ledger.write() as unit:
+        unit.put_watches([watched("l1", timedelta(0)), watched("l2", timedelta(minutes=107))])
 
 
 @LOOKS
@@ -68,6 +71,7 @@ def test_the_board(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     page = admin.visit("/board")
     expect(page.get_by_role("heading", name="GPUs and people")).to_be_visible()
     expect(page.get_by_text("Without a lease: process 4711 on the host")).to_be_visible()
+    expect(page.get_by_text("idle since")).to_have_count(1)
     admin.check(f"board{suffix}")
 
 

@@ -12,11 +12,18 @@ from pages.conftest import LOOKS
 from pages.reader import Reader
 from playwright.sync_api import expect
 from support.build import GIB, HOST, NOW, ago, record, sample
-from support.controller import Office
+from support.controller import POLICY, Office
+from support.idling import watched
 from support.use import use_of
 
 pytestmark = pytest.mark.browser
 Meet = Callable[..., Reader]
+
+
+@pytest.fixture
+def idle_is_stopped(office: Office, tmp_path: Path) -> None:
+    """What the policy says of idle sessions; the office reads it from there."""
+    (tmp_path / "policy.yml").write_text(f"{POLICY}\nidle_sessions: stop\n")
 
 
 def work(office: Office, **more: object) -> None:
@@ -35,6 +42,7 @@ def work(office: Office, **more: object) -> None:
     with office.services.ledger.write() as unit:
         unit.put_device(record("GPU-0", sample=busy))
         unit.add_samples(HOST, [("GPU-0", one) for one in use_of(60, silent=(35, 26))])
+        unit.put_watches([watched("lease1", timedelta(minutes=107))])
 
 
 @LOOKS
@@ -49,10 +57,13 @@ def test_the_page(office: Office, reader: Meet, dark: bool, width: int, suffix: 
 
 
 @LOOKS
+@pytest.mark.usefixtures("idle_is_stopped")
 def test_open_details(office: Office, reader: Meet, dark: bool, width: int, suffix: str) -> None:
     work(office)
     ada = reader("ada", dark=dark, width=width)
     page = ada.visit("/servers")
+    expect(page.get_by_text("If nothing changes, it is stopped at")).to_be_visible()
+    page.get_by_text("What was seen").click()
     page.get_by_text("The values as a table").click()
     page.get_by_text("Stop now…").click()
     expect(page.get_by_role("button", name="Stop this server")).to_be_visible()
@@ -90,12 +101,26 @@ def test_nothing_runs(office: Office, reader: Meet) -> None:
     ada.check("servers-none")
 
 
+@pytest.mark.usefixtures("idle_is_stopped")
+def test_keeping_by_keyboard_alone(office: Office, reader: Meet) -> None:
+    work(office)
+    ada = reader("ada")
+    page = ada.visit("/servers")
+    page.get_by_role("button", name="Keep it for 1 h").press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text("Your session is kept for 1 h")
+    expect(page.get_by_role("button", name="Keep it for 1 h")).to_be_disabled()
+    page.get_by_role("button", name="Finish and release").press("Enter")
+    expect(page.get_by_role("button", name="Do not stop it by itself")).to_be_visible()
+    ada.check("servers-finish")
+
+
 def test_stopping_by_keyboard_alone(office: Office, reader: Meet) -> None:
     work(office)
     ada = reader("ada")
     page = ada.visit("/servers")
     page.get_by_role("link", name="Open", exact=True).focus()
-    page.keyboard.press("Tab")  # what cannot be pressed is passed over
+    page.keyboard.press("Tab")  # what cannot be pressed is passed over: this is Finish and release
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.type("going home")

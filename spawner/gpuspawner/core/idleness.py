@@ -234,7 +234,10 @@ def _list_signals(activity: Activity, *, has_gpus: bool, hub_active_at: datetime
     kernels = look.kernels if look else None
     says = "not known"
     if kernels is not None:
-        says = mark(f"{kernels.busy} busy, {kernels.idle} idle, {kernels.terminals} terminals")
+        one = kernels.terminals == 1
+        says = mark(
+            f"{kernels.busy} busy, {kernels.idle} idle, {kernels.terminals} terminal{'' if one else 's'}"
+        )
         says += "; " + mark(f"last used at {kernels.active_at:%H:%M} UTC") if kernels.active_at else ""
         says += "; " + mark("busy without doing anything") if activity.stalled else ""
     yield Signal(mark("Notebooks and terminals"), mark("its server"), at, says)
