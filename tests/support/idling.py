@@ -11,7 +11,7 @@ from gpuspawner.core.idleness import Limits, judge_session
 
 from .build import NOW
 
-CALM = Kernels(busy=0, idle=1, terminals=1, active_at=None)
+CALM = Kernels(busy=0, idle=1, terminals=1, ran_at=None)
 
 
 def watched(lease_id: str, idle: timedelta) -> Watch:

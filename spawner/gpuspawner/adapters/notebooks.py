@@ -106,10 +106,11 @@ class NotebookServers:
 
 def _read(kernels: Sequence[Any], terminals: Sequence[Any]) -> Kernels:
     """Raises whatever makes no sense of it."""
-    times: list[datetime] = []
-    for one in (*kernels, *terminals):
-        time = read_time(one["last_activity"])
-        times += [time] if time else []
     # One that starts, or is started anew, is as good as busy.
     idle = sum(one["execution_state"] in ("idle", "dead") for one in kernels)
-    return Kernels(len(kernels) - idle, idle, len(terminals), max(times, default=None))
+    return Kernels(len(kernels) - idle, idle, len(terminals), _newest(kernels), _newest(terminals))
+
+
+def _newest(found: Sequence[Any]) -> datetime | None:
+    times = [read_time(one["last_activity"]) for one in found]
+    return max((one for one in times if one is not None), default=None)

@@ -16,7 +16,7 @@ from gpuspawner.core.model import (
     Outcome,
     Sample,
 )
-from gpuspawner.core.usage import end_of, take_accounts
+from gpuspawner.core.usage import end_of, mean_use, take_accounts
 
 MOST_LOOKS = 300
 """So many looks at a card are remembered while the ledger cannot be written: ten minutes of them, usually."""
@@ -36,6 +36,8 @@ class Books:
         self._host = host
         self._looks: dict[str, list[Sample]] = {}
         self._records: Mapping[str, DeviceRecord] = {}
+        self._kept_at: dict[str, datetime] = {}
+        """By card, up to which look what was seen is in the samples that are kept."""
 
     def note(self, readings: Iterable[DeviceReading], previous: Sequence[DeviceRecord]) -> None:
         """Remember a look at the cards.
@@ -79,9 +81,22 @@ class Books:
         moved = self._write(unit, (lease,), until=until, now=now)
         return replace(lease, accounted_at=moved.get(lease.id, lease.accounted_at))
 
+    def sum_up(self, uuid: str, sample: Sample) -> Sample:
+        """The newest sample of a card, its utilisation that of all looks since the last one that was kept.
+
+        Args:
+            uuid: The card.
+            sample: What the newest look showed.
+        """
+        kept_at = self._kept_at.get(uuid)
+        looks = [one for one in self._looks.get(uuid, ()) if kept_at is not None and one.at > kept_at]
+        return replace(sample, utilization_percent=mean_use(looks or [sample]))
+
     def forget(self, until: datetime) -> None:
-        """Drop looks that are in the accounts, once those are in the ledger."""
+        """Drop looks that are in the accounts and the samples, once those are in the ledger."""
         for uuid, looks in self._looks.items():
+            if looks:
+                self._kept_at[uuid] = looks[-1].at
             # The last one stays: the next look speaks for the time since it.
             last = max((n for n, sample in enumerate(looks) if sample.at <= until), default=0)
             self._looks[uuid] = looks[last:]

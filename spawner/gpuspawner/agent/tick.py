@@ -209,7 +209,8 @@ class Keeper:
             for event in fresh.events:
                 unit.add_event(event)
             if sampling:
-                unit.add_samples(self._host, [(r.uuid, r.sample) for r in seen.report.devices if r.sample])
+                found = [(r.uuid, r.sample) for r in seen.report.devices if r.sample]
+                unit.add_samples(self._host, [(id_, self._books.sum_up(id_, one)) for id_, one in found])
                 # Until the list, which came before the look: what the cards did until then is known.
                 self._books.write(unit, until=seen.listed_at, now=seen.now, containers=seen.containers or ())
         if sampling:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.activity import Kernels, Look, begin_activity, look_at_gpus, observe
-from gpuspawner.core.culling import IDLE_OVER, NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
+from gpuspawner.core.culling import NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import Event, Lease, LeaseState, Message, Sample
 from gpuspawner.core.usage import SAMPLE_SPEAKS_FOR
@@ -34,6 +34,8 @@ class Judged:
     """A session, and what is to be done about it."""
 
     lease: Lease
+    wish: Wish
+    """What its person asked for."""
     watch: Watch
     """With its newest verdict."""
     told: Told | None
@@ -84,6 +86,7 @@ class IdleWatch:
         inside: Mapping[str, Inside],
         *,
         hold_stops: bool = False,
+        only_report: bool = False,
         before: Mapping[str, Watch] | None = None,
     ) -> tuple[Judged, ...]:
         """Judge every session that runs; nothing is written.
@@ -91,6 +94,7 @@ class IdleWatch:
         Args:
             inside: What was learned of each, by the lease's id. Of whom nothing is there nothing is known.
             hold_stops: The clock is not to be believed for the moment.
+            only_report: Nobody is to be told or stopped, but by their own wish.
             before: What came of a look before this one, in place of what is stored.
 
         Raises:
@@ -106,25 +110,26 @@ class IdleWatch:
                 watch = Watch(lease.id, self._find_limits(lease), begin_activity(lease.created_at))
             look = _make_look(lease, watch, inside.get(lease.id, Inside(now)), seen.samples)
             watch = replace(watch, activity=observe(watch.activity, look, has_gpus=bool(lease.devices)))
+            wish = seen.wishes.get(lease.id, NO_WISH)
             watch, told = plan_idle(
                 watch,
                 lease,
                 now,
                 demanded=lease.id in seen.demanded,
-                wish=seen.wishes.get(lease.id, NO_WISH),
+                wish=wish,
                 hold_stops=hold_stops,
+                only_report=only_report,
             )
-            found.append(Judged(lease, watch, told))
+            found.append(Judged(lease, wish, watch, told))
         return tuple(found)
 
-    def carry_out(self, judged: tuple[Judged, ...], *, only_watch: bool = False) -> None:
+    def carry_out(self, judged: tuple[Judged, ...]) -> None:
         """Write down what was judged, tell the people, and end what has come to its end.
 
         An end is set for now; whoever ends sessions then does so, as often as it takes.
 
         Args:
             judged: From :meth:`judge`.
-            only_watch: Nobody is told anything and nothing ends; what would have been is in the audit trail.
 
         Raises:
             LedgerError: The ledger cannot be used.
@@ -133,30 +138,36 @@ class IdleWatch:
         with self._ledger.write() as unit:
             live = {lease.id: lease for lease in _list_running(unit, self._host)}
             wishes = unit.wishes()
-            unit.drop_watches([one for one in unit.watches() if one not in live])
-            # Who asked to be kept, or was given another end meanwhile, is judged anew at the next look.
-            still = [one for one in judged if live.get(one.lease.id) == one.lease]
+            unit.drop_watches([one for one in unit.watched() if one not in live])
+            # What its person asked for meanwhile, or another end, is judged at the next look.
+            still = [
+                one
+                for one in judged
+                if live.get(one.lease.id) == one.lease and wishes.get(one.lease.id, NO_WISH) == one.wish
+            ]
             unit.put_watches([one.watch for one in still])
             for one in still:
-                told, kept_until = one.told, wishes.get(one.lease.id, NO_WISH).kept_until
-                if told is not None and (told.kind == IDLE_OVER or not kept_until or kept_until <= now):
-                    self._tell(unit, one, told, now, only_watch=only_watch and not told.wished)
+                if one.told is not None:
+                    self._tell(unit, one, one.told, now)
 
-    def _tell(self, unit: LedgerUnit, judged: Judged, told: Told, now: datetime, *, only_watch: bool) -> None:
+    def _tell(self, unit: LedgerUnit, judged: Judged, told: Told, now: datetime) -> None:
         lease, verdict = judged.lease, judged.watch.verdict
-        evidence: dict[str, object] = {"dry_run": only_watch, "owner": lease.owner, "server": lease.server}
+        evidence: dict[str, object] = {"dry_run": told.reported, "owner": lease.owner, "server": lease.server}
         if verdict is not None:
             evidence["clock"] = verdict.clock.value if verdict.clock else None
             evidence["signals"] = [
                 asdict(one) | {"at": one.at.isoformat() if one.at else None} for one in verdict.signals
             ]
         unit.add_event(Event(now, told.kind, told.text, "culler", lease.id, data=evidence))
-        if only_watch:
-            return
-        if told.stops:
-            unit.update_lease(replace(lease, ends_at=now, end_reason=told.text, warned=1))
-        else:
+        if told.gives is not None:
+            unit.update_lease(replace(lease, ends_at=told.gives.at, end_reason=told.text, warned=1))
+        elif not told.reported:
             unit.add_message(Message(now, lease.owner, told.text, "culler", lease.id))
+        if told.takes_back is not None:
+            was = told.takes_back
+            unit.update_lease(
+                replace(lease, ends_at=was.ends_at, end_reason=was.end_reason, warned=was.warned)
+            )
 
     def _gather(self, unit: LedgerUnit, now: datetime) -> _Seen:
         leases = _list_running(unit, self._host)
@@ -165,7 +176,7 @@ class IdleWatch:
         since: dict[str, datetime] = {}
         for lease in leases:
             for uuid in lease.devices:
-                since[uuid] = max(_last_look(lease, watches), now - MOST_TO_READ) - SAMPLE_SPEAKS_FOR
+                since[uuid] = max(_last_look(lease, watches), now - MOST_TO_READ) - 2 * SAMPLE_SPEAKS_FOR
         samples = {uuid: unit.recent_samples(self._host, uuid, at) for uuid, at in since.items()}
         return _Seen(leases, watches, unit.wishes(), samples, find_demanded(situation, leases))
 
@@ -186,6 +197,7 @@ def _last_look(lease: Lease, watches: Mapping[str, Watch]) -> datetime:
 
 def _make_look(lease: Lease, watch: Watch, inside: Inside, samples: Mapping[str, tuple[Sample, ...]]) -> Look:
     before = watch.activity.look
-    since = before.at if before else lease.created_at
+    # Some samples come to the ledger late: to look at them twice does no harm.
+    since = (before.at if before else lease.created_at) - SAMPLE_SPEAKS_FOR
     gpu = look_at_gpus(samples, lease.devices, since, inside.at) if lease.devices else None
     return Look(inside.at, gpu, inside.kernels, inside.cpu_seconds)

@@ -149,8 +149,7 @@ class Sessions:
         now = self._clock()
         with self.ledger.write() as unit:
             lease = self._require_running(unit, lease_id)
-            if lease.warned == 0:
-                raise Conflict("The end of this session has come, and its server is being stopped.")
+            self._require_time(lease, now)
             wish = unit.wish_of(lease.id)
             planned = plan_keep(wish, bound, now, demanded=demanded)
             if planned.until is None:
@@ -172,6 +171,7 @@ class Sessions:
         """
         with self.ledger.write() as unit:
             lease = self._require_running(unit, lease_id)
+            self._require_time(lease, self._clock())
             wish = unit.wish_of(lease.id)
             if wish.finish == finish:
                 return
@@ -320,6 +320,12 @@ class Sessions:
         if lease is None or lease.host != self._host:
             raise NotFound(f"There is no session {lease_id}.")
         return lease
+
+    @staticmethod
+    def _require_time(lease: Lease, now: datetime) -> None:
+        """Raises: Conflict: The session's end has come."""
+        if lease.warned == 0 or (lease.ends_at is not None and lease.ends_at <= now):
+            raise Conflict("The end of this session has come, and its server is being stopped.")
 
     def _require_running(self, unit: LedgerUnit, lease_id: str) -> Lease:
         lease = self._find(unit, lease_id)

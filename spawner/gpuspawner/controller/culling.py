@@ -57,8 +57,8 @@ class CullIdle:
             except GpuSpawnerError as error:
                 problems.append(f"The sessions could not be looked into: {error}")
             else:
-                judged = self._watch.judge(inside, hold_stops=doubtful)
-                self._watch.carry_out(judged, only_watch=mode is IdleSessions.REPORT)
+                only_report = mode is IdleSessions.REPORT
+                self._watch.carry_out(self._watch.judge(inside, hold_stops=doubtful, only_report=only_report))
         if self._sweep is None and self._monotonic() - self._swept_at >= self._every_s:
             self._swept_at = self._monotonic()
             leases = self._watch.running()

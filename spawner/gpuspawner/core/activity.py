@@ -1,7 +1,7 @@
 """What a session does, folded from one look after another: when work was last seen, or could not be excluded.
 
 What was not known at a look may have been work, so it counts as work then: nobody is stopped for what nobody
-saw. What the Hub says of a person's activity is only told, never believed: a server's own token may write it.
+saw. What the Hub says of a person's activity is not asked for: a server's own token may write it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ at takes a hundredth of one, an open page of it some hundredths."""
 STALLED_AFTER = timedelta(hours=1)
 """A kernel that is busy for so long, while neither processors nor GPUs work, waits for somebody's input."""
 GPUS_UNKNOWN = mark("what its GPUs do")
+PROCESSORS_UNKNOWN = mark("what its processors do")
 """Among what is not known of a session."""
 LEAST_BETWEEN = timedelta(seconds=5)
 """Between two looks; processor time that was taken in less than this says nothing."""
@@ -43,8 +44,10 @@ class Kernels:
     """Kernels that run something."""
     idle: int
     terminals: int
-    active_at: datetime | None
-    """When something last happened in one of them."""
+    ran_at: datetime | None
+    """When a kernel last did anything; None for never."""
+    typed_at: datetime | None = None
+    """When something last happened in a terminal; None for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Activity:
     cpu_at: datetime
     """When its processors last worked, or may have."""
     hand_at: datetime
-    """When something was last done by hand in a notebook or a terminal, as far as its server says."""
+    """When something last happened in a terminal, as far as its server says."""
     busy_since: datetime | None = None
     """Since when some kernel was busy at every look; None when none is."""
     stalled: bool = False
@@ -138,11 +141,14 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
 
     Args:
         activity: What was known before.
-        look: What was seen now. One that is not later than the newest one changes nothing.
+        look: What was seen now. One that comes too soon after the newest one changes nothing; one that is
+            long before it says that the clock was set back, and all begins anew from there.
         has_gpus: Whether the session holds any.
     """
     if activity.look is not None and look.at < activity.look.at + LEAST_BETWEEN:
-        return activity
+        if look.at > activity.look.at - LEAST_BETWEEN:
+            return activity
+        activity = begin_activity(look.at)
     cores = _find_cores(activity.look, look)
     gpu_at = activity.gpu_at
     if has_gpus:
@@ -154,13 +160,15 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
     busy_since = (activity.busy_since or look.at) if busy else None
     quiet_since = max(gpu_at if has_gpus else cpu_at, cpu_at, busy_since or look.at)
     stalled = busy and look.at - quiet_since >= STALLED_AFTER
-    hand_at = look.kernels.active_at if look.kernels is not None else None
+    ran_at = look.kernels.ran_at if look.kernels is not None and not stalled else None
+    typed_at = look.kernels.typed_at if look.kernels is not None else None
+    busy_at = look.at if look.kernels is None or (busy and not stalled) else activity.busy_at
     return replace(
         activity,
         gpu_at=gpu_at,
-        busy_at=look.at if look.kernels is None or (busy and not stalled) else activity.busy_at,
+        busy_at=max([busy_at, *(min(one, look.at) for one in _known(ran_at))]),
         cpu_at=cpu_at,
-        hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(hand_at))]),
+        hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(typed_at))]),
         busy_since=busy_since,
         stalled=stalled,
         cores=cores,
@@ -182,7 +190,7 @@ def _name_unknown(look: Look, cores: float | None, *, has_gpus: bool) -> tuple[s
     parts = {
         GPUS_UNKNOWN: has_gpus and unseen,
         mark("what its notebooks do"): look.kernels is None,
-        mark("what its processors do"): cores is None,
+        PROCESSORS_UNKNOWN: cores is None,
     }
     return tuple(name for name, missing in parts.items() if missing)
 

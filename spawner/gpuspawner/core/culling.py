@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .activity import Activity
-from .idleness import LOOK_HOLDS_FOR, Limits, Step, Verdict, judge_session
+from .idleness import Clock, Limits, Step, Verdict, find_unknown, judge_session
 from .model import Lease
 from .people import People
 from .policy import Limit
@@ -24,9 +24,21 @@ IDLE_STOP = "session.idle_stop"
 KEEP_STEP = timedelta(hours=1)
 """From now on; asking again before that is over adds what is missing."""
 _LEAST_KEEP = timedelta(minutes=1)
+STILL_DEMANDED = timedelta(minutes=5)
+"""So long after the last one who waited has left, the short limit holds."""
 QUIET = timedelta(minutes=1)
 """After so long without anything that runs, what ran has finished."""
 FINISHED = mark("Nothing runs in it any more, and its person asked that it ends then.")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenEnd:
+    """The end that a session was given because nothing is done in it, and the one it had before."""
+
+    at: datetime
+    ends_at: datetime | None
+    end_reason: str
+    warned: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +47,22 @@ class Watch:
 
     lease_id: str
     limits: Limits
-    """As the policy was when it began."""
+    """As the policy was when it was first looked into."""
     activity: Activity
     verdict: Verdict | None = None
     """The newest one; None before the first look."""
+    demanded_at: datetime | None = None
+    """When somebody last waited for what it holds."""
     warned_at: datetime | None = None
     """When the first of the warnings that stand was given."""
     warned: int | None = None
     """Minutes before the stop of the last warning that was given."""
-    stopped: bool = False
-    """Its end was told."""
+    reported: bool = False
+    """Whether nobody was told of the warnings that stand: they were only reported."""
+    would_end: bool = False
+    """Whether it was reported that it would be stopped."""
+    given: GivenEnd | None = None
+    """The end it was given, until it comes about or is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +99,12 @@ class Told:
     kind: str
     """Of the event."""
     text: str
-    stops: bool = False
-    """Whether the session's end has come."""
-    wished: bool = False
-    """Whether that is what its person asked for."""
+    reported: bool = False
+    """Whether it is only written down: nobody is told, and nothing is done."""
+    gives: GivenEnd | None = None
+    """The end that the session gets."""
+    takes_back: GivenEnd | None = None
+    """The end that the session loses again."""
 
 
 def plan_idle(
@@ -94,9 +114,9 @@ def plan_idle(
     *,
     demanded: bool,
     wish: Wish = NO_WISH,
-    hub_active_at: datetime | None = None,
     warn_minutes: Sequence[int] = WARN_MINUTES,
     hold_stops: bool = False,
+    only_report: bool = False,
 ) -> tuple[Watch, Told | None]:
     """Judge a session anew, and say what follows.
 
@@ -106,52 +126,104 @@ def plan_idle(
         now: The present.
         demanded: Whether somebody waits for what it holds.
         wish: What its person asked for.
-        hub_active_at: When the Hub was last told of its person; shown only.
         warn_minutes: When to warn, in minutes before the stop.
         hold_stops: The clock is not to be believed for the moment: nobody is stopped, or warned.
+        only_report: Nobody is told or stopped, but by their own wish.
     """
+    if watch.reported and not only_report:
+        # Who was only reported has never been warned.
+        watch = replace(_calm(watch), would_end=False)
+    if demanded:
+        watch = replace(watch, demanded_at=now)
     verdict = judge_session(
         watch.activity,
         watch.limits,
         now,
         started_at=lease.created_at,
         has_gpus=bool(lease.devices),
-        demanded=demanded and bool(lease.devices),
+        demanded=bool(lease.devices) and _is_recent(watch.demanded_at, now),
         warned_at=watch.warned_at,
         kept_until=wish.kept_until,
-        hub_active_at=hub_active_at,
     )
     watch = replace(watch, verdict=verdict)
+    if watch.given is not None:
+        return _plan_given(watch, watch.given, lease, now)
     if wish.finish and _has_finished(watch.activity, now) and not hold_stops:
-        told = None if watch.stopped else Told(IDLE_STOP, FINISHED, stops=True, wished=True)
-        return replace(watch, stopped=True), told
+        return _give_end(watch, lease, now, FINISHED)
     if verdict.step is Step.KEEP or verdict.at is None:
         if watch.warned_at is None:
             return watch, None
-        calm = replace(watch, warned_at=None, warned=None, stopped=False)
-        return calm, Told(IDLE_OVER, mark(f"Your session is not stopped for now. {verdict.reason}"))
+        text = mark(f"Your session is not stopped for now. {verdict.reason}")
+        return replace(_calm(watch), would_end=False), Told(IDLE_OVER, text, reported=only_report)
     if hold_stops:
         return watch, None
-    if verdict.step is Step.STOP:
-        told = None if watch.stopped else Told(IDLE_STOP, verdict.reason, stops=True)
-        return replace(watch, warned_at=watch.warned_at or now, stopped=True), told
-    watch = replace(watch, warned_at=watch.warned_at or now)
-    minutes = sorted(warn_minutes)
-    due = next((m for m in minutes if now >= verdict.at - timedelta(minutes=m)), None)
+    if verdict.step is Step.WARN:
+        return _plan_warning(watch, lease, verdict.at, now, warn_minutes, only_report=only_report)
+    if not only_report:
+        return _give_end(watch, lease, now, verdict.reason)
+    told = None if watch.would_end else Told(IDLE_STOP, verdict.reason, reported=True)
+    return replace(watch, warned_at=watch.warned_at or now, reported=True, would_end=True), told
+
+
+def _plan_warning(
+    watch: Watch,
+    lease: Lease,
+    stop_at: datetime,
+    now: datetime,
+    warn_minutes: Sequence[int],
+    *,
+    only_report: bool,
+) -> tuple[Watch, Told | None]:
+    reason = watch.verdict.reason if watch.verdict else ""
+    if watch.warned_at is not None and watch.warned_at < _idle_since(watch):
+        watch = _calm(watch)  # it has worked since
+    watch = replace(watch, warned_at=watch.warned_at or now, reported=only_report)
+    due = next((m for m in sorted(warn_minutes) if now >= stop_at - timedelta(minutes=m)), None)
     if due is None or (watch.warned is not None and watch.warned <= due):
         return watch, None
-    left = max(1, round((verdict.at - now) / timedelta(minutes=1)))
+    left = max(1, round((stop_at - now) / timedelta(minutes=1)))
     text = mark(
-        f"Your session is stopped in {left} min, at {verdict.at:%H:%M} UTC, if nothing is done in it until "
-        f"then. {verdict.reason}"
+        f"Your session is stopped in {left} min, at {stop_at:%H:%M} UTC, if nothing is done in it until "
+        f"then. {reason}"
     )
-    return replace(watch, warned=due), Told(IDLE_WARNED, text)
+    return replace(watch, warned=due), Told(IDLE_WARNED, text, reported=only_report)
+
+
+def _give_end(watch: Watch, lease: Lease, now: datetime, why: str) -> tuple[Watch, Told]:
+    given = GivenEnd(now, lease.ends_at, lease.end_reason, lease.warned)
+    return replace(watch, given=given), Told(IDLE_STOP, why, gives=given)
+
+
+def _plan_given(watch: Watch, given: GivenEnd, lease: Lease, now: datetime) -> tuple[Watch, Told | None]:
+    """A session that was given its end still runs: the Hub takes its time, or is away."""
+    if lease.ends_at != given.at:
+        return replace(_calm(watch), given=None), None
+    works = not watch.activity.unknown and _idle_since(watch) > given.at
+    if not works or find_unknown(watch.activity, now):
+        return watch, None
+    text = mark("Your session goes on after all: something is done in it again.")
+    return replace(_calm(watch), given=None), Told(IDLE_OVER, text, takes_back=given)
+
+
+def _calm(watch: Watch) -> Watch:
+    return replace(watch, warned_at=None, warned=None, reported=False)
+
+
+def _idle_since(watch: Watch) -> datetime:
+    """Since when the clock stands that the newest verdict is about."""
+    of_session = watch.verdict is not None and watch.verdict.clock is Clock.SESSION
+    return watch.activity.active_at if of_session else watch.activity.gpu_active_at
+
+
+def _is_recent(demanded_at: datetime | None, now: datetime) -> bool:
+    """Whether somebody waits, or did a moment ago: who joins and leaves over and over warns nobody twice."""
+    return demanded_at is not None and abs(now - demanded_at) < STILL_DEMANDED
 
 
 def _has_finished(activity: Activity, now: datetime) -> bool:
     """Whether nothing runs in a session, for sure; a moment between two cells is not the end of them."""
     look = activity.look
-    if look is None or activity.unknown or now - look.at > LOOK_HOLDS_FOR or not look.kernels:
+    if look is None or look.kernels is None or find_unknown(activity, now):
         return False
     return look.kernels.busy == 0 and look.at - activity.active_at >= QUIET
 
@@ -169,17 +241,20 @@ def plan_keep(wish: Wish, bound: Limit[timedelta], now: datetime, *, demanded: b
     more = now + KEEP_STEP - kept_until
     if more < _LEAST_KEEP:
         return Keepable(None, total, mark(f"It is kept until {kept_until:%H:%M} UTC already."))
-    if demanded and bound.value is not None and total + more > bound.value:
-        may = describe_duration(bound.value) if bound.value else "0 s"
-        return Keepable(
-            None,
-            total,
-            mark(
-                f"Somebody waits for what it holds, and then it may be kept for {may} in all{bound.because}; "
-                f"it was kept for {describe_duration(total)} so far."
-            ),
-        )
-    return Keepable(now + KEEP_STEP, total + more)
+    if demanded and bound.value is not None:
+        more = min(more, bound.value - total)
+        if more < _LEAST_KEEP:
+            may = describe_duration(bound.value)
+            so_far = describe_duration(total)
+            return Keepable(
+                None,
+                total,
+                mark(
+                    f"Somebody waits for what it holds, and then it may be kept for {may} in all"
+                    f"{bound.because}; it was kept for {so_far} so far."
+                ),
+            )
+    return Keepable(kept_until + more, total + more)
 
 
 def find_demanded(situation: Situation, leases: Iterable[Lease]) -> frozenset[str]:

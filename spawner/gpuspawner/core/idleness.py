@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from .activity import BUSY_CORES, GPUS_UNKNOWN, Activity
+from .activity import BUSY_CORES, GPUS_UNKNOWN, LEAST_BETWEEN, PROCESSORS_UNKNOWN, Activity
 from .words import describe_duration, mark
 
+LEAST_IDLE = timedelta(minutes=2)
+"""Nobody is warned who did something so short a time ago."""
 LOOK_HOLDS_FOR = timedelta(minutes=2)
 """What was last seen longer ago than this is not known any more."""
 
@@ -135,7 +137,8 @@ def judge_idle(
         )
         return IdleVerdict(Step.KEEP, None, why)
     lead = min(limits.warning, limit)
-    warn_at = idle_since + limit - lead
+    # A limit as short as the warning would warn those who work: they are idle for no time at all.
+    warn_at = idle_since + max(limit - lead, min(LEAST_IDLE, lead))
     alike = limits.free == limits.wanted
     why = mark(
         f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
@@ -158,7 +161,6 @@ def judge_session(
     demanded: bool = False,
     warned_at: datetime | None = None,
     kept_until: datetime | None = None,
-    hub_active_at: datetime | None = None,
 ) -> Verdict:
     """Judge one session.
 
@@ -171,22 +173,22 @@ def judge_session(
         demanded: Whether somebody waits for what it holds.
         warned_at: When the warning that stands was given.
         kept_until: Until when its person asked to keep it whatever it does, as far as they may.
-        hub_active_at: When the Hub was last told of its person; it is shown and changes nothing.
     """
-    signals = tuple(_list_signals(activity, has_gpus=has_gpus, hub_active_at=hub_active_at))
-    unknown = activity.unknown
-    if activity.look is None or now - activity.look.at > LOOK_HOLDS_FOR:
-        unknown = (mark("what it does"),)
-    if unknown:
+    signals = tuple(_list_signals(activity, has_gpus=has_gpus))
+    clocks = list(_list_clocks(activity, limits, has_gpus=has_gpus))
+    if not clocks:
+        return Verdict(Step.KEEP, None, None, mark("No limit is set for it."), signals)
+    unknown = find_unknown(activity, now)
+    # Of the clock of its GPUs, what the processors do is no matter.
+    judged = [one for one in clocks if one[0] is Clock.GPUS and unknown == (PROCESSORS_UNKNOWN,)]
+    if unknown and not judged:
         what = " and ".join(unknown)
         text = mark(f"It is not known {what}, so it is left alone.")
         return Verdict(Step.KEEP, None, None, text, signals)
     found = [
         (clock, judge_idle(since, now, demanded=demanded, limits=limit, warned_at=warned_at))
-        for clock, since, limit in _list_clocks(activity, limits, has_gpus=has_gpus)
+        for clock, since, limit in judged or clocks
     ]
-    if not found:
-        return Verdict(Step.KEEP, None, None, mark("No limit is set for it."), signals)
     clock, verdict = min(found, key=lambda pair: (_RANK[pair[1].step], pair[1].at or now))
     held_until = max(started_at + limits.grace, kept_until or started_at)
     reason = _explain(clock, verdict.reason, activity, now)
@@ -197,6 +199,14 @@ def judge_session(
         reason = mark(f"{reason} It is left alone for now: {why}.")
         return Verdict(Step.KEEP, clock, later, reason, signals)
     return Verdict(verdict.step, clock, verdict.at, reason, signals)
+
+
+def find_unknown(activity: Activity, now: datetime) -> tuple[str, ...]:
+    """What is not known of a session at this moment, in words; nothing where all of it is."""
+    look = activity.look
+    if look is None or now - look.at > LOOK_HOLDS_FOR or look.at - now > LEAST_BETWEEN:
+        return (mark("what it does"),)
+    return activity.unknown
 
 
 _RANK = {Step.STOP: 0, Step.WARN: 1, Step.KEEP: 2}
@@ -224,7 +234,7 @@ def _explain(clock: Clock, why: str, activity: Activity, now: datetime) -> str:
     return text
 
 
-def _list_signals(activity: Activity, *, has_gpus: bool, hub_active_at: datetime | None) -> Iterator[Signal]:
+def _list_signals(activity: Activity, *, has_gpus: bool) -> Iterator[Signal]:
     look = activity.look
     at = look.at if look else None
     if has_gpus:
@@ -238,11 +248,8 @@ def _list_signals(activity: Activity, *, has_gpus: bool, hub_active_at: datetime
         says = mark(
             f"{kernels.busy} busy, {kernels.idle} idle, {kernels.terminals} terminal{'' if one else 's'}"
         )
-        says += "; " + mark(f"last used at {kernels.active_at:%H:%M} UTC") if kernels.active_at else ""
+        says += "; " + mark(f"last used at {kernels.ran_at:%H:%M} UTC") if kernels.ran_at else ""
         says += "; " + mark("busy without doing anything") if activity.stalled else ""
     yield Signal(mark("Notebooks and terminals"), mark("its server"), at, says)
     used = "not known" if activity.cores is None else mark(f"{activity.cores:.2f} in use")
     yield Signal(mark("Processors"), mark("the Docker Engine"), at, used)
-    if hub_active_at is not None:
-        says = mark("told of activity then; this does not count")
-        yield Signal(mark("Open pages"), mark("the Hub"), hub_active_at, says)

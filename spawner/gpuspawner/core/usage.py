@@ -12,6 +12,7 @@ speaks for is held and neither active nor idle: ``sampled_seconds`` tells how mu
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,6 +140,19 @@ def find_stretches(samples: Sequence[Sample]) -> tuple[_Stretch, ...]:
             found.append(_Stretch(start, sample.at, sample))
             covered = sample.at
     return tuple(found)
+
+
+def mean_use(samples: Iterable[Sample]) -> int | None:
+    """Mean utilisation of several looks, in %, rounded up: a little work is not none.
+
+    Returns:
+        None when it is not known, also when some of it is not, and the rest was idle.
+    """
+    values = [one.utilization_percent for one in samples]
+    known = [one for one in values if one is not None]
+    if not known or (len(known) < len(values) and not any(known)):
+        return None
+    return math.ceil(sum(known) / len(known))
 
 
 def _window(lease: Lease, until: datetime, outcome: Outcome | None = None) -> tuple[datetime, datetime]:

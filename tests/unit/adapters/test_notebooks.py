@@ -56,7 +56,7 @@ LISTS = {
     "nothing is open": ([], [], Kernels(0, 0, 0, None)),
     "no terminals at all": ([], None, Kernels(0, 0, 0, None)),
     "one of each": ([kernel("busy"), kernel("idle")], [{"name": "1", "last_activity": AT}],
-                    Kernels(1, 1, 1, NOW)),
+                    Kernels(1, 1, 1, NOW, NOW)),
     "one that starts is as good as busy": ([kernel("starting")], [], Kernels(1, 0, 0, NOW)),
     "one that died does nothing": ([kernel("dead")], [], Kernels(0, 1, 0, NOW)),
     "one that nobody used yet": ([kernel("idle", None)], [], Kernels(0, 1, 0, None)),

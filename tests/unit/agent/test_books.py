@@ -71,6 +71,11 @@ def test_work_between_two_kept_samples_is_seen(house: House) -> None:
         house.probe.set_load(one.devices[0], utilization=load)
         house.tick(2)
     assert [(row.held_seconds, row.active_seconds) for row in rows(house, one)] == [(10, 2)]
+    with house.ledger.read() as unit:
+        kept = unit.recent_samples(HOST, one.devices[0], house.now - timedelta(seconds=5))
+    assert [sample.utilization_percent for sample in kept] == [18], (
+        "the mean, so that nobody takes it for idle"
+    )
 
 
 def test_a_look_that_takes_its_time_leaves_no_gap(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

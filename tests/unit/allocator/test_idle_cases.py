@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,8 +23,8 @@ MINUTE = timedelta(minutes=1)
 TEN_SECONDS = timedelta(seconds=10)
 STALE = timedelta(days=30)
 LIMITS = Limits(IdleLimits(free=60 * MINUTE, wanted=30 * MINUTE, warning=15 * MINUTE))
-CALM = Kernels(busy=0, idle=1, terminals=0, active_at=None)
-BUSY = Kernels(busy=1, idle=0, terminals=0, active_at=None)
+CALM = Kernels(busy=0, idle=1, terminals=0, ran_at=None)
+BUSY = Kernels(busy=1, idle=0, terminals=0, ran_at=None)
 
 
 class Ward:
@@ -36,7 +37,7 @@ class Ward:
         self.use: int | None = 0
         self.kernels: Kernels | None = CALM
         self.agent = True
-        self.only_watch = False
+        self.only_report = False
         with self.ledger.write() as unit:
             unit.put_device(record("GPU-0", seen_at=NOW))
             unit.add_lease(lease(LeaseState.ACTIVE, "GPU-0", created_at=NOW, container_id="c" * 64))
@@ -59,8 +60,7 @@ class Ward:
 
     def look(self) -> None:
         inside = {"lease1": Inside(self.now, self.kernels, self.cpu)}
-        judged = self.watch.judge(inside)
-        self.watch.carry_out(judged, only_watch=self.only_watch)
+        self.watch.carry_out(self.watch.judge(inside, only_report=self.only_report))
 
     def lease(self) -> Lease:
         with self.ledger.read() as unit:
@@ -162,7 +162,7 @@ def test_the_limits_are_those_of_the_beginning(ward: Ward) -> None:
 
 
 def test_a_report_tells_and_ends_nothing(ward: Ward) -> None:
-    ward.only_watch = True
+    ward.only_report = True
     ward.pass_time(90)
     assert ward.trail() == ["idle_warned"] * 3 + ["idle_stop"]
     assert (ward.told(), ward.lease().ends_at) == ([], None)
@@ -180,11 +180,69 @@ def test_who_asked_to_be_kept_is_kept(ward: Ward) -> None:
     assert ward.trail() == ["idle_warned", "idle_over", "idle_warned"]
 
 
-@pytest.mark.parametrize("only_watch", [False, True])
+def test_who_works_again_before_the_hub_stops_it_keeps_the_session(ward: Ward) -> None:
+    """The Hub was away when its end came."""
+    ward.pass_time(62)
+    assert ward.lease().ends_at is not None
+    ward.use = 50
+    ward.pass_time(2)
+    assert (ward.lease().ends_at, ward.lease().end_reason, ward.lease().warned) == (None, "", None)
+    assert ward.trail()[-2:] == ["idle_stop", "idle_over"]
+    ward.pass_time(30)
+    assert ward.trail()[-1] == "idle_over"
+
+
+def test_while_its_server_ends_nobody_is_told_otherwise(ward: Ward) -> None:
+    ward.pass_time(61)
+    ward.kernels = None
+    ward.pass_time(5)
+    assert ward.trail()[-1] == "idle_stop"
+
+
+def test_what_was_asked_for_meanwhile_is_judged_anew(ward: Ward) -> None:
+    ward.pass_time(60)
+    ward.now += MINUTE
+    judged = ward.watch.judge({"lease1": Inside(ward.now, CALM, 0.0)})
+    assert judged[0].told is not None
+    with ward.ledger.write() as unit:
+        unit.put_wish("lease1", Wish(ward.now + 60 * MINUTE, 60 * MINUTE))
+    ward.watch.carry_out(judged)
+    assert ward.lease().ends_at is None
+
+
+def test_what_another_version_wrote_is_looked_into_anew(ward: Ward) -> None:
+    ward.pass_time(50)
+    connection = sqlite3.connect(ward.ledger.path)
+    connection.execute("UPDATE watches SET data = '{}'")
+    connection.commit()
+    connection.close()
+    ward.pass_time(1)
+    with ward.ledger.read() as unit:
+        assert unit.watch_of("lease1") is not None
+
+
+def test_a_sample_that_comes_late_counts(ward: Ward) -> None:
+    ward.pass_time(50)
+    before = ward.now
+    ward.now += MINUTE
+    ward.look()
+    with ward.ledger.write() as unit:  # all that the agent saw in this minute comes only now
+        unit.add_samples(
+            HOST, [("GPU-0", Sample(before + n * TEN_SECONDS, 5 * (n == 5))) for n in range(1, 7)]
+        )
+    ward.now += MINUTE / 4
+    ward.look()
+    with ward.ledger.read() as unit:
+        watch = unit.watch_of("lease1")
+    assert watch is not None
+    assert watch.activity.gpu_at >= before + 5 * TEN_SECONDS
+
+
+@pytest.mark.parametrize("only_report", [False, True])
 def test_who_asked_that_it_ends_gets_that_also_where_sessions_are_only_reported(
-    ward: Ward, only_watch: bool
+    ward: Ward, only_report: bool
 ) -> None:
-    ward.only_watch = only_watch
+    ward.only_report = only_report
     ward.kernels = BUSY
     with ward.ledger.write() as unit:
         unit.put_wish("lease1", Wish(finish=True))
@@ -218,7 +276,7 @@ def test_what_is_over_is_forgotten(ward: Ward) -> None:
 
 
 def test_what_was_seen_survives_the_ledger(ward: Ward) -> None:
-    ward.kernels = replace(CALM, active_at=NOW)
+    ward.kernels = replace(CALM, ran_at=NOW)
     ward.pass_time(50)
     with ward.ledger.read() as unit:
         kept = unit.watches()["lease1"]

@@ -24,7 +24,7 @@ from support.fake_engine import FakeEngine
 
 LIMITS = Limits(IdleLimits(timedelta(hours=1), timedelta(minutes=30)))
 EVERY = timedelta(seconds=30)
-CALM = Kernels(busy=0, idle=1, terminals=0, active_at=None)
+CALM = Kernels(busy=0, idle=1, terminals=0, ran_at=None)
 
 
 class FakeServers:

@@ -20,8 +20,8 @@ from support.build import NOW, ago
 
 START = ago(3600)
 ALL_SEEN = GpuLook(None, None)
-NO_ONE_WORKS = Kernels(busy=0, idle=1, terminals=0, active_at=START)
-BUSY = Kernels(busy=1, idle=0, terminals=0, active_at=START)
+NO_ONE_WORKS = Kernels(busy=0, idle=1, terminals=0, ran_at=START)
+BUSY = Kernels(busy=1, idle=0, terminals=0, ran_at=START)
 
 
 def samples(*seconds_and_use: tuple[float, int | None]) -> list[Sample]:
@@ -113,13 +113,13 @@ def test_a_busy_kernel_is_work_of_every_kind() -> None:
 
 
 def test_what_was_done_by_hand_keeps_the_session_only() -> None:
-    typed = Kernels(busy=0, idle=1, terminals=1, active_at=ago(20))
+    typed = Kernels(busy=0, idle=1, terminals=1, ran_at=START, typed_at=ago(20))
     found = after(look(60), look(0, kernels=typed))
     assert (found.gpu_active_at, found.active_at) == (START, ago(20))
 
 
 def test_a_server_that_says_it_is_active_in_the_future_is_believed_until_now() -> None:
-    forged = Kernels(busy=0, idle=1, terminals=0, active_at=NOW + timedelta(hours=1))
+    forged = Kernels(busy=0, idle=1, terminals=0, ran_at=None, typed_at=NOW + timedelta(hours=1))
     assert after(look(60), look(0, kernels=forged)).active_at == NOW
 
 
@@ -149,10 +149,21 @@ def test_a_kernel_on_processors_or_gpus_never_waits_for_input() -> None:
         assert activity.gpu_active_at == NOW
 
 
-def test_a_look_that_is_not_later_changes_nothing() -> None:
+def test_a_look_that_is_hardly_later_changes_nothing() -> None:
     known = after(look(0))
     assert observe(known, look(0, kernels=BUSY), has_gpus=True) is known
-    assert observe(known, look(3600, kernels=BUSY), has_gpus=True) is known
+    assert observe(known, look(4, kernels=BUSY), has_gpus=True) is known
+
+
+def test_a_clock_that_was_set_back_begins_everything_anew() -> None:
+    found = observe(after(look(0)), look(3600), has_gpus=True)
+    assert (found.gpu_active_at, found.active_at, found.look) == (ago(3600), ago(3600), look(3600))
+
+
+def test_what_ran_between_two_looks_is_work() -> None:
+    ran = Kernels(busy=0, idle=1, terminals=0, ran_at=ago(90))
+    found = after(look(1800), look(0, kernels=ran))
+    assert found.gpu_active_at == ago(90)
 
 
 def test_without_a_gpu_nothing_is_asked_of_gpus() -> None:

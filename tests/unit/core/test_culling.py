@@ -8,17 +8,29 @@ from datetime import datetime, timedelta
 import pytest
 from gpuspawner.core.activity import GpuLook, Kernels, Look, begin_activity
 from gpuspawner.core.claims import Holder, Pin, Terms
-from gpuspawner.core.culling import FINISHED, QUIET, Told, Watch, Wish, find_demanded, plan_idle, plan_keep
+from gpuspawner.core.culling import (
+    FINISHED,
+    QUIET,
+    STILL_DEMANDED,
+    GivenEnd,
+    Told,
+    Watch,
+    Wish,
+    find_demanded,
+    plan_idle,
+    plan_keep,
+)
 from gpuspawner.core.idleness import IdleLimits, Limits, Step
-from gpuspawner.core.model import LeaseState, SpawnRequest
+from gpuspawner.core.model import Lease, LeaseState, SpawnRequest
 from gpuspawner.core.policy import Limit
 from gpuspawner.core.situation import Situation
 from support.build import NOW, ago, lease, record, ticket
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 LIMITS = Limits(IdleLimits(free=120 * MINUTE, wanted=30 * MINUTE, warning=15 * MINUTE))
 HELD = lease(LeaseState.ACTIVE, "A100-0", id="held", owner="ada", created_at=ago(36_000))
-IDLE = Kernels(busy=0, idle=1, terminals=0, active_at=None)
+IDLE = Kernels(busy=0, idle=1, terminals=0, ran_at=None)
 
 
 def watch(now: datetime, idle_minutes: float) -> Watch:
@@ -40,7 +52,7 @@ def live_through(minutes: range, *, works: range = range(0), **more: object) -> 
         known, news = plan_idle(known, HELD, now, demanded=False, **more)  # type: ignore[arg-type]
         if news is not None:
             told.append((minute, news.kind.removeprefix("session.idle_")))
-            if news.stops:
+            if news.gives or news.kind.endswith("stop"):
                 break
     return told
 
@@ -74,8 +86,8 @@ def test_a_controller_that_was_away_gives_the_whole_first_warning() -> None:
     now = NOW + 300 * MINUTE
     known, news = plan_idle(watch(now, 300), HELD, now, demanded=False)
     assert news is not None
-    assert (news.kind, news.stops, known.warned, known.verdict and known.verdict.at) == (
-        "session.idle_warned", False, 15, now + 15 * MINUTE,
+    assert (news.kind, news.gives, known.warned, known.verdict and known.verdict.at) == (
+        "session.idle_warned", None, 15, now + 15 * MINUTE,
     )  # fmt: skip
 
 
@@ -116,21 +128,93 @@ def test_nobody_waits_for_a_session_without_a_gpu() -> None:
     assert "waits" not in known.verdict.reason
 
 
+# -- an end that was given ----------------------------------------------------------------------------------
+
+
+def given_end(idle_minutes: float = 130) -> tuple[Watch, Lease]:
+    """A session whose end came ten minutes ago, and that the Hub has not stopped yet."""
+    at = NOW - 10 * MINUTE
+    known = replace(watch(NOW, idle_minutes), given=GivenEnd(at, NOW + 5 * HOUR, "long enough", 5))
+    return known, replace(HELD, ends_at=at, end_reason="idle", warned=1)
+
+
+def test_an_end_that_has_not_come_about_is_told_once_and_stays() -> None:
+    known, ending = given_end()
+    after, news = plan_idle(known, ending, NOW, demanded=True)
+    assert (after.given, news) == (known.given, None)
+
+
+def test_who_works_again_before_the_hub_stops_it_gets_the_former_end_back() -> None:
+    known, ending = given_end(idle_minutes=2)
+    after, news = plan_idle(known, ending, NOW, demanded=False)
+    assert news is not None
+    assert (news.kind, news.takes_back, after.given) == ("session.idle_over", known.given, None)
+
+
+def test_what_cannot_be_seen_takes_nothing_back_and_tells_nobody_otherwise() -> None:
+    known, ending = given_end(idle_minutes=2)
+    blind = replace(known, activity=replace(known.activity, unknown=("what its notebooks do",)))
+    assert plan_idle(blind, ending, NOW, demanded=False)[1] is None
+
+
+def test_who_was_given_another_end_meanwhile_is_judged_anew() -> None:
+    known, ending = given_end()
+    extended = replace(ending, ends_at=NOW + HOUR)
+    after, news = plan_idle(known, extended, NOW, demanded=False)
+    assert (after.given, news) == (None, None)
+
+
+# -- what is only reported ----------------------------------------------------------------------------------
+
+
+def test_what_is_only_reported_is_written_down_once_each() -> None:
+    told = live_through(range(119), only_report=True)
+    assert told == [(105, "warned"), (115, "warned")]
+    known, kinds = watch(NOW, 125), []
+    for _ in range(3):
+        known, news = plan_idle(
+            replace(known, warned_at=ago(1200)), HELD, NOW, demanded=False, only_report=True
+        )
+        kinds += [(news.kind, news.reported, news.gives)] if news else []
+    assert kinds == [("session.idle_stop", True, None)]
+
+
+@pytest.mark.parametrize("idle", [119.5, 300])
+def test_who_was_only_reported_gets_the_whole_warning_once_sessions_are_stopped(idle: float) -> None:
+    reported = replace(watch(NOW, idle), warned_at=ago(3600), warned=1, reported=True, would_end=True)
+    after, news = plan_idle(reported, HELD, NOW, demanded=False)
+    assert news is not None
+    assert (news.kind, after.warned, after.reported) == ("session.idle_warned", 15, False)
+    assert after.verdict is not None
+    assert after.verdict.at == NOW + 15 * MINUTE
+
+
+# -- who joins and leaves -----------------------------------------------------------------------------------
+
+
+def test_who_joins_and_leaves_over_and_over_warns_nobody_twice() -> None:
+    known, told = watch(NOW, 40), []
+    for half_minutes in range(24):
+        now = NOW + half_minutes * MINUTE / 2
+        known = replace(known, activity=replace(known.activity, look=replace(known.activity.look, at=now)))
+        known, news = plan_idle(known, HELD, now, demanded=half_minutes % 2 == 0)
+        told += [news.kind] if news else []
+    assert told == ["session.idle_warned"] * 2, "at 15 and at 5 min"
+    later = now + STILL_DEMANDED
+    known = replace(known, activity=replace(known.activity, look=replace(known.activity.look, at=later)))
+    assert plan_idle(known, HELD, later, demanded=False)[1] is not None, "nobody waits any more"
+
+
 # -- keeping ------------------------------------------------------------------------------------------------
 
-HOUR = timedelta(hours=1)
 KEEPS = {
     "never before": (Wish(), 4, False, HOUR),
     "somebody waits, and the bound is far": (Wish(ago(60), 3 * HOUR), 4, True, 4 * HOUR),
     "the rest of an hour": (Wish(NOW + HOUR / 4, HOUR), 4, True, HOUR * 7 / 4),
     "nobody waits: there is no bound": (Wish(ago(60), 9 * HOUR), 4, False, 10 * HOUR),
     "no bound at all": (Wish(ago(60), 9 * HOUR), None, True, 10 * HOUR),
-    "the bound is reached and somebody waits": (
-        Wish(ago(60), 3.5 * HOUR),
-        4,
-        True,
-        "kept for 3 h so far",
-    ),
+    "the bound is near and somebody waits": (Wish(ago(60), 3.5 * HOUR), 4, True, 4 * HOUR),
+    "the bound is reached and somebody waits": (Wish(ago(60), 4 * HOUR), 4, True, "was kept for 4 h so far"),
     "it may not be kept at all": (Wish(), 0, True, "may be kept for 0 s in all (group `lab`)"),
     "asked a moment ago": (Wish(NOW + HOUR, HOUR), 4, False, "It is kept until 13:00 UTC already."),
 }
@@ -141,7 +225,8 @@ def test_keeping(wish: Wish, bound: int | None, demanded: bool, expected: object
     limit = Limit(None if bound is None else bound * HOUR, ("group `lab`",))
     found = plan_keep(wish, limit, NOW, demanded=demanded)
     if isinstance(expected, timedelta):
-        assert (found.until, found.total, found.why_not) == (NOW + HOUR, expected, "")
+        more = expected - wish.kept
+        assert (found.until, found.total) == (max(NOW, wish.kept_until or NOW) + more, expected)
     else:
         assert found.until is None
         assert str(expected) in found.why_not
@@ -149,7 +234,7 @@ def test_keeping(wish: Wish, bound: int | None, demanded: bool, expected: object
 
 # -- finishing ----------------------------------------------------------------------------------------------
 
-BUSY = Kernels(busy=1, idle=0, terminals=0, active_at=None)
+BUSY = Kernels(busy=1, idle=0, terminals=0, ran_at=None)
 STILL_RUNS = {
     "a notebook": {"kernels": BUSY},
     "a GPU": {"gpu_at": NOW},
@@ -169,7 +254,9 @@ def ask_to_finish(changes: dict, **more: object) -> Told | None:
 
 
 def test_it_ends_by_itself_when_nothing_runs_any_more() -> None:
-    assert ask_to_finish({}) == Told("session.idle_stop", FINISHED, stops=True, wished=True)
+    given = GivenEnd(NOW, HELD.ends_at, HELD.end_reason, HELD.warned)
+    assert ask_to_finish({}) == Told("session.idle_stop", FINISHED, gives=given)
+    assert ask_to_finish({}, only_report=True) == Told("session.idle_stop", FINISHED, gives=given)
     assert ask_to_finish({}, hold_stops=True) is None
 
 

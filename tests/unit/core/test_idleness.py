@@ -60,7 +60,8 @@ def test_each_case(given_: dict, expected: tuple) -> None:
 
 def test_a_limit_shorter_than_the_warning_warns_as_long_as_it_is() -> None:
     limits = IdleLimits(free=minutes(10), wanted=minutes(10))
-    assert judge(0, limits=limits) == (Step.WARN, 10)
+    assert judge(0, limits=limits) == (Step.KEEP, 2), "who did something a moment ago is not warned"
+    assert judge(2, limits=limits) == (Step.WARN, 10)
     assert judge(10, warned=10, limits=limits) == (Step.STOP, 0)
 
 

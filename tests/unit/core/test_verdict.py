@@ -15,8 +15,8 @@ from support.build import NOW, ago
 
 MINUTE = timedelta(minutes=1)
 BOTH = Limits(IdleLimits(), session=timedelta(hours=4))
-IDLE = Kernels(busy=0, idle=1, terminals=0, active_at=None)
-BUSY = Kernels(busy=1, idle=0, terminals=0, active_at=None)
+IDLE = Kernels(busy=0, idle=1, terminals=0, ran_at=None)
+BUSY = Kernels(busy=1, idle=0, terminals=0, ran_at=None)
 
 
 def known(**minutes_ago: float) -> Activity:
@@ -69,9 +69,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[Step, Clock | None,
         {"gpu_at": 200}, {"kept_until": NOW + 30 * MINUTE}, (Step.KEEP, Clock.GPUS, 30),
     ),
     "what it was kept for is over": ({"gpu_at": 200}, {"kept_until": NOW}, (Step.WARN, Clock.GPUS, 15)),
-    "an open page counts for nothing": (
-        {"gpu_at": 105}, {"hub_active_at": NOW}, (Step.WARN, Clock.GPUS, 15),
-    ),
 }  # fmt: skip
 
 
@@ -94,7 +91,7 @@ UNKNOWN = {
     "looked at too long ago": replace(known(), look=Look(ago(150), GpuLook(None, None), IDLE, 0.0)),
     "GPUs not seen": replace(known(), unknown=("what its GPUs do",)),
     "its server does not answer": replace(known(), unknown=("what its notebooks do",)),
-    "its processors are not seen": replace(known(), unknown=("what its processors do",)),
+    "the clock was set back": replace(known(), look=Look(NOW + MINUTE, GpuLook(None, None), IDLE, 0.0)),
 }
 
 
@@ -106,13 +103,25 @@ def test_what_is_not_known_stops_and_warns_nobody(activity: Activity, more: dict
     assert found.reason.startswith("It is not known what")
 
 
+def test_processors_that_are_not_seen_are_no_matter_of_the_gpus() -> None:
+    unseen = replace(known(gpu_at=105), unknown=("what its processors do",))
+    assert outcome(unseen) == (Step.WARN, Clock.GPUS, 15)
+    assert outcome(unseen, has_gpus=False) == (Step.KEEP, None, None)
+
+
+@pytest.mark.parametrize(("minutes", "step"), [(0, Step.KEEP), (1, Step.KEEP), (2, Step.WARN)])
+def test_a_limit_as_short_as_the_warning_warns_nobody_who_works(minutes: float, step: Step) -> None:
+    short = Limits(IdleLimits(free=10 * MINUTE, wanted=10 * MINUTE))
+    assert outcome(known(gpu_at=minutes), limits=short)[0] is step
+
+
 def test_no_limit_no_stop() -> None:
     found = judge(known(), Limits(gpus=None, session=None))
     assert (found.step, found.at, found.reason) == (Step.KEEP, None, "No limit is set for it.")
 
 
 def test_the_reason_and_what_it_rests_on() -> None:
-    found = judge(replace(known(gpu_at=130, cpu_at=0), cores=1.5), hub_active_at=ago(60))
+    found = judge(replace(known(gpu_at=130, cpu_at=0), cores=1.5))
     assert found.reason == (
         "Its GPUs have been idle for 2 h of the 2 h allowed while nobody waits. "
         "1.5 processors work, which keeps the session and not its GPUs."
@@ -121,7 +130,6 @@ def test_the_reason_and_what_it_rests_on() -> None:
         ("GPUs", "samples of the driver"),
         ("Notebooks and terminals", "its server"),
         ("Processors", "the Docker Engine"),
-        ("Open pages", "the Hub"),
     ]
     assert all(one.says for one in found.signals)
 
@@ -167,11 +175,7 @@ def test_nothing_that_works_or_is_not_known_is_ever_stopped(seen: list, has_gpus
             gpu = None
         look = Look(now, gpu, one["kernels"], None if one["cores"] is None else cpu)
         activity = observe(activity, look, has_gpus=has_gpus)
-        missing = (
-            one["kernels"] is None
-            or one["cores"] is None
-            or (has_gpus and one["gpu"] in ("unseen", "unknown"))
-        )
+        missing = one["kernels"] is None or (has_gpus and one["gpu"] in ("unseen", "unknown"))
         works = (has_gpus and one["gpu"] != "idle") or (one["kernels"] is not IDLE and not activity.stalled)
         working_at = now if works else working_at
         found = judge_session(
@@ -183,7 +187,7 @@ def test_nothing_that_works_or_is_not_known_is_ever_stopped(seen: list, has_gpus
             demanded=True,
             warned_at=NOW if warned else None,
         )
-        if missing:
+        if missing or (one["cores"] is None and not has_gpus):
             assert (found.step, found.at) == (Step.KEEP, None)
         if now - working_at < WINDOW:
             assert found.step is not Step.STOP

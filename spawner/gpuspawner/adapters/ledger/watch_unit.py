@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from gpuspawner.core.culling import Watch, Wish
 
@@ -22,12 +22,17 @@ class WatchUnit(LineUnit):
     def watches(self) -> dict[str, Watch]:
         """What is kept of sessions from look to look, by the lease's id."""
         found = self._db.execute(sa.select(watches.c.lease_id, watches.c.data)).all()
-        return {lease_id: _WATCH.validate_json(data) for lease_id, data in found}
+        known = {lease_id: _read_watch(data) for lease_id, data in found}
+        return {lease_id: watch for lease_id, watch in known.items() if watch is not None}
+
+    def watched(self) -> list[str]:
+        """The ids of the leases of which something is kept."""
+        return list(self._db.execute(sa.select(watches.c.lease_id)).scalars())
 
     def watch_of(self, lease_id: str) -> Watch | None:
         """What is kept of one session; None where nobody has looked into it."""
         data = self._db.execute(sa.select(watches.c.data).where(watches.c.lease_id == lease_id)).scalar()
-        return None if data is None else _WATCH.validate_json(data)
+        return None if data is None else _read_watch(data)
 
     def put_watches(self, new: Iterable[Watch]) -> None:
         """Store what is kept of sessions, in place of what was."""
@@ -59,6 +64,14 @@ class WatchUnit(LineUnit):
             "finish": wish.finish,
         }
         self._put(wishes, row, key=("lease_id",))
+
+
+def _read_watch(data: str) -> Watch | None:
+    """None for what another version wrote: the session is looked into as if for the first time."""
+    try:
+        return _WATCH.validate_json(data)
+    except ValidationError:
+        return None
 
 
 def _row_to_wish(row: sa.RowMapping) -> Wish:
