@@ -76,7 +76,8 @@ def verdict_of(site: Installation, lease: Lease) -> Verdict | None:
     """The newest verdict that rests on something."""
     with site.ledger.read() as unit:
         watch = unit.watches().get(lease.id)
-    return watch.verdict if watch and not watch.activity.unknown else None
+    verdict = watch.verdict if watch else None
+    return verdict if verdict and verdict.clock else None
 
 
 def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation) -> None:

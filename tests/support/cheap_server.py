@@ -1,7 +1,7 @@
 # A single-user server that starts in no time. It answers every request; GET …/eat?bytes=N holds that much
 # memory in this very process, GET …/exit?code=N ends it. GET …/api/status says, as JupyterLab's does, since
 # when it runs and when it was last used: the hub's own look at …/api, and that question, do not count.
-# GET …/api/kernels shows one kernel, idle until GET …/kernel?state=busy.
+# GET …/api/kernels shows one kernel, which was never used until GET …/kernel?state=busy.
 import json
 import os
 import threading
@@ -17,7 +17,7 @@ def now():
 held = []
 status = {"started": now()}
 status["last_activity"] = status["started"]
-kernel = {"id": "1", "execution_state": "idle", "last_activity": status["started"]}
+kernel = {"id": "1", "execution_state": "idle", "last_activity": "2000-01-01T00:00:00Z"}
 
 
 class Answer(BaseHTTPRequestHandler):
