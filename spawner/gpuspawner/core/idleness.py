@@ -108,7 +108,7 @@ def choose_idle_limit(limits: IdleLimits, *, demanded: bool) -> timedelta | None
 
 
 def judge_idle(
-    idle_since: datetime | None,
+    idle_since: datetime,
     now: datetime,
     *,
     demanded: bool,
@@ -118,16 +118,12 @@ def judge_idle(
     """Judge one lease. A limit that becomes shorter leaves the whole first warning all the same.
 
     Args:
-        idle_since: When its devices were last seen at work; None when they work, or when that is not known.
+        idle_since: When its devices were last seen at work, or could not be seen.
         now: The present.
         demanded: Whether somebody waits for what it holds.
         limits: What holds for it.
         warned_at: When the warning that stands was given; one from before the idle time does not count.
-        Whoever
-            is told to keep a lease withdraws its warning.
     """
-    if idle_since is None:
-        return IdleVerdict(Step.KEEP, None, mark("Its GPUs work, or it is not known whether they do."))
     limit = choose_idle_limit(limits, demanded=demanded)
     if limit is None:
         idle = describe_duration(now - idle_since)

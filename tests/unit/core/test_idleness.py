@@ -15,10 +15,10 @@ def minutes(amount: float) -> timedelta:
     return timedelta(minutes=amount)
 
 
-def judge(idle: float | None, *, demanded=False, warned: float | None = None, limits=LIMITS):
+def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LIMITS):
     """Idle for so many minutes, warned so many minutes ago: the step, and minutes from now to what comes."""
     verdict = judge_idle(
-        None if idle is None else ago(60 * idle),
+        ago(60 * idle),
         NOW,
         demanded=demanded,
         limits=limits,
@@ -33,8 +33,6 @@ def test_the_limit_is_short_while_somebody_waits() -> None:
 
 
 CASES = {
-    "at work, or unknown": ({"idle": None}, (Step.KEEP, None)),
-    "at work, and wanted": ({"idle": None, "demanded": True}, (Step.KEEP, None)),
     "just idle": ({"idle": 0}, (Step.KEEP, 105)),
     "just idle, and wanted": ({"idle": 0, "demanded": True}, (Step.KEEP, 15)),
     "time to warn": ({"idle": 105}, (Step.WARN, 15)),
@@ -78,19 +76,16 @@ def test_the_reason_has_the_figures() -> None:
 
 
 @given(
-    st.none() | st.integers(0, 300),
+    st.integers(0, 300),
     st.none() | st.integers(0, 300),
     st.booleans(),
     st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(0, 60)),
 )
-def test_nothing_is_stopped_that_works_nor_before_its_limit_nor_within_its_warning(
-    idle, warned, demanded, amounts
-) -> None:
+def test_nothing_is_stopped_before_its_limit_nor_within_its_warning(idle, warned, demanded, amounts) -> None:
     limits = IdleLimits(*map(minutes, amounts))
     step, _ = judge(idle, warned=warned, demanded=demanded, limits=limits)
     if step is Step.STOP:
         limit = amounts[1] if demanded else amounts[0]
-        assert idle is not None
         assert idle >= limit
         lead = min(amounts[2], limit)
         assert lead == 0 or (warned is not None and lead <= warned <= idle)

@@ -221,20 +221,18 @@ def view_calendar(
         days=tuple(view_day(day) for day in asked.days),
         entries=tuple(_view_entry(one, shown[one.reservation_id], None, local) for one in listed),
         turning=_turn(asked, links, local.date()),
-        own=tuple(
-            Own(
-                describe_what(one, see(one), links, asked.zone.key),
-                ahead[0].start.astimezone(asked.zone),
-                len(ahead),
-            )
-            for one, ahead in own
-        ),
+        own=tuple(_view_own(one, ahead, see, links, asked.zone) for one, ahead in own),
         may_reserve=may_reserve,
         feed=feed,
         may_have_feed=may_have_feed,
         changes_at=_find_change([*takes_place, *(ahead[0] for _, ahead in own)], now, asked.zone),
         addresses=links.page("reservations/addresses", zone=asked.zone.key) if manages else "",
     )
+
+
+def _view_own(one: Reservation, ahead: Sequence[Occurrence], see: See, links: Links, zone: ZoneInfo) -> Own:
+    what = describe_what(one, see(one), links, zone.key)
+    return Own(what, ahead[0].start.astimezone(zone), len(ahead))
 
 
 def _find_change(shown: Iterable[Occurrence], now: datetime, zone: ZoneInfo) -> datetime:
