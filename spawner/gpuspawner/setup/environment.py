@@ -59,7 +59,8 @@ def ensure_environment(paths: Paths, *, tests: bool) -> None:
         _pip(paths, "Installing what builds the project", ["-r", str(paths.build_lock)])
         _pip(
             paths, "Installing gpuspawner from this checkout",
-            ["--no-deps", "--no-build-isolation", "-e", str(paths.root)], hashes=False,
+            ["--no-deps", "--no-build-isolation", "-e", str(paths.root), "-e", str(paths.session)],
+            hashes=False,
         )  # fmt: skip
     write_stamp(_stamp(paths), {**stamp, **wanted})
 
@@ -72,7 +73,9 @@ def _wanted(paths: Paths, *, tests: bool) -> dict[str, str]:
     wanted = {
         "venv": str(paths.venv),
         "runtime": digest_files([paths.runtime_lock]),
-        "project": digest_files([paths.root / "pyproject.toml", paths.build_lock]),
+        "project": digest_files(
+            [*(part / "pyproject.toml" for part in (paths.root, paths.session)), paths.build_lock]
+        ),
     }
     return {**wanted, "tests": digest_files([paths.tests_lock])} if tests else wanted
 

@@ -57,6 +57,11 @@ class Paths:
         return self.root / "images"
 
     @property
+    def session(self) -> Path:
+        """The distribution gpuspawner-session: what runs inside a session."""
+        return self.images / "session"
+
+    @property
     def setup(self) -> Path:
         """This package, for the data files in it."""
         return self.root / "spawner" / "gpuspawner" / "setup"

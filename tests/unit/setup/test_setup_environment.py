@@ -14,7 +14,8 @@ from gpuspawner.setup.paths import Paths
 def checkout(root: Path) -> Paths:
     """A checkout with lock files and nothing else."""
     paths = Paths(root)
-    for file in (paths.runtime_lock, paths.tests_lock, paths.build_lock, paths.root / "pyproject.toml"):
+    own = (paths.root / "pyproject.toml", paths.session / "pyproject.toml")
+    for file in (paths.runtime_lock, paths.tests_lock, paths.build_lock, *own):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{file.name}\n")
     return paths
