@@ -6,17 +6,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .console import capture, run_step, say
 from .hostconfig import BootstrapFiles, write_bootstrap_files, write_secrets
-from .images import ImageEntry, load_catalogue
+from .images import PASSPORT, ImageEntry, find_recipe, load_catalogue
 from .osrelease import BASE_RELEASE
 from .paths import Paths
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 CLEAN = 'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap'
+Choice = Callable[[ImageEntry], bool]
+"""Which images somebody needs."""
 IMAGE_SECRETS = ("sources", "apt", "auth", "pip", "ca")
 
 
@@ -29,17 +31,48 @@ def _exists(reference: str) -> bool:
     return capture(["docker", "image", "inspect", "--format", "{{.Id}}", reference]) is not None
 
 
-def ensure_images(paths: Paths, *, fresh: bool = False) -> None:
-    """Build what is missing, parents first; a build that was cut short starts again here.
+def choose_all(entry: ImageEntry) -> bool:
+    """Every image that anybody can choose."""
+    return entry.offered
+
+
+def choose_small(entry: ImageEntry) -> bool:
+    """What the demo and the tests start servers from: nothing that brings CUDA."""
+    return entry.offered and not entry.on_demand
+
+
+def choose_changed(entry: ImageEntry) -> bool:
+    """The small ones, and of the others those with another lock than their committed passport says."""
+    return choose_small(entry) or (entry.offered and entry.lock_hash != recorded_lock_hash(entry))
+
+
+def recorded_lock_hash(entry: ImageEntry) -> str | None:
+    """The lock hash in the passport that lies in the image's folder; None without one."""
+    try:
+        found = json.loads((entry.folder / PASSPORT).read_text())
+    except (OSError, ValueError):
+        return None
+    return str(found.get("lock_hash")) if isinstance(found, dict) else None
+
+
+def with_parents(entries: Sequence[ImageEntry], chosen: Choice) -> tuple[ImageEntry, ...]:
+    """The chosen images and all that they stand on, in the order in which they can be built."""
+    needed = {name for entry in entries if chosen(entry) for name in entry.chain}
+    return tuple(entry for entry in entries if entry.name in needed)
+
+
+def ensure_images(paths: Paths, chosen: Choice = choose_small, *, fresh: bool = False) -> None:
+    """Build what is missing, parents first; a build that was cut short goes on from its last finished step.
 
     Args:
         paths: Of the checkout.
-        fresh: Build all of them again, with the packages that the mirror has now.
+        chosen: Which images are needed; what they stand on is built with them.
+        fresh: Build them again, with the packages that the mirror has now.
 
     Raises:
         SetupError: A build failed, or the catalogue is wrong.
     """
-    entries = load_catalogue()
+    entries = with_parents(load_catalogue(), chosen)
     todo = list(entries) if fresh else missing_images(entries)
     if not todo:
         return
@@ -102,7 +135,12 @@ def _build(
     proxies = [word for name in PROXY_VARIABLES if name in os.environ for word in ("--build-arg", name)]
     command = ["docker", "build", "--progress=plain", "--network=host", *lent, *proxies]
     command += ["--no-cache"] if fresh else []
-    command += ["--build-arg", f"PARENT={parent.reference}", "-t", entry.reference, "-t", entry.latest]
+    described = {"PARENT": parent.reference, "NAME": entry.name, "TITLE": entry.title}
+    labels = {"gpuspawner.image": entry.name, "gpuspawner.lock_hash": entry.lock_hash}
+    command += [word for key, value in described.items() for word in ("--build-arg", f"{key}={value}")]
+    command += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    command += ["-f", str(find_recipe(entry.folder, paths.images))]
+    command += ["-t", entry.reference, "-t", entry.latest]
     run_step(
         f"Building {entry.reference}",
         [*command, str(entry.folder)],

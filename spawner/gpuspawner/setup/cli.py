@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from .builds import ensure_images
+from .builds import choose_all, choose_changed, ensure_images
 from .clean import clean
 from .console import say
 from .dockerd import stop_engine
@@ -24,8 +24,8 @@ from .private import make_private
 
 
 def _fresh_images(paths: Paths) -> None:
-    prepare(paths, images=False)
-    ensure_images(paths, fresh=True)
+    prepare(paths, images=None)
+    ensure_images(paths, choose_all, fresh=True)
 
 
 def _lock(paths: Paths) -> None:
@@ -46,7 +46,11 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
     ),
     "environment": ("what the linters need", lambda paths: prepare_environment(paths, compiler=False)),
     "engine": ("a running Docker Engine with CDI on", ensure_engine),
-    "images": ("the images that are missing", prepare),
+    "images": ("the images that are missing", lambda paths: prepare(paths, images=choose_all)),
+    "changed-images": (
+        "the small images, and those with another lock than their passport says",
+        lambda paths: prepare(paths, images=choose_changed),
+    ),
     "fresh-images": ("all images again, with the packages of today", _fresh_images),
     "lock": ("every lock file anew", _lock),
     "stop-engine": ("the Docker Engine stopped, if it was started from this checkout", stop_engine),
@@ -85,7 +89,7 @@ def main() -> None:
         with suppress(OSError):
             say("\nInterrupted. What is finished stays; run the same command again to go on.")
         sys.exit(130)
-    if command in ("demo", "test", "test-strict", "images"):
+    if command in ("demo", "test", "test-strict", "images", "changed-images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
 
 

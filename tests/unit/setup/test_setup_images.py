@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,19 @@ from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
 
 BASE = '[[image]]\nname = "base"\ntitle = "Debian"\ndescription = "Nothing else."\nstatus = "layer"\n'
-LAB = BASE.replace('"layer"', '"current"\nparent = "base"\nlock = "r.lock"').replace(
+LAB = BASE.replace('"layer"', '"default"\nparent = "base"\nlock = "r.lock"').replace(
     'name = "base"', 'name = "lab"'
 )
+
+FROZEN = LAB.replace('"default"', '"frozen"\nuntil = 2027-07-31')
+OTHER = LAB.replace('"lab"', '"other"')
 
 
 def write(folder: Path, text: str) -> Path:
     for name in ("base", "lab", "other"):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "r.lock").write_text("six==1.17.0\n")
+    (folder / "lab" / "Dockerfile").write_text("FROM ${PARENT}\n")
     file = folder / "images.toml"
     file.write_text(text)
     return file
@@ -61,8 +67,39 @@ def test_what_only_people_read_changes_no_reference(tmp_path: Path) -> None:
         (BASE.replace("title", "tilte"), ["'tilte'", "did you mean 'title'"]),
         (BASE + 'qqqq = "x"\n', ["'qqqq'", "known keys are"]),
         (BASE.replace('title = "Debian"\n', ""), ["'base'", "'title' is missing"]),
-        (BASE.replace('"layer"', '"old"'), ["'status' is 'old'", "layer, current"]),
+        (
+            BASE.replace('"layer"', '"old"'),
+            ["'status' is 'old'", "layer, candidate, default, frozen, retired"],
+        ),
+        (BASE.replace('"layer"', '"current"'), ["'status' is 'current'", "did you mean 'default'"]),
+        (BASE.replace('"layer"', '"retierd"'), ["'status' is 'retierd'", "did you mean 'retired'"]),
+        (LAB.replace("default", "frozen") + BASE, ["'until' is missing", "until = 2027-07-31"]),
+        (LAB + "until = 2027-07-31\n" + BASE, ["'until' belongs to status", "'default'"]),
+        (FROZEN.replace("2027-07-31", '"2027-07-31"') + BASE, ["'until' must be a day without quotes"]),
+        (FROZEN.replace("2027-07-31", "2027-07-31T00:00:00") + BASE, ["'until' must be a day"]),
+        (LAB + 'minimum_driver = "R525"\n' + BASE, ["'minimum_driver' must be a driver version", "'R525'"]),
+        (LAB + "minimum_driver = 525.6\n" + BASE, ["'minimum_driver' must be a driver version", "525.6"]),
+        (LAB + 'compute_capability = ["7.0", "12.0"]\n' + BASE, ["'minimum_driver' is missing"]),
+        (LAB + 'compute_capability = ["12.0", "7.0"]\n' + BASE, ["'compute_capability' names the larger"]),
+        (
+            LAB + 'compute_capability = "7.0"\n' + BASE,
+            ["'compute_capability' must be the least and the largest"],
+        ),
+        (
+            LAB + 'compute_capability = ["7.0"]\n' + BASE,
+            ["'compute_capability' must be the least and the largest"],
+        ),
+        (LAB + 'inside = "NumPy"\n' + BASE, ["'inside' must be a list of texts"]),
+        (LAB + 'tests = [""]\n' + BASE, ["'tests' must be a list of texts"]),
+        (LAB + "driver = 525\n" + BASE, ["'driver'", "did you mean 'minimum_driver'"]),
+        (BASE.replace('"base"', '"Base"'), ["'name' must be lower-case"]),
+        (BASE.replace('"base"', '"../base"'), ["'name' must be lower-case"]),
+        (BASE + 'lock = "r.lock"\n', ["'lock' needs a 'parent'"]),
+        (LAB.replace("r.lock", "../other/r.lock") + BASE, ["'lock' must be the name of a file"]),
+        (OTHER + BASE, ["other has no Dockerfile", 'add lock = "requirements.lock"']),
+        ("image = [3]\n", ["must be [[image]] tables", "3"]),
         (BASE.replace('"Debian"', "3"), ["'title' must be a text"]),
+        (BASE.replace('"Debian"', '"De\\nbian"'), ["'title' must be a text of one line"]),
         (BASE + BASE, ["two images are called 'base'"]),
         (LAB, ["'parent' 'base' is not in the file"]),
         (LAB + BASE.replace('"layer"', '"layer"\nparent = "lab"'), ["go in a circle: lab, base"]),
@@ -78,6 +115,42 @@ def test_a_mistake_is_told_with_key_and_fix(tmp_path: Path, text: str, words: li
     with pytest.raises(SetupError) as told:
         load_catalogue(write(tmp_path, text))
     assert all(word in str(told.value) for word in [str(tmp_path), *words]), told.value
+
+
+def test_what_a_child_does_not_say_it_has_from_its_parent(tmp_path: Path) -> None:
+    more = 'minimum_driver = "525.60.13"\ncompute_capability = ["7.0", "12.0"]\ntests = ["lab"]\n'
+    course = OTHER.replace("r.lock", "requirements.lock").replace('parent = "base"', 'parent = "lab"')
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "requirements.lock").write_text("attrs==26.1.0\n")
+    base, lab, other = load_catalogue(write(tmp_path, BASE + LAB + more + course + 'tests = ["course"]\n'))
+    assert (base.on_demand, lab.on_demand, other.on_demand) == (False, True, True)
+    assert (other.minimum_driver, other.compute_capability) == ("525.60.13", ("7.0", "12.0"))
+    assert (other.tests, other.chain) == (("lab", "course"), ("base", "lab", "other"))
+
+
+def test_the_lock_hash_is_that_of_the_locks_one_after_the_other(tmp_path: Path) -> None:
+    course = OTHER.replace("r.lock", "requirements.lock").replace('parent = "base"', 'parent = "lab"')
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "requirements.lock").write_text("attrs==26.1.0\n")
+    base, lab, other = load_catalogue(write(tmp_path, BASE + LAB + course))
+    assert base.lock_hash == sha256(b"").hexdigest()
+    assert lab.lock_hash == sha256(b"six==1.17.0\n").hexdigest()
+    assert other.lock_hash == sha256(b"six==1.17.0\nattrs==26.1.0\n").hexdigest()
+
+
+def test_each_status_says_who_can_choose_the_image(tmp_path: Path) -> None:
+    found = {
+        status: load_catalogue(write(tmp_path, BASE + LAB.replace("default", status) + more))[1]
+        for status, more in [
+            ("layer", ""),
+            ("candidate", ""),
+            ("default", ""),
+            ("frozen", "until = 2027-07-31\n"),
+            ("retired", ""),
+        ]
+    }
+    assert {name for name, entry in found.items() if entry.offered} == {"candidate", "default", "frozen"}
+    assert found["frozen"].until == date(2027, 7, 31)
 
 
 def test_a_missing_catalogue_is_told(tmp_path: Path) -> None:
