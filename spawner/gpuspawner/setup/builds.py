@@ -58,9 +58,7 @@ def ensure_images(paths: Paths, *, fresh: bool = False) -> None:
             if entry.parent is None:
                 _bootstrap(paths, entry, Path(folder))
             else:
-                _build(
-                    paths, entry, by_name[entry.parent], secrets, fresh=fresh, wheel=wheel
-                )
+                _build(paths, entry, by_name[entry.parent], secrets, fresh=fresh, wheel=wheel)
     say(f"    images: {', '.join(entry.reference for entry in entries if entry.offered)}")
 
 

@@ -99,16 +99,16 @@ def _lock_npm(paths: Paths, what: str, folder: Path) -> None:
     node = find_node(paths)
     lock = folder / "package-lock.json"
     command = ["install", "--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved=true"]
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(lock.with_name("package.json"), folder)
+    with tempfile.TemporaryDirectory() as work:
+        shutil.copy(lock.with_name("package.json"), work)
         run_step(
             f"Resolving {what}",
             [str(node), str(find_npm(node)), *command],
             log=paths.logs / "lock.log",
             environment=npm_environment(node),
-            cwd=Path(folder),
+            cwd=Path(work),
         )
-        tree = json.loads((Path(folder) / lock.name).read_text())
+        tree = json.loads((Path(work) / lock.name).read_text())
     lock.write_text(json.dumps(strip_addresses(tree), indent=2) + "\n")
 
 

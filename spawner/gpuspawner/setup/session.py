@@ -87,7 +87,7 @@ def _build_extension(paths: Paths, sources: Path) -> Path:
 
 
 def _ensure_packages(paths: Paths, sources: Path, node: Path) -> None:
-    """Have JupyterLab's builder and types, from the lock file with hashes; kept from one build to the next."""
+    """Have JupyterLab's builder and types, from the lock file with hashes; kept for the next build."""
     manifests = [sources / name for name in ("package.json", "package-lock.json")]
     stamp = paths.lab / "gpuspawner-ready.json"
     inputs = digest([digest_files(manifests[1:]).encode(), str(node).encode()])
