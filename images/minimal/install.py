@@ -27,34 +27,39 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(prog="gpuspawner-install", description=__doc__.split("\n")[0])
     parser.add_argument("lock", nargs="?", type=Path, help="lock file with a hash for every package")
-    parser.add_argument("--as", dest="name", help="this is the image NAME from now on")
+    parser.add_argument(
+        "--as",
+        dest="names",
+        metavar="NAME",
+        help="this is the image NAME from now on; or all names of its chain, comma-separated",
+    )
     parser.add_argument("--title", help="what people choose it by; its name unless given")
     parser.add_argument("--record-debian", action="store_true", help=f"write {DEBIAN}")
     wanted = parser.parse_args()
-    if not wanted.lock and not wanted.name and not wanted.record_debian:
+    if not wanted.lock and not wanted.names and not wanted.record_debian:
         parser.error("give a lock file, --as NAME or --record-debian")
     if wanted.lock:
         install(wanted.lock)
         record_lock(wanted.lock)
     if wanted.record_debian:
         record_debian()
-    if wanted.name:
-        describe(wanted.name, wanted.title or wanted.name)
+    if wanted.names:
+        describe(wanted.names, wanted.title)
 
 
 def install(lock: Path) -> None:
     """Install every package of a lock, or end with what is wrong and the fix."""
     if not lock.is_file():
         sys.exit(f"gpuspawner-install: there is no file {lock}. COPY it into the image before.")
-    environment = dict(os.environ)
-    secrets = Path("/run/secrets")
-    if (secrets / "pip").exists():
-        environment["PIP_CONFIG_FILE"] = str(secrets / "pip")
-    authorities = secrets / "ca"
-    environment["PIP_CERT"] = str(
-        authorities if authorities.exists() else "/etc/ssl/certs/ca-certificates.crt"
-    )
-    where = []
+    environment = {**os.environ, "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt"}
+    for name, variable in (("pip", "PIP_CONFIG_FILE"), ("ca", "PIP_CERT")):
+        secret = Path("/run/secrets", name)
+        if secret.exists():
+            if not os.access(secret, os.R_OK):
+                sys.exit(
+                    f"gpuspawner-install: {secret} cannot be read. Write uid={os.getuid()} beside id={name}."
+                )
+            environment[variable] = str(secret)
     if os.geteuid() == 0:
         environment |= {"HOME": "/root", "PIP_CACHE_DIR": "/root/.cache/pip"}
     else:
@@ -66,10 +71,11 @@ def install(lock: Path) -> None:
     command = [PIP, "install", *options, *where, "--require-hashes", "-r", str(lock), *above]
     if subprocess.run(command, env=environment, check=False).returncode:
         sys.exit(
-            f"gpuspawner-install: {lock.name} was not installed; pip says why above. A hash that differs: "
-            "the package is not the one that was locked; find out why before you make the lock anew. Versions "
-            "in conflict: the lock asks for another one than the image has; lock with the image's own locks as "
-            f"constraints ({LOCKS} in it). No connection: build again, what was fetched is kept."
+            f"gpuspawner-install: {lock.name} was not installed; pip says why above. A hash that "
+            "differs: the package is not the one that was locked; find out why before you make the lock "
+            "anew. Versions in conflict: the lock asks for another one than the image has; lock with the "
+            f"image's own locks as constraints ({LOCKS} in it). No connection: build again, what was "
+            "fetched is kept."
         )
     environment.pop("PIP_CONFIG_FILE", None)
     if subprocess.run([PIP, "check"], env=environment, check=False).returncode:
@@ -92,15 +98,16 @@ def record_debian() -> None:
     DEBIAN.write_bytes(listed.stdout)
 
 
-def describe(name: str, title: str) -> None:
+def describe(names: str, title: str | None) -> None:
     """Write ``image.json``: from now on this is that image."""
     file = OPT / "image.json"
-    chain = json.loads(file.read_text())["chain"] if file.exists() else ["base"]
+    above = json.loads(file.read_text())["chain"] if file.exists() else []
+    chain = names.split(",") if "," in names else [*above, names]
     locked = b"".join(lock.read_bytes() for lock in sorted(LOCKS.glob("*.lock")))
     image = {
-        "name": name,
-        "title": title,
-        "chain": [*chain, name],
+        "name": chain[-1],
+        "title": title or chain[-1],
+        "chain": chain,
         "lock_hash": hashlib.sha256(locked).hexdigest(),
     }
     # The file may be root's, the folder is ours.

@@ -22,6 +22,7 @@ HUB_WORDS = "gpuspawner.language.hubpages.HubWords"
 NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
+SESSION = "custom:gpu:session"
 CUSTOM_SCOPES = {
     "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
     "custom:gpu:manage": {
@@ -29,6 +30,7 @@ CUSTOM_SCOPES = {
         "subscopes": ["custom:gpu:read"],
     },
     "custom:gpu:reserve": {"description": "Reserve GPUs.", "subscopes": ["custom:gpu:read"]},
+    SESSION: {"description": "See, keep and end the session of one server, from inside of it."},
 }
 """What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
 ADMIN_MARK = "admin-ui"
@@ -37,6 +39,8 @@ ADMIN_MARK = "admin-ui"
 By itself it opens the hub's admin page, and gives no right to do anything there.
 """
 ACCESS = f"access:services!service={SERVICE}"
+SERVER_SCOPES = ("users:activity!user", "access:servers!server", ACCESS, f"{SESSION}!server")
+"""What a server's own token may do: JupyterHub's own two, and to ask the controller about this server."""
 CONTROLLER_SCOPES = (
     "list:users",
     "read:users:name",
@@ -149,14 +153,17 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
             "api_token": token,
             "oauth_no_confirm": True,
             # What a login at the controller carries over from the person; less would hide an administrator.
-            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *CUSTOM_SCOPES],
+            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *sorted(set(CUSTOM_SCOPES) - {SESSION})],
         }
     ]
     # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
-    hub.extra_user_scopes = {ACCESS, "custom:gpu:read"}
+    # A server's token may do no more than its person: so they have its scope too, which is of no use to them.
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", SESSION}
     hub.load_roles = [
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
+        {"name": "server", "scopes": list(SERVER_SCOPES)},
     ]
+    c.GPUSpawner.session_url = settings.session_url
     c.GPUSpawner.queue_url = f"{settings.service_url}queue"
 
 

@@ -80,7 +80,12 @@ class Controller(_Section):
     enabled: Annotated[
         bool, Field(description="Whether there is a controller: without it nobody queues.")
     ] = False
-    port: Annotated[int, Field(ge=1, le=65535, description="Its port on 127.0.0.1, for the proxy.")] = 8082
+    port: Annotated[
+        int,
+        Field(
+            ge=1, le=65535, description="Its port: on 127.0.0.1 for the proxy, on hub_address for servers."
+        ),
+    ] = 8082
     token_file: Annotated[
         Path | None, Field(description="The secret it shares with the hub; in state_dir unless set.")
     ] = None
@@ -158,6 +163,11 @@ class Settings(_Section):
     def service_url(self) -> str:
         """The path of everything that the controller serves, ending in a slash."""
         return f"{self.base_url}services/{SERVICE}/"
+
+    @property
+    def session_url(self) -> str:
+        """Where servers ask the controller about their own session."""
+        return f"http://{self.network.hub_address}:{self.controller.port}{self.service_url}api/session"
 
     @property
     def hub_api_url(self) -> str:

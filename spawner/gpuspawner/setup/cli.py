@@ -17,15 +17,22 @@ from .clean import clean
 from .console import say
 from .dockerd import stop_engine
 from .errors import SetupError
+from .images import load_catalogue
 from .locks import make_locks
 from .paths import Paths
 from .prepare import ensure_engine, prepare, prepare_environment, prepare_what_can_be
 from .private import make_private
+from .registry import push_images
 
 
 def _fresh_images(paths: Paths) -> None:
     prepare(paths, images=None)
     ensure_images(paths, choose_all, fresh=True)
+
+
+def _push_images(paths: Paths) -> None:
+    prepare(paths, images=choose_all)
+    push_images(paths, [entry for entry in load_catalogue() if entry.offered])
 
 
 def _lock(paths: Paths) -> None:
@@ -52,6 +59,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
         lambda paths: prepare(paths, images=choose_changed),
     ),
     "fresh-images": ("all images again, with the packages of today", _fresh_images),
+    "push-images": ("the images in the registry", _push_images),
     "lock": ("every lock file anew", _lock),
     "stop-engine": ("the Docker Engine stopped, if it was started from this checkout", stop_engine),
     "clean": ("what was made removed, after asking", lambda paths: clean(paths, force=False)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -12,12 +12,17 @@ from typing import Any
 from .catalogue import ImageStatus, read_entries
 from .errors import SetupError
 from .paths import Paths
+from .session import digest_sources
 from .stamps import digest
 
 REPOSITORY = "gpuspawner"
 """Every image is ``gpuspawner/<name>``."""
 TAG_LENGTH = 12
 PASSPORT = "passport.json"
+FINISH = "finish"
+"""The folder of the last steps of every image that people can choose."""
+SESSION = "session"
+"""The folder of gpuspawner-session, which goes into these."""
 LAYER_RECIPE = "layer.Dockerfile"
 """The Dockerfile of images that have none of their own."""
 LAYER_LOCK = "requirements.lock"
@@ -55,6 +60,8 @@ class ImageEntry:
     """Lock files of the chain, parents first."""
     lock_hash: str
     """SHA-256 over these files, one after the other: ``cat LOCKS | sha256sum``."""
+    packages: str
+    """Reference of what others stand on: all of it but the last steps."""
     reference: str
     """Repository and tag. The tag is a hash of all that goes in, so other contents have another tag."""
 
@@ -138,9 +145,12 @@ def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -
             f"{file}, image {raw['name']!r}: {folder} has no Dockerfile, so the image is its parent with the "
             f'packages of its lock. Write requirements.in there, add lock = "{LAYER_LOCK}" and run make lock.'
         )
-    above = parent.locks if parent else ()
-    locks = (*above, folder / lock) if lock else above
-    capability = raw.get("compute_capability")
+    locks = (*(parent.locks if parent else ()), *((folder / lock,) if lock else ()))
+    chain = (*(parent.chain if parent else ()), raw["name"])
+    packages = _hash_packages(folder, file.parent, parent)
+    status = ImageStatus(raw["status"])
+    layer = status is ImageStatus.LAYER
+    finished = packages if layer else _hash_finish(file.parent, packages, chain, raw["title"])
     return ImageEntry(
         name=raw["name"],
         parent=raw.get("parent"),
@@ -149,35 +159,47 @@ def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -
         inside=tuple(raw.get("inside", ())),
         lock=lock,
         tests=(*(parent.tests if parent else ()), *raw.get("tests", ())),
-        status=ImageStatus(raw["status"]),
+        status=status,
         until=raw.get("until"),
         minimum_driver=raw.get("minimum_driver", parent.minimum_driver if parent else None),
-        compute_capability=(capability[0], capability[1])
-        if capability
-        else (parent.compute_capability if parent else None),
+        compute_capability=_find_capability(raw, parent),
         folder=folder,
-        chain=(*(parent.chain if parent else ()), raw["name"]),
+        chain=chain,
         locks=locks,
         lock_hash=hash_locks(locks),
-        reference=f"{REPOSITORY}/{raw['name']}:{_hash_inputs(file, raw, parent)}",
+        packages=f"{REPOSITORY}/{raw['name']}:{packages}{'' if layer else '-packages'}",
+        reference=f"{REPOSITORY}/{raw['name']}:{finished}",
     )
 
 
-def _hash_inputs(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -> str:
-    folder = file.parent / raw["name"]
-    parts = [parent.reference.encode() if parent else b"", raw["title"].encode()]
-    recipe = find_recipe(folder, file.parent)
+def _find_capability(raw: Mapping[str, Any], parent: ImageEntry | None) -> tuple[str, str] | None:
+    if "compute_capability" in raw:
+        least, largest = raw["compute_capability"]
+        return least, largest
+    return parent.compute_capability if parent else None
+
+
+def _hash_packages(folder: Path, images: Path, parent: ImageEntry | None) -> str:
+    parts = [parent.packages.encode() if parent else b"", *_read_folder(folder)]
+    recipe = find_recipe(folder, images)
     if recipe.parent != folder and recipe.is_file():
         parts.append(recipe.read_bytes())
+    return digest(parts)[:TAG_LENGTH]
+
+
+def _hash_finish(images: Path, packages: str, chain: Iterable[str], title: str) -> str:
+    said = [packages, *chain, title]
+    parts = [*(one.encode() for one in said), *_read_folder(images / FINISH)]
+    return digest([*parts, digest_sources(images / SESSION)])[:TAG_LENGTH]
+
+
+def _read_folder(folder: Path) -> Iterator[bytes]:
     for path in sorted(folder.rglob("*")):
         # What people or `make lock` read, or what was written after the build, does not change the image.
         if path.is_file() and path.suffix not in {".in", ".md"} and path.name != PASSPORT:
-            parts += [
-                str(path.relative_to(folder)).encode(),
-                oct(path.stat().st_mode & 0o111).encode(),
-                path.read_bytes(),
-            ]
-    return digest(parts)[:TAG_LENGTH]
+            yield str(path.relative_to(folder)).encode()
+            yield oct(path.stat().st_mode & 0o111).encode()
+            yield path.read_bytes()
 
 
 def find_recipe(folder: Path, images: Path) -> Path:

@@ -54,6 +54,26 @@ def test_another_lock_is_another_reference_down_the_line(tmp_path: Path) -> None
     assert not set(last) & set(after)
 
 
+def test_a_change_in_what_runs_inside_only_changes_the_last_steps(tmp_path: Path) -> None:
+    file = write(tmp_path, BASE + LAB)
+    source = tmp_path / "session" / "lab" / "src" / "index.ts"
+    source.parent.mkdir(parents=True)
+    source.write_text("one")
+    before = load_catalogue(file)
+    for made in ("lab/node_modules/x.js", "gpuspawner_session/__pycache__/x.pyc", "build/x.py", "README.md"):
+        (tmp_path / "session" / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "session" / made).write_text("")
+    assert load_catalogue(file) == before, "what is made from the sources changes nothing"
+    source.write_text("two")
+    after = load_catalogue(file)
+    (tmp_path / "finish").mkdir()
+    (tmp_path / "finish" / "entrypoint.sh").write_text("exec")
+    last = load_catalogue(file)
+    assert before[0] == after[0] == last[0], "a layer has none of it"
+    assert len({one[1].reference for one in (before, after, last)}) == 3
+    assert before[1].packages == after[1].packages == last[1].packages
+
+
 def test_what_only_people_read_changes_no_reference(tmp_path: Path) -> None:
     file = write(tmp_path, BASE + LAB)
     before = load_catalogue(file)
