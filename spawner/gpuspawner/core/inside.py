@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .culling import KEEP_STEP, Watch
+from .culling import KEEP_STEP, Watch, Wish
 from .idleness import Step
 from .model import Lease
 from .sessions import tell_why
@@ -43,7 +43,7 @@ class Ahead:
     """Minutes before it of the last warning that was given; None before the first."""
 
 
-def find_stop(lease: Lease, watch: Watch | None, *, acts: bool) -> Ahead | None:
+def find_stop(lease: Lease, watch: Watch | None, wish: Wish, now: datetime, *, acts: bool) -> Ahead | None:
     """What stops a session first, as things are; None where nothing does.
 
     A session that lies idle and was not warned yet may still go on for ever, so it is not said of it.
@@ -51,6 +51,8 @@ def find_stop(lease: Lease, watch: Watch | None, *, acts: bool) -> Ahead | None:
     Args:
         lease: The session.
         watch: What is known of its idleness; None before the first look.
+        wish: What its person asked for: what is kept is not stopped, though the last look came before that.
+        now: The present.
         acts: Whether idle sessions are stopped, and not only reported.
     """
     found = []
@@ -60,7 +62,8 @@ def find_stop(lease: Lease, watch: Watch | None, *, acts: bool) -> Ahead | None:
     verdict = watch.verdict if watch is not None else None
     if watch is not None and verdict is not None and verdict.at is not None:
         warned = verdict.step is not Step.KEEP and watch.warned_at is not None and not watch.reported
-        if acts and warned:
+        kept = wish.kept_until is not None and wish.kept_until > now
+        if acts and warned and not kept:
             found.append(Ahead(verdict.at, Cause.IDLE, verdict.reason, watch.warned))
     return min(found, key=lambda one: one.at, default=None)
 

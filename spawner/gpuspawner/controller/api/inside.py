@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.core.errors import Conflict, NotFound
 from gpuspawner.core.inside import Ahead, Remedy, choose_remedy, find_stop
@@ -24,7 +26,7 @@ def show(call: Call) -> m.InsideView:
         watch, wish = unit.watch_of(lease.id), unit.wish_of(lease.id)
         records = {one.device.uuid: one for one in unit.inventory(services.host)}
     acts = services.policies.idle_sessions() is IdleSessions.STOP
-    stop, verdict = find_stop(lease, watch, acts=acts), watch.verdict if watch else None
+    stop, verdict = find_stop(lease, watch, wish, now, acts=acts), watch.verdict if watch else None
     gpus = []
     for uuid in lease.devices:
         record = records.get(uuid)
@@ -58,7 +60,8 @@ def show(call: Call) -> m.InsideView:
 def keep(call: Call) -> m.InsideView:
     """*Keep for 1 h*: from idleness, or by moving an end that is less than that off."""
     call = _about(call, lease := _find_lease(call))
-    stop, now = _find_stop(call, lease), call.services.clock()
+    now = call.services.clock()
+    stop = _find_stop(call, lease, now)
     if choose_remedy(stop, now) is Remedy.EXTEND:
         leases.extend_own(call)
     elif call.services.policies.idle_sessions() is IdleSessions.STOP:
@@ -100,10 +103,11 @@ def _find_lease(call: Call) -> Lease:
     return found[-1]
 
 
-def _find_stop(call: Call, lease: Lease) -> Ahead | None:
+def _find_stop(call: Call, lease: Lease, now: datetime) -> Ahead | None:
     with call.services.ledger.read() as unit:
-        watch = unit.watch_of(lease.id)
-    return find_stop(lease, watch, acts=call.services.policies.idle_sessions() is IdleSessions.STOP)
+        watch, wish = unit.watch_of(lease.id), unit.wish_of(lease.id)
+    acts = call.services.policies.idle_sessions() is IdleSessions.STOP
+    return find_stop(lease, watch, wish, now, acts=acts)
 
 
 def _about(call: Call, lease: Lease, body: object = None) -> Call:
