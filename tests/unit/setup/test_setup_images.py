@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.paths import Paths
 
 BASE = '[[image]]\nname = "base"\ntitle = "Debian"\ndescription = "Nothing else."\nstatus = "layer"\n'
 LAB = BASE.replace('"layer"', '"default"\nparent = "base"\nlock = "r.lock"').replace(
@@ -176,3 +177,9 @@ def test_each_status_says_who_can_choose_the_image(tmp_path: Path) -> None:
 def test_a_missing_catalogue_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"images\.toml cannot be read"):
         load_catalogue(tmp_path / "images.toml")
+
+
+def test_every_test_that_the_catalogue_names_exists() -> None:
+    named = {name for entry in load_catalogue() for name in entry.tests}
+    folder = Paths().root / "tests" / "images"
+    assert named == {path.stem.removeprefix("test_") for path in folder.glob("test_*.py")}
