@@ -85,7 +85,7 @@ def tiny(tmp_path: Path) -> Iterator[Yard]:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Iterator[Yard]:
-    """On the packages of the smallest image, with the Dockerfile of all images that have none of their own."""
+    """On the packages of the smallest image, with the Dockerfile of images that have none of their own."""
     yard = Yard(tmp_path, next(one.packages for one in load_catalogue() if one.name == "minimal"))
     yield yard
     yard.clear()
