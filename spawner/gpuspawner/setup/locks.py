@@ -80,7 +80,7 @@ def _lock_images(paths: Paths, uv: Path, hub: Path) -> None:
 
 
 def kept_locks(entries: Sequence[ImageEntry]) -> dict[str, str]:
-    """Images whose locks stay as they are → the frozen or retired image that is, or stands on, each of them."""
+    """Images whose locks stay as they are → the frozen or retired image that stands on it, or is it."""
     still = [one for one in entries if one.status in (ImageStatus.FROZEN, ImageStatus.RETIRED)]
     return {name: one.name for one in still for name in one.chain}
 
