@@ -130,46 +130,53 @@ def test_jupyterlab_warns_keeps_saves_and_stops(
     ada.log_in()
     ada.start("A100")
     lab = Lab(ada)
-
-    expect(lab.chip).to_be_visible()
-
-    # -- an edit that nobody saves
     installation.exec("ada", "echo first > notes.txt")
     ada.visit("/user/ada/lab/tree/notes.txt")
     lab.write("second\n")
+    is_warned_and_keeps(installation, lab)
+    is_saved_before_an_end_that_was_set(installation, lab)
+    sees_the_figures(installation, lab)
+    lab.write("third\n")
+    is_not_stopped_while_something_is_not_saved(installation, lab)
+    saves_all_and_stops(installation, lab)
 
-    # -- a warning, and keeping
+
+def is_warned_and_keeps(installation: Installation, lab: Lab) -> None:
+    page = lab.page
     lease = grow_old(installation)
     wait_for_warning(installation, lease)
     lab.ask_again()
     expect(lab.notice).to_contain_text(NOTICE)
     expect(lab.chip).to_contain_text(re.compile(r"stops \d\d:\d\d · extend"))
-    ada.picture("lab-notice", whole=False)
+    assert faint_texts(page) == []
+    lab.person.picture("lab-notice", whole=False)
     lab.notice.get_by_role("button", name="Why?").click()
-    why = ada.page.get_by_role("dialog")
+    why = page.get_by_role("dialog")
     expect(why).to_contain_text("Its GPUs have been idle for")
     expect(why.get_by_role("row", name="Notebooks and terminals")).to_be_visible()
-    ada.picture("lab-why", whole=False)
+    lab.person.picture("lab-why", whole=False)
     why.get_by_role("button", name="Close").click()
     lab.notice.get_by_role("button", name="Keep for 1 h").click()
-    expect(ada.page.get_by_role("alert").filter(has_text="Kept until")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Kept until")).to_be_visible()
     expect(lab.notice).to_be_hidden()
     expect(lab.chip).to_contain_text("kept until")
     assert any("it is kept until" in one for one in installation.events("session.kept"))
     assert installation.exec("ada", "cat notes.txt") == "first\n", "nobody saved it"
 
-    # -- an end that somebody set: what is open is saved before, by itself
+
+def is_saved_before_an_end_that_was_set(installation: Installation, lab: Lab) -> None:
     end = datetime.now(UTC) + timedelta(seconds=92)
     change(installation, ends_at=end, end_reason="grace stops it: exam", warned=5)
     lab.ask_again()
     expect(lab.notice).to_be_visible()
     wait_for(lambda: installation.exec("ada", "cat notes.txt") == "first\nsecond\n", "the saving")
-    assert installation.lease_of("ada").warned == 5
+    assert installation.lease_of("ada").ends_at == end, "long before the end"
     change(installation, ends_at=None, end_reason="", warned=None)
     lab.ask_again()
     expect(lab.notice).to_be_hidden()
 
-    # -- the figures: of the work that begins, which is why nothing stops it any more
+
+def sees_the_figures(installation: Installation, lab: Lab) -> None:
     (uuid,) = installation.uuids
     installation.simulation.set_load(uuid, utilization=60, memory_mib=2048)
 
@@ -178,14 +185,29 @@ def test_jupyterlab_warns_keeps_saves_and_stops(
         return text in (lab.chip.text_content() or "")
 
     wait_for(lambda: shows("GPU 60 % · 2"), "the figures")
-    expect(lab.chip).to_have_attribute(
-        "aria-label", re.compile("GPU 60 %.* of 40 GiB.*Show what can be done")
-    )
+    label = re.compile("GPU 60 %.* of 40 GiB.*Show what can be done")
+    expect(lab.chip).to_have_attribute("aria-label", label)
+    installation.simulation.idle(uuid)
 
-    # -- Save all and stop
-    lab.write("third\n")
+
+def is_not_stopped_while_something_is_not_saved(installation: Installation, lab: Lab) -> None:
+    installation.exec("ada", "rm notes.txt && mkdir notes.txt")
     lab.choose("Save all and stop")
-    ada.page.wait_for_url("**/services/gpu/servers", timeout=SLOW)
+    refused = lab.page.get_by_role("dialog").filter(has_text="Not stopped")
+    expect(refused).to_contain_text("notes.txt")
+    lab.person.picture("lab-not-saved", whole=False, for_docs=False)
+    assert installation.events("session.stopping") == []
+    while lab.page.get_by_role("dialog").count():  # JupyterLab has a word on it as well
+        lab.page.keyboard.press("Escape")
+    installation.exec("ada", "rmdir notes.txt && printf 'first\\nsecond\\n' > notes.txt")
+
+
+def saves_all_and_stops(installation: Installation, lab: Lab) -> None:
+    lab.choose("Save all and stop")
+    # JupyterLab asks, since somebody else has changed the file.
+    lab.page.get_by_role("button", name="Overwrite").click()
+    lab.page.wait_for_url("**/services/gpu/servers", timeout=SLOW)
     wait_for(lambda: not installation.containers("ada"), "the end of the server", 60)
     assert read_home(installation, "notes.txt") == "first\nsecond\nthird\n"
-    expect(ada.page.locator("main")).to_contain_text("its person stopped it in JupyterLab")
+    assert installation.events("session.stopping") == ["its person stopped it in JupyterLab"]
+    expect(lab.page.get_by_role("link", name="Start a server again")).to_be_visible()
