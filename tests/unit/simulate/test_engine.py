@@ -80,7 +80,7 @@ RUNS = {
         ),
     ),
     # When c comes at 30, b, which has never worked, is warned until 35. a has, and may be idle for twice as
-    # long; it has been so since 20, and is warned from 35 until 40. From 70 on nobody waits: a keeps its card.
+    # long; it has been so since 20, and is warned from 35 until 40. From 70 on nobody waits: a keeps it.
     # c's work runs from 50 to 60, just in time; a's second from 72 to 82.
     "ours": (
         OURS,
