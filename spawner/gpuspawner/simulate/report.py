@@ -26,16 +26,17 @@ _COLUMNS: tuple[tuple[str, str, float, int], ...] = (
 
 def render(results: Results) -> str:
     """The results for people."""
-    lines = [_describe_traces(results), *results.notes]
+    lines = [describe_traces(results), *results.notes]
     if results.traces > 1:
         lines.append("Means over the traces, ± half of the 95 % confidence interval.")
-    lines.append(_describe_options(results))
+    lines.append(describe_options(results))
     for summary in results.summaries:
         lines += ["", *_render_summary(summary)]
     return "\n".join(lines)
 
 
-def _describe_traces(results: Results) -> str:
+def describe_traces(results: Results) -> str:
+    """What the traces are like."""
     sizes = results.sizes
     what = "1 trace" if results.traces == 1 else f"{results.traces} traces"
     return (
@@ -46,7 +47,8 @@ def _describe_traces(results: Results) -> str:
     )
 
 
-def _describe_options(results: Results) -> str:
+def describe_options(results: Results) -> str:
+    """What our rule is, and what a restart costs."""
     limits = _minutes(results.options.limits)
     return (
         f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits, "
