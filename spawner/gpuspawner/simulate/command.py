@@ -109,7 +109,7 @@ def _limit(limit: timedelta) -> float:
     type=_minutes,
     default=_limit(IDLE_GPU_WANTED),
     show_default=True,
-    help="Ours: the same while somebody waits.",
+    help="Ours: the same while somebody waits; twice that for GPUs that have worked.",
 )
 @click.option(
     "--warning",

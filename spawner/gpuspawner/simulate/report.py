@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 
-from gpuspawner.core.idleness import IdleLimits
+from gpuspawner.core.idleness import IdleLimits, choose_idle_limit
 
 from .compare import CLAIRVOYANT, OURS, Results, Summary
 from .measures import Estimate
@@ -50,8 +51,10 @@ def describe_traces(results: Results) -> str:
 def describe_options(results: Results) -> str:
     """What our rule is, and what a restart costs."""
     limits = _minutes(results.options.limits)
+    worked = choose_idle_limit(results.options.limits, demanded=True, has_worked=True)
+    longer = f" ({worked / timedelta(minutes=1):g} min for GPUs that have worked)" if worked else ""
     return (
-        f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits, "
+        f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits{longer}, "
         f"warned {limits['warning']:g} min before. A restart costs "
         f"{results.options.restart.total_seconds() / 60:g} min."
     )
