@@ -238,7 +238,11 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     hub, line = FakeHub(), Line(ledger, HOST, STALE, clock)
     cards, usage = Cards(ledger, HOST, clock), UsageReports(ledger, HOST, clock)
     engine, shelf = FakeImages(*settings.images.values()), Shelf(settings.passports_path)
-    known = KnownImages(settings.images, engine, shelf, lambda: clock().timestamp()  # noqa: PLW0108)
+
+    def monotonic() -> float:
+        return clock().timestamp()
+
+    known = KnownImages(settings.images, engine, shelf, monotonic)
     services = Services(
         ledger=ledger,
         host=HOST,

@@ -66,6 +66,11 @@ def fits(needs: ImageNeeds, capability: tuple[int, int] | None, driver: str | No
     return _has_driver(needs, driver) and _has_code(needs, capability)
 
 
+def list_unfit(needs: ImageNeeds, devices: Iterable[Device]) -> tuple[str, ...]:
+    """Models of the devices on which an image does not run, or is not known to."""
+    return tuple(sorted({device.model for device in devices if not suits_image(needs, device)}))
+
+
 def why_unsuited(needs: ImageNeeds, devices: Iterable[Device]) -> str:
     """Say, of devices on which an image does not run, what it needs and what is here; with the fix."""
     devices = list(devices)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from gpuspawner.core.errors import EngineError, PassportError
+from gpuspawner.core.errors import EngineError, NotFound, PassportError
 from gpuspawner.core.model import ImageNeeds
 from gpuspawner.core.words import mark
 from gpuspawner.ports import Images
@@ -78,6 +78,13 @@ class KnownImages:
                     }
                 self._ask_again = self._monotonic() + keep
             return tuple(self._known.values())
+
+    def find(self, name: str) -> KnownImage:
+        """One of them. Raises: NotFound."""
+        found = next((one for one in self.all() if one.name == name), None)
+        if found is None:
+            raise NotFound("There is no such image here; the list of images has them all.")
+        return found
 
     def needs(self) -> dict[str, ImageNeeds]:
         """What each image needs, by name; one that runs anywhere, or is not known, is left out."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from gpuspawner.core.errors import PassportError
-from gpuspawner.core.images import require_code
+from gpuspawner.core.images import list_untried, require_code
 from gpuspawner.core.model import ImageNeeds
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -79,6 +80,10 @@ class Passport(_Part):
         if self.minimum_driver is None and not self.compute_capabilities:
             return None
         return ImageNeeds(name, self.minimum_driver, self.compute_capabilities)
+
+    def list_untried(self, fleet: Iterable[str]) -> tuple[str, ...]:
+        """On which architectures of a fleet it was not tried; none without torch, with which it is tried."""
+        return list_untried(self.runs, fleet) if self.versions.torch else ()
 
     @property
     def sha256(self) -> str:
