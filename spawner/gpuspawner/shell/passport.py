@@ -83,24 +83,25 @@ def make(  # noqa: PLR0917 - click gives each by its name
 ) -> None:
     """Look into each IMAGE, in a container without network, and keep its passport.
 
-    Runs and tests of a build from the same lock files are kept.
+    Runs and tests of a build from the same lock files are kept. With --all, an image that was looked into is
+    not looked into again: the image of an id never changes.
     """
     shelf, engine = open_shelf(settings, passports), DockerImages()
-    wanted = [find_image(name, settings) for name in images]
-    if everything:
-        wanted += [one for one in list_offered(settings) if engine.inspect(one.reference) is not None]
-    if not wanted:
+    named = [find_image(name, settings) for name in images]
+    offered = list_offered(settings) if everything else []
+    offered = [one for one in offered if engine.inspect(one.reference) is not None]
+    if not named and not offered:
         raise NotFound("No image was named, or none is here. Give IMAGE, or build them: make images")
-    for one in wanted:
-        made = look_inside(engine, shelf, one, minimum_driver)
-        path = shelf.put(made)
+    for one in [*named, *offered]:
+        known = None if one in named else find_known(engine, shelf, one)
+        made = renew(known, one) if known else look_inside(engine, shelf, one, minimum_driver)
+        if made != known:
+            shelf.put(made)
         if commit:
-            if one.committed is None:
-                raise PassportError(
-                    f"{one.name} is not in images/images.toml: it has no folder to commit to."
-                )
-            write_passport(made, one.committed)
-        click.echo(clean(f"{made.image}: {made.digest[:19]}, {len(made.packages)} Python packages; {path}"))
+            write_passport(made, require_folder(one))
+        tried = ", ".join(made.runs) or "nothing yet"
+        about = f"{made.digest[:19]}, {len(made.packages)} Python packages, tried on {tried}"
+        click.echo(clean(f"{one.name}: {about}"))
 
 
 @passport.command("list", short_help="List the passports.")
@@ -189,17 +190,34 @@ def _of_catalogue(entry: ImageEntry) -> Named:
     return Named(entry.name, entry.reference, entry.folder / COMMITTED)
 
 
+def require_folder(image: Named) -> Path:
+    """Where the passport is that goes from one host to another. Raises: PassportError."""
+    if image.committed is None:
+        raise PassportError(f"{image.name} is not in images/images.toml: it has no folder to commit to.")
+    return image.committed
+
+
+def find_known(engine: Images, shelf: Shelf, image: Named) -> Passport | None:
+    """The passport that an image has; None also of a damaged one. Raises: EngineError, NotFound."""
+    try:
+        return shelf.find(require_image(engine, image).digest)
+    except PassportError:  # it is about to be replaced
+        return None
+
+
+def renew(made: Passport, image: Named) -> Passport:
+    """A passport with the runs and tests that came with the repository. Raises: PassportError."""
+    committed = read_passport(image.committed) if image.committed else None
+    return take_over(made, [committed] if committed else [])
+
+
 def look_inside(engine: Images, shelf: Shelf, image: Named, minimum_driver: str | None = None) -> Passport:
     """Make the passport of an image, with the runs and tests that hold for it. Raises: GpuSpawnerError."""
     facts = require_image(engine, image)
     told = engine.run_python(facts.digest, (files("gpuspawner.passport") / "inside.py").read_text())
     made = make_passport(facts, told, image.name, minimum_driver)
-    committed = read_passport(image.committed) if image.committed else None
-    try:
-        known = shelf.find(facts.digest)
-    except PassportError:  # it is about to be replaced
-        known = None
-    return take_over(made, [one for one in (known, committed) if one is not None])
+    known = find_known(engine, shelf, image)
+    return renew(take_over(made, [known] if known else []), image)
 
 
 def require_image(engine: Images, image: Named) -> ImageFacts:
