@@ -16,6 +16,7 @@ from jupyterhub.utils import fmt_ip_url
 
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.core.container import (
+    SESSION_URL,
     Size,
     build_gpu_environment,
     build_host_config,
@@ -160,6 +161,7 @@ class ContainerSpawner(PersonalSpawner):
                 **build_gpu_environment(devices),
                 IMAGE_DIGEST: self.digest,
                 "JUPYTER_IMAGE_SPEC": self.image,
+                **({SESSION_URL: self.session_url} if self.session_url else {}),
             },
             "user": f"{self.uid}:{self.gid}",
         }
