@@ -41,7 +41,8 @@ def passport() -> None:
     """
 
 
-def _options(command: Command) -> Command:
+def passport_options(command: Command) -> Command:
+    """Give a command the options that say which settings and which passports are meant."""
     command = click.option(
         "--settings",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -72,7 +73,7 @@ class Named:
 )
 @click.option("--commit", is_flag=True, help=f"Put it into images/<name>/{COMMITTED} too.")
 @click.option("--minimum-driver", help="The oldest driver, where CUDA is too new to be known here.")
-@_options
+@passport_options
 def make(  # noqa: PLR0917 - click gives each by its name
     images: tuple[str, ...],
     everything: bool,
@@ -94,9 +95,8 @@ def make(  # noqa: PLR0917 - click gives each by its name
         raise NotFound("No image was named, or none is here. Give IMAGE, or build them: make images")
     for one in [*named, *offered]:
         known = None if one in named else find_known(engine, shelf, one)
-        made = renew(known, one) if known else look_inside(engine, shelf, one, minimum_driver)
-        if made != known:
-            shelf.put(made)
+        made = known or look_inside(engine, shelf, one, minimum_driver)
+        shelf.put(made)
         if commit:
             write_passport(made, require_folder(one))
         tried = ", ".join(made.runs) or "nothing yet"
@@ -106,7 +106,7 @@ def make(  # noqa: PLR0917 - click gives each by its name
 
 @passport.command("list", short_help="List the passports.")
 @json_option
-@_options
+@passport_options
 def list_all(as_json: bool, settings: Path | None, passports: Path | None) -> None:
     """List the passports that are kept here. Exit code 1: one of them cannot be read."""
     found, broken = [], []
@@ -131,7 +131,7 @@ def list_all(as_json: bool, settings: Path | None, passports: Path | None) -> No
 @click.argument("image")
 @json_option
 @click.option("--spdx", is_flag=True, help="As a list of parts in SPDX 2.3, as JSON.")
-@_options
+@passport_options
 def show(image: str, as_json: bool, spdx: bool, settings: Path | None, passports: Path | None) -> None:
     """Show the passport of IMAGE."""
     found = find_passport(open_shelf(settings, passports), DockerImages(), image, settings)
@@ -205,19 +205,14 @@ def find_known(engine: Images, shelf: Shelf, image: Named) -> Passport | None:
         return None
 
 
-def renew(made: Passport, image: Named) -> Passport:
-    """A passport with the runs and tests that came with the repository. Raises: PassportError."""
-    committed = read_passport(image.committed) if image.committed else None
-    return take_over(made, [committed] if committed else [])
-
-
 def look_inside(engine: Images, shelf: Shelf, image: Named, minimum_driver: str | None = None) -> Passport:
     """Make the passport of an image, with the runs and tests that hold for it. Raises: GpuSpawnerError."""
     facts = require_image(engine, image)
     told = engine.run_python(facts.digest, (files("gpuspawner.passport") / "inside.py").read_text())
     made = make_passport(facts, told, image.name, minimum_driver)
     known = find_known(engine, shelf, image)
-    return renew(take_over(made, [known] if known else []), image)
+    committed = read_passport(image.committed) if image.committed else None
+    return take_over(made, [one for one in (known, committed) if one is not None])
 
 
 def require_image(engine: Images, image: Named) -> ImageFacts:
