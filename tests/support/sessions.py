@@ -53,7 +53,7 @@ class Home:
 
 def empty_home(uid: int) -> dict[str, Any]:
     """For ``Session``: a home that is gone with the container."""
-    return {"tmpfs": {"/tmp": "", HOME: f"uid={uid},mode=700"}}
+    return {"tmpfs": {"/tmp": "exec", HOME: f"uid={uid},mode=700"}}
 
 
 def run(image: ImageEntry | str, *command: str, **more: Any) -> str:
@@ -70,7 +70,7 @@ def run(image: ImageEntry | str, *command: str, **more: Any) -> str:
 def _hardened() -> dict[str, Any]:
     return {
         "read_only": True,
-        "tmpfs": {"/tmp": ""},
+        "tmpfs": {"/tmp": "exec"},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "shm_size": SHM,
