@@ -6,8 +6,7 @@ SHELL := /bin/sh
 PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
 BIN := .gpuspawner/venv/bin
 PYTEST_ARGS ?=
-# A process for each core, each takes the next file. In the order of the folders, for the slow ones come first
-# and the quick ones fill up the end; of more than four Hubs at a time, Docker's networks might not be enough.
+# A process for each core, each takes the next file; what needs a whole installation all goes to the same one.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000

@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 import pytest
-from support.side_by_side import on_the_floor
+from support.side_by_side import OneHubAtATime, on_the_floor
 
 
 @cache
@@ -80,6 +80,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[NOT_RUN] = missing
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneHubAtATime | None:
+    return OneHubAtATime(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

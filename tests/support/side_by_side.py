@@ -12,12 +12,25 @@ from functools import cache
 from itertools import cycle
 from pathlib import Path
 
+from xdist.scheduler import LoadFileScheduling
+
+INSTALLATIONS = ("tests/integration/", "tests/browser/")
 GATE, FLOOR = Path(__file__), Path(__file__).with_name("__init__.py")
 """Two files that are there already, locked and never written."""
 PORTS = range(20_000, 32_000)
 """Below those that Linux gives to outgoing connections: none of these takes one between choice and use."""
 PORTS_EACH = 1_500
 """Of one process."""
+
+
+class OneHubAtATime(LoadFileScheduling):
+    """Files to whichever process is free; those with a whole installation all to the same one.
+
+    Two Hubs with their servers and browsers would wait for each other on two cores, and run into time limits.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "installations" if nodeid.startswith(INSTALLATIONS) else str(super()._split_scope(nodeid))
 
 
 @contextmanager
