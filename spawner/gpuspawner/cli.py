@@ -26,6 +26,7 @@ COMMANDS = {
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
     "history": ("gpuspawner.shell.cull:history", "Show how somebody's sessions ended, and why."),
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
+    "passport": ("gpuspawner.shell.promote:passport", "Show what is in the images, and what they need."),
     "people": ("gpuspawner.shell.people:people", "Show who has logged in; link a home to somebody."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),
