@@ -33,6 +33,7 @@ COMMANDS = {
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
+    "verify": ("gpuspawner.shell.verify:verify", "Check that an image computes the same again."),
     "undrain": ("gpuspawner.shell.cards:undrain", "Give a drained card back into use."),
 }
 """Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""

@@ -14,6 +14,7 @@
     ├── HubError               the Hub or a server gave no usable answer: proves nothing
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
+    ├── CheckError             an image cannot be checked; the text says why
     └── RunLockHeld            another process of the same kind uses this ledger
 """
 
@@ -105,6 +106,10 @@ class IllegalTransition(GpuSpawnerError):
 
 class SettingsError(GpuSpawnerError):
     """A settings file is wrong."""
+
+
+class CheckError(GpuSpawnerError):
+    """An image cannot be checked, or its result cannot be recorded."""
 
 
 class RunLockHeld(GpuSpawnerError):
