@@ -42,8 +42,8 @@ format:  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-images:  ## build the images that are missing (FRESH=1: all, with the packages of today)
-	@$(PREPARE) $(if $(FRESH),fresh-images,images)
+images:  ## build the images that are missing, with PyTorch too (CHANGED=1: of these only where the lock is new; FRESH=1: all anew)
+	@$(PREPARE) $(if $(FRESH),fresh-images,$(if $(CHANGED),changed-images,images))
 
 pictures:  ## make the pictures in docs/pictures anew
 	@$(PREPARE) test-strict

@@ -12,20 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from .builds import ensure_images
+from .builds import choose_all, choose_changed, ensure_images
 from .clean import clean
 from .console import say
 from .dockerd import stop_engine
 from .errors import SetupError
+from .images import load_catalogue
 from .locks import make_locks
 from .paths import Paths
 from .prepare import ensure_engine, prepare, prepare_environment, prepare_what_can_be
 from .private import make_private
+from .registry import push_images
 
 
 def _fresh_images(paths: Paths) -> None:
-    prepare(paths, images=False)
-    ensure_images(paths, fresh=True)
+    prepare(paths, images=None)
+    ensure_images(paths, choose_all, fresh=True)
+
+
+def _push_images(paths: Paths) -> None:
+    prepare(paths, images=choose_all)
+    push_images(paths, [entry for entry in load_catalogue() if entry.offered])
 
 
 def _lock(paths: Paths) -> None:
@@ -46,8 +53,13 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
     ),
     "environment": ("what the linters need", lambda paths: prepare_environment(paths, compiler=False)),
     "engine": ("a running Docker Engine with CDI on", ensure_engine),
-    "images": ("the images that are missing", prepare),
+    "images": ("the images that are missing", lambda paths: prepare(paths, images=choose_all)),
+    "changed-images": (
+        "the small images, and those with another lock than their passport says",
+        lambda paths: prepare(paths, images=choose_changed),
+    ),
     "fresh-images": ("all images again, with the packages of today", _fresh_images),
+    "push-images": ("the images in the registry", _push_images),
     "lock": ("every lock file anew", _lock),
     "stop-engine": ("the Docker Engine stopped, if it was started from this checkout", stop_engine),
     "clean": ("what was made removed, after asking", lambda paths: clean(paths, force=False)),
@@ -85,7 +97,7 @@ def main() -> None:
         with suppress(OSError):
             say("\nInterrupted. What is finished stays; run the same command again to go on.")
         sys.exit(130)
-    if command in ("demo", "test", "test-strict", "images"):
+    if command in ("demo", "test", "test-strict", "images", "changed-images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
 
 

@@ -33,7 +33,7 @@ class Host:
         patch.setattr(module, "ensure_environment", lambda paths, tests: self.take("environment"))
         patch.setattr(module, "ensure_proxy", lambda paths: self.take("proxy"))
         patch.setattr(module, "start_engine", lambda paths: self.take("start"))
-        patch.setattr(module, "ensure_images", lambda paths: self.take("images"))
+        patch.setattr(module, "ensure_images", lambda paths, chosen: self.take("images"))
 
     def take(self, step: str) -> None:
         if step in self.failing:

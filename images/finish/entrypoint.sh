@@ -30,8 +30,12 @@ if ! getent passwd "$uid" >/dev/null; then
     export LD_PRELOAD="libnss_wrapper.so${LD_PRELOAD:+:$LD_PRELOAD}"
 fi
 
+. /etc/profile.d/jupyter.sh
+# Notebooks show TensorBoard (%tensorboard) through the server, which is all that a browser can reach.
+export TENSORBOARD_PROXY_URL="${JUPYTERHUB_SERVICE_PREFIX:-/}proxy/%PORT%/"
+
 # The first process must collect ended ones; with `docker run --init` another one does.
 if [ $$ = 1 ]; then
-    exec tini -- "$@"
+    exec /usr/bin/tini -- "$@"
 fi
 exec "$@"
