@@ -35,8 +35,8 @@ class TrainingRun:
     """Hash of the final weights."""
     losses: tuple[float, ...]
     """Loss of each step."""
-    rng: str
-    """Hash of the streams of random numbers."""
+    rng: Mapping[str, str]
+    """Hash of each stream of random numbers, by its name."""
     step_seconds: float
     """Median time of a step."""
 
@@ -64,8 +64,8 @@ class RunDrift:
     """How the trainings of both came out on one architecture."""
 
     architecture: str
-    rng_equal: bool
-    """Whether the random numbers are the same."""
+    rng_changed: tuple[str, ...]
+    """The streams of random numbers that are not the same, or that only one has."""
     weights_equal: bool
     """Whether everything is: the same to the last bit."""
     largest_difference: float
@@ -148,7 +148,7 @@ def compare_runs(architecture: str, old: TrainingRun, new: TrainingRun) -> RunDr
     worst = max(range(len(gaps)), key=gaps.__getitem__, default=None)
     return RunDrift(
         architecture=architecture,
-        rng_equal=old.rng == new.rng,
+        rng_changed=tuple(one.name for one in list_differences(old.rng, new.rng)),
         weights_equal=old.weights == new.weights and old.losses == new.losses,
         largest_difference=gaps[worst] if worst is not None else math.nan,
         at_step=worst + 1 if worst is not None else 0,

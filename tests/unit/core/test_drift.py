@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gpuspawner.core.drift import Change, Difference, Side, TrainingRun, compare_images, compare_runs
 
-RUN = TrainingRun("w", (2.0, 1.0, 0.5), "r", 0.02)
+RUN = TrainingRun("w", (2.0, 1.0, 0.5), {"python": "p", "torch": "t"}, 0.02)
 OLD = Side(
     image="pytorch-2.7",
     digest="sha256:1",
@@ -47,7 +47,7 @@ def test_every_difference() -> None:
     assert found.size_bytes == -10
     assert (found.only_old, found.only_new) == (("sm_80",), ("sm_90",))
     (run,) = found.runs
-    assert (run.architecture, run.rng_equal, run.weights_equal) == ("cpu-avx2", True, False)
+    assert (run.architecture, run.rng_changed, run.weights_equal) == ("cpu-avx2", (), False)
     assert (run.largest_difference, run.at_step, run.first_step) == (0.25, 2, 2)
     assert run.step_seconds == (0.02, 0.01)
     assert not found.none
@@ -64,7 +64,7 @@ def test_the_same_packages_that_compute_otherwise_are_a_drift() -> None:
 
 
 def test_other_random_numbers_are_told_apart_from_other_results() -> None:
-    assert not compare_runs("sm_80", RUN, replace(RUN, rng="?")).rng_equal
+    assert compare_runs("sm_80", RUN, replace(RUN, rng={"python": "p"})).rng_changed == ("torch",)
 
 
 def test_curves_of_other_lengths_are_compared_as_far_as_both_go() -> None:
