@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import site
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,14 +42,16 @@ def restart(arguments: Sequence[str]) -> None:
     """Become the same command in a process with the right environment; returns when it is right already.
 
     The new process does not look at what the person installed for themselves (``-s``): what is checked is the
-    image.
+    image. That is left where this package itself is among it, as on a laptop.
     """
     missing = find_missing(os.environ)
-    if not missing and sys.flags.no_user_site:
+    own = Path(__file__).is_relative_to(site.getusersitepackages())
+    if not missing and (own or sys.flags.no_user_site):
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    command = [sys.executable, "-s", "-P", "-m", "gpuspawner_session", *arguments]
+    alone = [] if own else ["-s"]
+    command = [sys.executable, *alone, "-P", "-m", "gpuspawner_session", *arguments]
     os.execve(sys.executable, command, {**os.environ, **missing})  # noqa: S606 - no shell is wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -178,7 +179,9 @@ def _run_on_card(wish: Wish, checks: DockerChecks, book: Ledger, host: str, lock
             uuid = find_device(wish.card, unit.inventory(host))
     length = timedelta(minutes=wish.minutes) * CONTAINERS + SPARE
     seconds = int(length.total_seconds())
-    holder = CheckRun(image=wish.digest, command=("cat",), seconds=seconds, memory_bytes=256 * 2**20)
+    holder = CheckRun(
+        image=wish.digest, command=("cat",), seconds=seconds, memory_bytes=256 * 2**20, cpus=0.5
+    )
     with lend_card(
         book,
         host,
@@ -204,6 +207,7 @@ def _make_run(
         seconds=wish.minutes * 60,
         devices=devices,
         labels=labels or {},
+        cpus=float(min(2, os.cpu_count() or 1)),
         memory_bytes=(16 if devices else 8) * 2**30,
     )
 
