@@ -60,6 +60,7 @@ def install(lock: Path) -> None:
                     f"gpuspawner-install: {secret} cannot be read. Write uid={os.getuid()} beside id={name}."
                 )
             environment[variable] = str(secret)
+    where = []
     if os.geteuid() == 0:
         environment |= {"HOME": "/root", "PIP_CACHE_DIR": "/root/.cache/pip"}
     else:

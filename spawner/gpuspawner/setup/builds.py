@@ -8,10 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from .console import capture, run_step, say
 from .diskspace import require_space
+from .errors import SetupError
 from .hostconfig import BootstrapFiles, write_bootstrap_files, write_secrets
 from .images import FINISH, PASSPORT, SESSION, ImageEntry, find_recipe, load_catalogue
 from .osrelease import BASE_RELEASE
@@ -39,6 +41,21 @@ def choose_small(entry: ImageEntry) -> bool:
 def choose_changed(entry: ImageEntry) -> bool:
     """The small ones, and of the others those with another lock than their committed passport says."""
     return choose_small(entry) or (entry.offered and entry.lock_hash != recorded_lock_hash(entry))
+
+
+def choose_named(*names: str) -> Choice:
+    """Those with these names."""
+    return lambda entry: entry.name in names
+
+
+def require_names(entries: Iterable[ImageEntry], names: Iterable[str]) -> None:
+    """Refuse names that the catalogue does not have, and those of layers. Raises: SetupError."""
+    known = [entry.name for entry in entries if entry.reference != entry.packages]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Images are: {', '.join(known)}."
+            raise SetupError(f"There is no image {name!r} to be built. {hint}")
 
 
 def recorded_lock_hash(entry: ImageEntry) -> str | None:

@@ -81,11 +81,12 @@ class ImageEntry:
         return f"{REPOSITORY}/{self.name}:latest"
 
 
-def load_catalogue(path: Path | None = None) -> tuple[ImageEntry, ...]:
+def load_catalogue(path: Path | None = None, *, locked: bool = True) -> tuple[ImageEntry, ...]:
     """The images in the order in which they can be built; offered ones in the order of the file.
 
     Args:
         path: The catalogue; this checkout's own unless given.
+        locked: Whether every lock file must be there; `make lock` makes those that are not.
 
     Raises:
         SetupError: It is missing, malformed or contradicts itself; names the key and the fix.
@@ -94,13 +95,13 @@ def load_catalogue(path: Path | None = None) -> tuple[ImageEntry, ...]:
     entries: dict[str, ImageEntry] = {}
     for raw in _in_build_order(file, read_entries(file)):
         parent = entries[raw["parent"]] if "parent" in raw else None
-        entries[raw["name"]] = _make_entry(file, raw, parent)
+        entries[raw["name"]] = _make_entry(file, raw, parent, locked=locked)
     return tuple(entries.values())
 
 
 def hash_locks(locks: Iterable[Path]) -> str:
     """SHA-256 over lock files, one after the other."""
-    return sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()
+    return sha256(b"".join(lock.read_bytes() for lock in locks if lock.exists())).hexdigest()
 
 
 def _in_build_order(file: Path, raws: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -129,22 +130,9 @@ def _in_build_order(file: Path, raws: list[dict[str, Any]]) -> list[dict[str, An
     return ordered
 
 
-def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -> ImageEntry:
-    folder = file.parent / raw["name"]
-    lock = raw.get("lock")
-    if not folder.is_dir() or (lock and not (folder / lock).is_file()):
-        missing = folder / lock if lock and folder.is_dir() else folder
-        fix = (
-            "Run make lock, or correct the name."
-            if missing.with_suffix(".in").is_file()
-            else "Create it, or correct the name."
-        )
-        raise SetupError(f"{file}, image {raw['name']!r}: {missing} does not exist. {fix}")
-    if parent and lock != LAYER_LOCK and not (folder / "Dockerfile").is_file():
-        raise SetupError(
-            f"{file}, image {raw['name']!r}: {folder} has no Dockerfile, so the image is its parent with the "
-            f'packages of its lock. Write requirements.in there, add lock = "{LAYER_LOCK}" and run make lock.'
-        )
+def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None, *, locked: bool) -> ImageEntry:
+    folder, lock = file.parent / raw["name"], raw.get("lock")
+    _require_files(file, raw, folder, locked=locked)
     locks = (*(parent.locks if parent else ()), *((folder / lock,) if lock else ()))
     chain = (*(parent.chain if parent else ()), raw["name"])
     packages = _hash_packages(folder, file.parent, parent)
@@ -170,6 +158,25 @@ def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -
         packages=f"{REPOSITORY}/{raw['name']}:{packages}{'' if layer else '-packages'}",
         reference=f"{REPOSITORY}/{raw['name']}:{finished}",
     )
+
+
+def _require_files(file: Path, raw: Mapping[str, Any], folder: Path, *, locked: bool) -> None:
+    where, lock = f"{file}, image {raw['name']!r}", raw.get("lock")
+    if not folder.is_dir():
+        raise SetupError(f"{where}: {folder} does not exist. Create it, or correct the name.")
+    if lock and not (folder / lock).is_file():
+        source = (folder / lock).with_suffix(".in")
+        if not source.is_file():
+            raise SetupError(f"{where}: {folder / lock} does not exist. Write {source}, or correct the name.")
+        if locked:
+            raise SetupError(
+                f"{where}: {folder / lock} does not exist. Make it from {source.name}: make lock"
+            )
+    if "parent" in raw and lock != LAYER_LOCK and not (folder / "Dockerfile").is_file():
+        raise SetupError(
+            f"{where}: {folder} has no Dockerfile, so the image is its parent with the packages of its lock. "
+            f'Write requirements.in there, add lock = "{LAYER_LOCK}" and run make lock.'
+        )
 
 
 def _find_capability(raw: Mapping[str, Any], parent: ImageEntry | None) -> tuple[str, str] | None:

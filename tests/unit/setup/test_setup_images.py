@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.locks import kept_locks
 from gpuspawner.setup.paths import Paths
 
 BASE = '[[image]]\nname = "base"\ntitle = "Debian"\ndescription = "Nothing else."\nstatus = "layer"\n'
@@ -177,6 +178,24 @@ def test_each_status_says_who_can_choose_the_image(tmp_path: Path) -> None:
 def test_a_missing_catalogue_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"images\.toml cannot be read"):
         load_catalogue(tmp_path / "images.toml")
+
+
+def test_only_make_lock_takes_a_catalogue_without_its_locks(tmp_path: Path) -> None:
+    file = write(tmp_path, BASE + LAB)
+    (tmp_path / "lab" / "r.lock").rename(tmp_path / "lab" / "r.in")
+    with pytest.raises(SetupError, match=r"r\.lock does not exist\. Make it from r\.in: make lock"):
+        load_catalogue(file)
+    assert load_catalogue(file, locked=False)[1].locks == (tmp_path / "lab" / "r.lock",)
+
+
+def test_the_locks_of_a_frozen_image_and_its_parents_stay(tmp_path: Path) -> None:
+    course = OTHER.replace("r.lock", "requirements.lock").replace('parent = "base"', 'parent = "lab"')
+    write(tmp_path, BASE).with_name("other").joinpath("requirements.lock").write_text("")
+    for status in ("frozen", "retired"):
+        until = "until = 2027-07-31\n" if status == "frozen" else ""
+        entries = load_catalogue(write(tmp_path, BASE + LAB.replace("default", status) + until + course))
+        assert kept_locks(entries) == {"base": "lab", "lab": "lab"}
+    assert kept_locks(load_catalogue(write(tmp_path, BASE + LAB + course))) == {}
 
 
 def test_every_test_that_the_catalogue_names_exists() -> None:
