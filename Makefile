@@ -5,6 +5,7 @@ SHELL := /bin/sh
 # exec: a signal to make must reach the work itself, not a shell before it.
 PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
 BIN := .gpuspawner/venv/bin
+PASSPORTS := .gpuspawner/passports
 PYTEST_ARGS ?=
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000
@@ -20,6 +21,7 @@ help:  ## this list
 
 demo:  ## a whole hub on http://127.0.0.1:8000 (PORT=9000: there), with simulated GPUs where there are none
 	@$(PREPARE) demo --port $(PORT)
+	@$(BIN)/gpuspawner passport make --all --passports $(PASSPORTS)
 	@exec $(BIN)/gpuspawner demo --port $(PORT)
 
 test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some; STRICT=1: all or an error)
@@ -42,8 +44,9 @@ format:  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-images:  ## build the images that are missing (IMAGE=pytorch-2.9: that one; CHANGED=1: those that CI builds; FRESH=1: anew)
+images:  ## build the images that are missing (with passports; IMAGE=pytorch-2.9: that one; CHANGED=1: those that CI builds; FRESH=1: anew)
 	@$(PREPARE) $(if $(CHANGED),changed-images,$(if $(FRESH),fresh-images,images) $(if $(IMAGE),--image "$(IMAGE)"))
+	@exec $(BIN)/gpuspawner passport make --all --passports $(PASSPORTS)
 
 push:  ## put the images into the registry GPUSPAWNER_REGISTRY, and their digests into images/digests.toml
 	@$(PREPARE) push-images $(if $(IMAGE),--image "$(IMAGE)")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.idleness import Limits as IdleLimits
-from gpuspawner.core.model import DeviceRecord, Lease, Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import (
     Allowance,
     IdleSessions,
@@ -19,7 +19,8 @@ from gpuspawner.core.policy import (
     resolve_allowance,
 )
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
-from gpuspawner.policy.options import UserOptions, read_options, require_capability
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.policy.options import UserOptions, read_options
 from gpuspawner.policy.policyfile import PolicyFile
 from gpuspawner.policy.reservations import PolicyNames, find_names
 from gpuspawner.policy.settings import Settings
@@ -44,11 +45,12 @@ class PolicyReader:
 
     Args:
         settings: The installation's.
+        known: What is known of its images; nothing unless given.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, known: KnownImages | None = None) -> None:
         self._images = settings.images
-        self._capabilities = settings.compute_capabilities
+        self._known = known
         self._base = settings.limits.as_rule()
         self._file = PolicyFile(settings.policy, images=settings.images) if settings.policy else None
 
@@ -89,11 +91,15 @@ class PolicyReader:
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
         image = choose_image(request, list(self._images), allowance)
-        request = require_capability(request, self._capabilities.get(image))
+        request = replace(request, needs=self.image_needs().get(image) if request.gpus else None)
         judge_quota(request, person, (), allowance)
         judge_devices(request, inventory, allowance)
         party = find_party(policy, person, groups, image)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
+
+    def image_needs(self) -> Mapping[str, ImageNeeds]:
+        """What images need of a card and its driver, by name, as far as it is known."""
+        return self._known.needs() if self._known else {}
 
     def allowance(self, person: str, groups: Collection[str]) -> Allowance:
         """What somebody may use. Raises: SettingsError."""

@@ -47,6 +47,11 @@ class Layout:
         return self.state / "logs"
 
     @property
+    def passports(self) -> Path:
+        """The images' passports, which `make images` puts there."""
+        return self.root / "passports"
+
+    @property
     def sim(self) -> Path:
         """The simulated GPUs."""
         return self.state / "sim"
@@ -85,6 +90,7 @@ def write_settings(
         "host": host_name,
         "images": images,
         "policy": str(layout.policy),
+        "passports": str(layout.passports),
         "container_prefix": prefix,
         "limits": {"gpus_per_server": 2, "gpus_per_person": 2, "memory": "2G", "shm": "256M"},
         "homes": {"kind": "bind", "directory": str(layout.state / "homes")},

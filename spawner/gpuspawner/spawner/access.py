@@ -29,7 +29,9 @@ from gpuspawner.core.policy import (
 )
 from gpuspawner.core.quota import choose_image, judge_server
 from gpuspawner.core.words import mark
-from gpuspawner.policy.options import parse_options, require_capability
+from gpuspawner.passport.model import Passport
+from gpuspawner.passport.shelf import Shelf
+from gpuspawner.policy.options import parse_options
 from gpuspawner.policy.policyfile import PolicyFile
 
 from .refusals import refuse
@@ -152,16 +154,14 @@ class PersonalSpawner(SpawnerSettings):
             raise
         return request, image
 
-    def require_capability(self, request: SpawnRequest, image: str) -> SpawnRequest:
-        """The request with what its image needs of a GPU.
+    @property
+    def shelf(self) -> Shelf | None:
+        """The images' passports, which all spawners of this hub share; None where there are none."""
+        return _share_shelf(Path(self.passports).absolute()) if self.passports else None
 
-        Raises:
-            InvalidRequest: The site has written that wrongly.
-        """
-        try:
-            return require_capability(request, self.compute_capabilities.get(image))
-        except ValueError as error:
-            raise InvalidRequest(f"The administrator must mend compute_capabilities: {error}.") from None
+    async def find_passport(self, digest: str) -> Passport | None:
+        """The passport of an image. Raises: PassportError: It is damaged, so nobody knows what it needs."""
+        return await asyncio.to_thread(self.shelf.find, digest) if self.shelf else None
 
     def sizes(self) -> dict[str, Any]:
         """DockerSpawner's traits of the container's size, where the policy sets them.
@@ -180,6 +180,11 @@ class PersonalSpawner(SpawnerSettings):
 @cache
 def _share_policy_file(path: Path, images: frozenset[str], home_dir: str) -> PolicyFile:
     return PolicyFile(path, images=images, home_dir=home_dir)
+
+
+@cache
+def _share_shelf(directory: Path) -> Shelf:
+    return Shelf(directory)
 
 
 def _read_bytes(limit: int | float | str | None) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dockerspawner import DockerSpawner
 from jupyterhub.traitlets import ByteSpecification
-from traitlets import Dict, Enum, Int, TraitError, Unicode, default
+from traitlets import Enum, Int, TraitError, Unicode, default
 
 from gpuspawner.core.model import HomeKind
 from gpuspawner.core.placement import STALE_AFTER
@@ -60,12 +60,11 @@ class SpawnerSettings(DockerSpawner):
         The server has it as ``GPUSPAWNER_SESSION_URL``. Default: none, and JupyterLab shows nothing.
         """,
     ).tag(config=True)
-    compute_capabilities = Dict(
-        key_trait=Unicode(),
-        value_trait=Unicode(),
-        help="""The least compute capability that an image needs, by name: ``{"PyTorch 2.9": "7.0"}``.
+    passports = Unicode(
+        help="""Directory of the images' passports, which say what each needs of a card (docs/passports.md).
 
-        A server with that image gets no older card. Default: any card will do.
+        A server gets no card on which its image does not run. An image without a passport gets any.
+        Default: none, and no image has a passport.
         """,
     ).tag(config=True)
     home_dir = Unicode("/home/jovyan", help="Where the images expect a person's home.").tag(config=True)

@@ -13,7 +13,7 @@ from jupyterhub import orm
 from jupyterhub.spawner import SpawnException
 from sqlalchemy.orm import Session
 from support import build
-from support.fake_docker import FakeDocker, api_error
+from support.fake_docker import FakeDocker, api_error, image_id
 from support.mock_hub import MockHub
 
 GIB = 2**30
@@ -190,7 +190,7 @@ async def test_without_a_policy_too_many_gpus_are_malformed(make: Callable[..., 
 async def test_the_first_allowed_image_is_the_default(site: Site, docker: FakeDocker) -> None:
     site.change("images: [base]", "images: [torch]")
     await site.hub.start({})
-    assert docker.named("jupyter-ada").settings["image"] == "demo/torch:1"
+    assert docker.named("jupyter-ada").settings["image"] == image_id("demo/torch:1")
     assert [lease.image for lease in site.hub.live_leases()] == ["demo/torch:1"]
 
 
