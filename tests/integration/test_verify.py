@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.allocator import Allocator
@@ -20,9 +21,11 @@ from gpuspawner.core.model import LeaseState, SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.policy import allow
 from gpuspawner.passport.goldens import read_goldens
+from gpuspawner.passport.model import Passport, Run
+from gpuspawner.passport.shelf import Shelf
 from support.images import default_images
 from support.installation import HOST, Installation, wait_for
-from support.session_answers import answering_image, make_answer
+from support.session_answers import LOCK, answering_image, make_answer
 
 pytestmark = pytest.mark.docker
 
@@ -49,7 +52,7 @@ def one_card() -> Iterator[Installation]:
 def begin(one: Installation, image: str, goldens: Path, *more: str) -> subprocess.Popen[str]:
     command = [
         *("gpuspawner", "verify", image, "--json", "--goldens", str(goldens), "--host", HOST),
-        *("--ledger", str(one.ledger_path), *more),
+        *("--ledger", str(one.ledger_path), "--passports", str(goldens.parent / "passports"), *more),
     ]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     pipe = subprocess.PIPE
@@ -69,6 +72,21 @@ def checks(one: Installation) -> list[str]:
     return [c["Names"][0] for c in listed if c["Labels"].get("gpuspawner.devices", "") in mine]
 
 
+def give_passport(shelf: Shelf, image: str, tried: dict[str, Run] | None = None) -> str:
+    """Put a passport of an image on the shelf; the image's id."""
+    digest = str(docker.from_env().images.get(image).id)
+    told: dict[str, Any] = {"image": "x", "digest": digest, "lock_hash": LOCK, "size_bytes": 1}
+    told |= {"built": "2030-05-17T00:00:00Z", "packages": {}, "debian_packages": {}, "runs": tried or {}}
+    shelf.put(Passport.model_validate(told | {"versions": {"python": "3.13.5"}}))
+    return digest
+
+
+def runs(shelf: Shelf, digest: str) -> dict[str, Run]:
+    found = Shelf(shelf.directory).find(digest)
+    assert found is not None
+    return found.runs
+
+
 def wait_free(one: Installation) -> None:
     wait_for(lambda: not one.leases(), "the release of the card", 60)
     assert one.leases(live=False)[-1].state is LeaseState.RELEASED
@@ -77,11 +95,14 @@ def wait_free(one: Installation) -> None:
 def test_a_free_card_is_held_and_given_back(one_card: Installation, tmp_path: Path) -> None:
     goldens = tmp_path / "goldens.json"
     (uuid,) = one_card.uuids
+    shelf = Shelf(tmp_path / "passports")
     with answering_image(make_answer()) as image:
+        digest = give_passport(shelf, image)
         status, told, err = verify(one_card, image, goldens, "--device", "cuda")
         assert (status, told.get("result")) == (3, "not recorded"), err
         assert told["card_uuid"] == uuid, "the container saw another card than the one that was held"
         assert not goldens.exists()
+        assert runs(shelf, digest) == {}, "what has no golden value was kept as tried"
         assert checks(one_card) == []
         wait_free(one_card)
         (lease,) = one_card.leases(live=False)
@@ -95,6 +116,7 @@ def test_a_free_card_is_held_and_given_back(one_card: Installation, tmp_path: Pa
         assert (status, told.get("recorded")) == (0, True), err
         (golden,) = read_goldens(goldens).values()
         assert (golden.device, golden.driver, golden.image) == ("NVIDIA A100", "570.1", image)
+        assert runs(shelf, digest)["sm_80"].card == "NVIDIA A100"
         wait_free(one_card)
 
         status, told, err = verify(one_card, image, goldens, "--card", "0")
@@ -102,12 +124,14 @@ def test_a_free_card_is_held_and_given_back(one_card: Installation, tmp_path: Pa
         wait_free(one_card)
     other = make_answer()["runs"][0] | {"weights": "9" * 64}
     with answering_image(make_answer(runs=[other, other])) as image:
+        digest = give_passport(shelf, image, {"sm_80": runs(shelf, digest)["sm_80"]})
         status, told, err = verify(one_card, image, goldens, "--device", "cuda", "--record")
         assert status == 1
         assert "Nothing was recorded" in err
         wait_free(one_card)
         status, told, err = verify(one_card, image, goldens, "--device", "cuda")
         assert (status, told.get("result")) == (4, "different"), err
+        assert runs(shelf, digest) == {}, "it still counts as tried"
 
 
 def test_a_card_that_somebody_holds_is_not_taken(one_card: Installation, tmp_path: Path) -> None:

@@ -37,26 +37,6 @@ class DockerChecks:
     def __init__(self) -> None:
         self._client: APIClient | None = None
 
-    def find_image(self, name: str) -> str:
-        """The id of an image, ``sha256:…``.
-
-        Args:
-            name: A reference, or the name of an image of the catalogue (``pytorch-2.9``).
-
-        Raises:
-            CheckError: There is no such image on this host.
-        """
-        wanted = [name] if ":" in name or "/" in name else [f"gpuspawner/{name}", name]
-        with self._asking("say which image it is") as client:
-            untyped: Any = client
-            for one in wanted:
-                with contextlib.suppress(NotFound):
-                    return str(untyped.inspect_image(one)["Id"])
-        raise CheckError(
-            f"There is no image {name!r} on this host. Build it (`make images`) or pull it; "
-            "`docker images` lists those that are here."
-        )
-
     def remove_leftovers(self) -> None:
         """Remove what a command left that was killed, once its time is over."""
         with self._asking("list the containers") as client:

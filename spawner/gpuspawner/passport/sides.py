@@ -1,4 +1,4 @@
-"""From passports to what :mod:`gpuspawner.core.drift` compares, and from checks of an image to its passport."""
+"""Passports as what :mod:`gpuspawner.core.drift` compares, and what a check of an image leaves in them."""
 
 from __future__ import annotations
 
@@ -50,3 +50,9 @@ def add_run(passport: Passport, report: Report) -> Passport:
     )
     runs = {**passport.runs, report.key.architecture: run}
     return passport.model_copy(update={"runs": dict(sorted(runs.items()))})
+
+
+def drop_run(passport: Passport, architecture: str) -> Passport:
+    """The passport without a run that does not hold any more."""
+    runs = {name: run for name, run in passport.runs.items() if name != architecture}
+    return passport.model_copy(update={"runs": runs})

@@ -16,12 +16,14 @@ from typing import NoReturn
 import click
 
 from gpuspawner.adapters.docker_checks import DockerChecks
+from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.adapters.whereabouts import find_ledger
 from gpuspawner.allocator.checks import claim_checks, lend_card
 from gpuspawner.core.checkrun import CheckRun, explain_end
-from gpuspawner.core.errors import CheckError, SettingsError
+from gpuspawner.core.errors import CheckError, PassportError, SettingsError
+from gpuspawner.core.images import SIMULATED
 from gpuspawner.core.reproduce import (
     Golden,
     Report,
@@ -33,11 +35,13 @@ from gpuspawner.core.reproduce import (
 )
 from gpuspawner.passport.goldens import add_golden, read_goldens
 from gpuspawner.passport.reports import parse_report
+from gpuspawner.passport.shelf import Shelf
+from gpuspawner.passport.sides import add_run, drop_run
 from gpuspawner.setup.paths import Paths
-from gpuspawner.sim.layout import SIMULATED
 
 from .cards import find_device
 from .common import clean, host_option, json_option, ledger_option, open_ledger, print_json, render_table
+from .passport import find_image, open_shelf, passport_options, require_image
 
 CONTAINERS = 2
 NOT_RECORDED, DIFFERENT = 3, 4
@@ -85,6 +89,7 @@ class Wish:
     help="The longest that a container may take.",
 )
 @json_option
+@passport_options
 @ledger_option
 @host_option
 def verify(
@@ -97,27 +102,33 @@ def verify(
     goldens: Path,
     minutes: int,
     as_json: bool,
+    settings: Path | None,
+    passports: Path | None,
     ledger: Path | None,
     host: str,
 ) -> None:
     """Check that IMAGE computes the same again: twice in one process, in two containers, and as recorded.
 
-    IMAGE is a name in images/images.toml, or a reference of Docker's. A small model is trained with fixed
-    seeds in containers without a network. A GPU is taken by a lease, as for everybody: only a free one, and
-    never before those who wait. Exit codes: 0 all the same, 3 the golden value is not recorded, 4 something
-    differs, 1 it could not be done.
+    IMAGE is a name of images/images.toml or of the settings, or any name or id that Docker knows. A small
+    model is trained with fixed seeds in containers without a network. A GPU is taken by a lease, as for
+    everybody: only a free one, and never before those who wait. What holds is kept in the image's passport.
+    Exit codes: 0 all the same, 3 the golden value is not recorded, 4 something differs, 1 it could not be
+    done.
     """
     if device == "cpu" and (model or card):
         raise click.UsageError("--model and --card name a GPU, and --device cpu uses none.")
     known = read_goldens(goldens)
+    shelf = open_shelf(settings, passports)
+    named = find_image(image, settings)
+    wish = Wish(named.name, require_image(DockerImages(), named).digest, model, card, minutes)
     checks = DockerChecks()
-    wish = Wish(image, checks.find_image(image), model, card, minutes)
     checks.remove_leftovers()
     with _ending_by_signals():
         reports = _run(wish, device, checks, ledger, host)
     golden = known.get(reports[0].key)
     verdict = judge(reports, golden)
     recorded = record and _record(reports[0], verdict, wish, goldens)
+    _keep(shelf, wish.digest, reports[0], verdict, recorded=recorded)
     if as_json:
         print_json(to_json(wish, reports, verdict, golden, recorded=recorded))
     else:
@@ -140,6 +151,20 @@ def _record(report: Report, verdict: Verdict, wish: Wish, goldens: Path) -> bool
     if why_not is not None:
         raise CheckError(f"Nothing was recorded: {why_not}.")
     return add_golden(goldens, make_golden(report, image=wish.name, digest=wish.digest))
+
+
+def _keep(shelf: Shelf, digest: str, report: Report, verdict: Verdict, *, recorded: bool) -> None:
+    """Put into the image's passport on what it was tried, or that it does not hold any more."""
+    try:
+        passport = shelf.find(digest)
+        if passport is None:
+            click.echo("note: the image has no passport here that could keep this.", err=True)
+        elif verdict.result is Result.DIFFERENT:
+            shelf.put(drop_run(passport, report.key.architecture))
+        elif verdict.result is Result.SAME or recorded:
+            shelf.put(add_run(passport, report))
+    except PassportError as error:
+        click.echo(clean(f"note: {error}"), err=True)
 
 
 # -- where --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from gpuspawner.core.errors import PassportError
 from gpuspawner.passport.model import Passport, Versions
 from gpuspawner.passport.reports import parse_report
 from gpuspawner.passport.shelf import write_passport
-from gpuspawner.passport.sides import add_run
+from gpuspawner.passport.sides import add_run, drop_run
 from support.session_answers import LOCK, make_answer
 
 REPORT = parse_report(json.dumps(make_answer()))
@@ -45,6 +45,12 @@ def test_a_check_is_kept_in_the_passport() -> None:
     run = add_run(OLD, REPORT).runs["sm_80"]
     assert (run.weights, run.card, run.driver, run.date) == ("1" * 64, "NVIDIA A100", "570.1", REPORT.at)
     assert run.rng == {"python": "4" * 64, "torch": "5" * 64}
+
+
+def test_a_check_that_fails_is_not_kept_any_more() -> None:
+    kept = add_run(OLD, REPORT)
+    assert drop_run(kept, "sm_80").runs == {}
+    assert drop_run(kept, "sm_90") == kept
 
 
 def test_a_processor_is_no_card() -> None:
