@@ -36,7 +36,7 @@ def claim_checks(ledger_path: Path) -> RunLock:
     """
     path = check_lock(ledger_path)
     try:
-        return RunLock(path, "check of an image")
+        return RunLock(path, "image check")
     except OSError as error:
         raise LedgerError(f"The lock {path} cannot be made: {error.strerror}.") from error
 
