@@ -44,7 +44,7 @@ format:  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-images:  ## build the images that are missing (with passports; IMAGE=pytorch-2.9: that one; CHANGED=1: those that CI builds; FRESH=1: anew)
+images:  ## build the images that are missing, and make their passports (IMAGE=pytorch-2.9: that one; CHANGED=1: those that CI builds; FRESH=1: anew)
 	@$(PREPARE) $(if $(CHANGED),changed-images,$(if $(FRESH),fresh-images,images) $(if $(IMAGE),--image "$(IMAGE)"))
 	@exec $(BIN)/gpuspawner passport make --all --passports $(PASSPORTS)
 

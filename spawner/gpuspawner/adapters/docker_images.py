@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import time
 from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound
+from docker.types import LogConfig
 from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException, Timeout
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.words import mark
 from gpuspawner.ports import ImageFacts
 
 LABEL = "gpuspawner.looks-inside"
-"""On the containers that are made here; they end by themselves within seconds, and go."""
+"""On the containers that are made here; a look takes seconds."""
 MOST_BYTES = 8 * 2**20
 NOBODY = "65534:65534"
 
@@ -27,7 +28,7 @@ class DockerImages:
 
     Args:
         base_url: Where the Engine listens; None for ``DOCKER_HOST`` or else the usual socket.
-        timeout_seconds: How long one answer, or a silence of the program, may take.
+        timeout_seconds: How long one answer, or the program, may take.
     """
 
     def __init__(self, base_url: str | None = None, timeout_seconds: int = 120) -> None:
@@ -57,34 +58,43 @@ class DockerImages:
     def run_python(self, digest: str, source: str) -> str:
         """Run a program by an image's own Python, walled off, and return what it prints.
 
-        No network, no writable place but /tmp, nobody's user, no capability; the container goes by itself.
+        No network, no writable place but /tmp, nobody's user, no capability.
         """
         what = mark("look into an image")
         try:
             client = self._connect()
+            self._remove_leftovers(client)
             container = self._create(client, digest, source)
             try:
-                stream = client.attach(
-                    container, stdout=True, stderr=True, stream=True, logs=True, demux=True
-                )
                 client.start(container)
-                printed, complaint = _read(stream)
+                # Not attach(): it waits without end for a program that says nothing.
+                client.wait(container, timeout=self._timeout)
+                printed = _read(client, container, stdout=True)
+                complaint = _read(client, container, stdout=False)
             finally:
-                # It has ended and gone already, unless something went wrong on the way.
-                with contextlib.suppress(DockerException, RequestException, HTTPError, OSError):
-                    client.remove_container(container, force=True, v=True)
+                client.remove_container(container, force=True, v=True)
         except (DockerException, RequestException, HTTPError, OSError) as error:
             raise EngineError(self._explain(what, error)) from error
+        if "exec python3 failed" in complaint:
+            raise EngineError(f"There is no Python in the image {digest}.")
+        if len(printed) > MOST_BYTES:
+            raise EngineError(f"The image {digest} prints more than {MOST_BYTES // 2**20} MiB of itself.")
         if not printed.strip():
-            if "exec python3 failed" in complaint:
-                raise EngineError(f"There is no Python in the image {digest}.")
             last = complaint.strip().splitlines()[-1:] or [mark("it printed nothing")]
             raise EngineError(f"The image {digest} could not be looked into: {last[0][:500]}")
         return printed
 
+    def _remove_leftovers(self, client: APIClient) -> None:
+        """Remove what a process that was killed has left; others may look into images at this moment."""
+        oldest = time.time() - 2 * self._timeout
+        for one in client.containers(all=True, filters={"label": LABEL}):
+            if one["Created"] < oldest:
+                with contextlib.suppress(APIError):
+                    client.remove_container(one["Id"], force=True, v=True)
+
     def _create(self, client: APIClient, digest: str, source: str) -> str:
         limits = client.create_host_config(
-            auto_remove=True,
+            log_config=LogConfig(type="json-file", config={"max-size": "16m"}),
             network_mode="none",
             read_only=True,
             tmpfs={"/tmp": "size=64m"},  # noqa: S108 - it is the container's own
@@ -113,22 +123,17 @@ class DockerImages:
         return self._client
 
     def _explain(self, what: str, error: BaseException) -> str:
-        if isinstance(error, Timeout):
-            return mark(f"The Docker Engine did not {what}: no answer within {self._timeout} s.")
+        inner: BaseException | None = error
+        while inner is not None:  # what is under three libraries' wrappings
+            if isinstance(inner, (Timeout, ReadTimeoutError)):
+                return mark(f"The Docker Engine did not {what}: no answer within {self._timeout} s.")
+            inner = inner.__cause__ or inner.__context__
         if isinstance(error, APIError):
             return mark(f"The Docker Engine did not {what}: {error.explanation or error}.")
         return mark(f"The Docker Engine did not {what}: it cannot be reached ({error}).")
 
 
-def _read(stream: Iterable[Any]) -> tuple[str, str]:
-    """What a program prints and what it complains of, to its end. Raises: OSError: That is too much."""
-    parts: tuple[list[bytes], list[bytes]] = ([], [])
-    size = 0
-    for pair in stream:
-        for kept, piece in zip(parts, pair, strict=True):
-            if piece:
-                size += len(piece)
-                kept.append(piece)
-        if size > MOST_BYTES:
-            raise OSError(f"it prints more than {MOST_BYTES // 2**20} MiB")
-    return tuple(b"".join(kept).decode(errors="replace") for kept in parts)  # type: ignore[return-value]
+def _read(client: APIClient, container: str, *, stdout: bool) -> str:
+    """What a program printed, or what it complained of."""
+    found: bytes = client.logs(container, stdout=stdout, stderr=not stdout)
+    return found.decode(errors="replace")

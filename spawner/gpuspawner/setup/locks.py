@@ -15,8 +15,8 @@ from .console import capture, run_step, say
 from .environment import find_python, pip_environment
 from .errors import SetupError
 from .images import ImageEntry, load_catalogue
+from .npm import find_node, find_npm, npm_environment
 from .paths import Paths
-from .proxy import find_node, find_npm, npm_environment
 from .session import LAB
 
 IMAGE_PYTHON = "3.13"
@@ -51,6 +51,7 @@ def make_locks(paths: Paths) -> None:
         _lock_images(paths, uv, constraints)
     _lock_npm(paths, "configurable-http-proxy", paths.setup / "proxy")
     _lock_npm(paths, "JupyterLab's builder", paths.session / LAB)
+    _lock_npm(paths, "the tests' login provider", paths.oidc_sources)
 
 
 def pinned(package: str, lock: str) -> str:
@@ -80,7 +81,7 @@ def _lock_images(paths: Paths, uv: Path, hub: Path) -> None:
 
 
 def kept_locks(entries: Sequence[ImageEntry]) -> dict[str, str]:
-    """Images whose locks stay as they are → the frozen or retired image that is, or stands on, each of them."""
+    """Images whose locks stay as they are → the frozen or retired image that stands on it, or is it."""
     still = [one for one in entries if one.status in (ImageStatus.FROZEN, ImageStatus.RETIRED)]
     return {name: one.name for one in still for name in one.chain}
 

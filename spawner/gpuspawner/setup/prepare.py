@@ -19,6 +19,7 @@ from .engine import Action, Verdict, judge_engine
 from .environment import ensure_environment, find_python, is_ready
 from .errors import SetupError
 from .images import load_catalogue
+from .npm import ensure_packages
 from .packages import install_packages, missing_packages, require_root, update_lists
 from .paths import Paths
 from .proxy import ensure_proxy
@@ -29,6 +30,7 @@ TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox",), ("chromium",)
 """What the tests run beside the demo's programs."""
 PACKAGES = {"chromium": "chromium", "busybox": "busybox-static"}
 """Program → package."""
+TEST_LOGIN = "Installing the tests' login provider (npm)"
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
 
@@ -55,6 +57,8 @@ def prepare(paths: Paths, *, images: Choice | None = choose_small, tests: bool =
     _install(paths, verdict, needed)
     ensure_environment(paths, tests=tests)
     ensure_proxy(paths)
+    if tests:
+        ensure_packages(paths, TEST_LOGIN, paths.oidc_sources, paths.oidc)
     _start_if_needed(paths, verdict)
     if images:
         ensure_images(paths, images)
@@ -85,6 +89,7 @@ def prepare_what_can_be(paths: Paths) -> None:
     """
     prepare_environment(paths, compiler=True)
     ensure_proxy(paths)
+    ensure_packages(paths, TEST_LOGIN, paths.oidc_sources, paths.oidc)
     nothing = Verdict(Action.NOTHING)
     _attempt("some tests", lambda: _install(paths, nothing, list(_programs(*TEST_PROGRAMS))))
     _attempt("the browser tests", lambda: _install(paths, nothing, list(_programs(*BROWSER_PROGRAMS))))

@@ -42,7 +42,7 @@ def passport() -> None:
 
 
 def passport_options(command: Command) -> Command:
-    """Where the settings and the passports are."""
+    """Give a command the options that say which settings and which passports are meant."""
     command = click.option(
         "--settings",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -95,9 +95,8 @@ def make(  # noqa: PLR0917 - click gives each by its name
         raise NotFound("No image was named, or none is here. Give IMAGE, or build them: make images")
     for one in [*named, *offered]:
         known = None if one in named else find_known(engine, shelf, one)
-        made = renew(known, one) if known else look_inside(engine, shelf, one, minimum_driver)
-        if made != known:
-            shelf.put(made)
+        made = known or look_inside(engine, shelf, one, minimum_driver)
+        shelf.put(made)
         if commit:
             write_passport(made, require_folder(one))
         tried = ", ".join(made.runs) or "nothing yet"
@@ -206,19 +205,14 @@ def find_known(engine: Images, shelf: Shelf, image: Named) -> Passport | None:
         return None
 
 
-def renew(made: Passport, image: Named) -> Passport:
-    """A passport with the runs and tests that came with the repository. Raises: PassportError."""
-    committed = read_passport(image.committed) if image.committed else None
-    return take_over(made, [committed] if committed else [])
-
-
 def look_inside(engine: Images, shelf: Shelf, image: Named, minimum_driver: str | None = None) -> Passport:
     """Make the passport of an image, with the runs and tests that hold for it. Raises: GpuSpawnerError."""
     facts = require_image(engine, image)
     told = engine.run_python(facts.digest, (files("gpuspawner.passport") / "inside.py").read_text())
     made = make_passport(facts, told, image.name, minimum_driver)
     known = find_known(engine, shelf, image)
-    return renew(take_over(made, [known] if known else []), image)
+    committed = read_passport(image.committed) if image.committed else None
+    return take_over(made, [one for one in (known, committed) if one is not None])
 
 
 def require_image(engine: Images, image: Named) -> ImageFacts:
