@@ -45,14 +45,19 @@ class DockerChecks:
                 if until.isdigit() and int(until) < time.time():
                     _remove(client, one["Id"])
 
-    def run(self, run: CheckRun) -> Ended:
+    def run(self, run: CheckRun, before_start: Callable[[], object] = lambda: None) -> Ended:
         """Run a command to its end.
+
+        Args:
+            run: What it is made of.
+            before_start: Called between the making of its container and the start.
 
         Raises:
             EngineError: It could not be run; there is no container of it any more.
         """
         with self._container(run) as (client, name):
             chunks = client.attach(name, stdout=True, stderr=True, stream=True, logs=True, demux=True)
+            before_start()
             client.start(name)
             timer = threading.Timer(run.seconds + OVERTIME_SECONDS, _kill, (client, name))
             timer.daemon = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from gpuspawner.adapters.runlock import CHECK, RunLock, check_lock
 from gpuspawner.core.checkrun import CheckRun
 from gpuspawner.core.container import build_labels
 from gpuspawner.core.errors import LedgerError
-from gpuspawner.core.model import Lease, SpawnRequest
+from gpuspawner.core.model import SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.policy import allow
 from gpuspawner.core.words import mark
@@ -25,6 +25,18 @@ from .leases import Allocator
 OWNER = "gpuspawner/check"
 """Who holds a card that an image is checked on. No person of the hub can have a name with a slash."""
 CHECK_OVER = mark("the check of the image is over")
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A card that is held."""
+
+    devices: tuple[str, ...]
+    """Its UUID."""
+    labels: dict[str, str]
+    """Of every container on it."""
+    confirm: Callable[[], object]
+    """To be called between the making and the start of each: it raises when the card is not held any more."""
 
 
 def claim_checks(ledger_path: Path) -> RunLock:
@@ -54,7 +66,7 @@ def lend_card(
     card: str | None,
     length: timedelta,
     clock: Callable[[], datetime] = utc_now,
-) -> Iterator[tuple[Lease, dict[str, str]]]:
+) -> Iterator[Loan]:
     """Hold one free card while images are checked on it; nobody who waits is overtaken.
 
     A container that only is there holds it, so that it stays held between two others, and is given back also
@@ -73,7 +85,7 @@ def lend_card(
         clock: Says the present.
 
     Yields:
-        The lease, and the labels that the containers on the card must have.
+        What the containers on the card need.
 
     Raises:
         Refused: No such card is free, or nothing is known of the cards.
@@ -91,7 +103,7 @@ def lend_card(
         with engine.hold(run, before_start=lambda: allocator.confirm(lease.id)) as container:
             lease = allocator.activate(lease.id, container_id=container, claimant=claimant)
             try:
-                yield lease, labels
+                yield Loan(lease.devices, labels, lambda: allocator.confirm(lease.id))
             finally:
                 # Before the container goes, or else the agent would wonder who took it away.
                 allocator.request_release(lease.id, reason=CHECK_OVER, actor=OWNER)

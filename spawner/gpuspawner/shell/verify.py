@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -217,9 +217,10 @@ def _run_on_card(wish: Wish, checks: DockerChecks, book: Ledger, host: str, lock
         model=wish.model,
         card=uuid,
         length=length,
-    ) as (lease, labels):
-        click.echo(f"Holding {', '.join(lease.devices)}.", err=True)
-        return _run_containers(_make_run(wish, "cuda", lease.devices, labels), checks)
+    ) as loan:
+        click.echo(f"Holding {', '.join(loan.devices)}.", err=True)
+        run = _make_run(wish, "cuda", loan.devices, loan.labels)
+        return _run_containers(run, checks, loan.confirm)
 
 
 def _make_run(
@@ -237,11 +238,13 @@ def _make_run(
     )
 
 
-def _run_containers(run: CheckRun, checks: DockerChecks) -> list[Report]:
+def _run_containers(
+    run: CheckRun, checks: DockerChecks, confirm: Callable[[], object] = lambda: None
+) -> list[Report]:
     reports = []
     for number in range(1, CONTAINERS + 1):
         click.echo(f"Container {number} of {CONTAINERS} trains twice ...", err=True)
-        ended = checks.run(run)
+        ended = checks.run(run, confirm)
         why = explain_end(ended, run.seconds)
         if why is not None:
             raise CheckError(f"Container {number} gave no result. {why}")
