@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
 from browser.person import SLOW, Person
 from gpuspawner.core.culling import NO_WISH
@@ -138,12 +139,34 @@ def test_jupyterlab_warns_keeps_saves_and_stops(
     installation.exec("ada", "echo first > notes.txt")
     ada.visit("/user/ada/lab/tree/notes.txt")
     lab.write("second\n")
+    is_safe_from_others(installation, lab)
     is_warned_and_keeps(installation, lab)
     is_saved_before_an_end_that_was_set(installation, lab)
     sees_the_figures(installation, lab)
     lab.write("third\n")
     is_not_stopped_while_something_is_not_saved(installation, lab)
     saves_all_and_stops(installation, lab)
+
+
+def is_safe_from_others(installation: Installation, lab: Lab) -> None:
+    """What JupyterLab asks can be asked by nobody else, and by no other site in ada's browser."""
+    asked = f"{installation.url}/user/ada/gpuspawner/session"
+    for method, path in (("GET", ""), ("POST", "/stop"), ("POST", "/keep")):
+        answer = requests.request(method, f"{asked}{path}", timeout=10, allow_redirects=False)
+        assert answer.status_code == 403, "nobody is logged in"
+    without_xsrf = """async ([path, body]) =>
+        (await fetch(`/user/ada/gpuspawner/session/${path}`, { method: "POST", body })).status"""
+    for path in ("stop", "keep", "finish"):
+        assert lab.page.evaluate(without_xsrf, [path, '{"finish": true}']) == 403, path
+    with_xsrf = """async ([method, path, body]) => (await fetch(`/user/ada/gpuspawner/session${path}`, {
+        method, body, headers: {
+            "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1], "Content-Type": "application/json",
+        } })).status"""
+    for body, status in (('{"finish": 1}', 400), ("[]", 400), ("{", 400), ('{"finish": false}', 200)):
+        assert lab.page.evaluate(with_xsrf, ["POST", "/finish", body]) == status, body
+    assert lab.page.evaluate(with_xsrf, ["POST", "", "{}"]) == 405
+    assert lab.page.evaluate(with_xsrf, ["POST", "/extend", "{}"]) == 404
+    assert installation.events("session.") == []
 
 
 def is_warned_and_keeps(installation: Installation, lab: Lab) -> None:
