@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
 
+from .login import Login
 from .units import read_bytes, read_capability, read_duration
 from .yamlfile import STRICT, read_yaml, suggest
 
@@ -134,6 +135,9 @@ class Settings(_Section):
     homes: Homes = Homes()
     network: Network = Network()
     controller: Controller = Controller()
+    login: Annotated[
+        Login | None, Field(description="How people log in; none: an authenticator of the site's own.")
+    ] = None
     demo_users: Annotated[dict[str, DemoUser], Field(description="Logins of the demo, by name.")] = {}
 
     @field_validator("compute_capabilities")
@@ -142,6 +146,12 @@ class Settings(_Section):
         for text in value.values():
             read_capability(text)
         return value
+
+    @model_validator(mode="after")
+    def _require_one_login(self) -> Self:
+        if self.login and self.demo_users:
+            raise ValueError("there are both login and demo_users, which are for trying out; remove one")
+        return self
 
     @property
     def ledger_path(self) -> Path:
