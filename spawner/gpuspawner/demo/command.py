@@ -109,7 +109,7 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     network = f"gpuspawner-{instance}"
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
-    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82))
+    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82), (gateway, port + 82))
     offered = _offered_images()
     settings = write_settings(
         layout,
