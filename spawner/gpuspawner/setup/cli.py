@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from .ansible import ensure_ansible
 from .builds import ensure_images
 from .clean import clean
 from .console import say
@@ -19,7 +20,7 @@ from .dockerd import stop_engine
 from .errors import SetupError
 from .locks import make_locks
 from .paths import Paths
-from .prepare import ensure_engine, prepare, prepare_environment, prepare_what_can_be
+from .prepare import ensure_engine, prepare, prepare_environment, prepare_release, prepare_what_can_be
 from .private import make_private
 
 
@@ -45,6 +46,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
         lambda paths: prepare_environment(paths, compiler=True),
     ),
     "environment": ("what the linters need", lambda paths: prepare_environment(paths, compiler=False)),
+    "ansible": ("what the playbooks are run and checked with", ensure_ansible),
+    "release": ("what the services of a server run with", prepare_release),
     "engine": ("a running Docker Engine with CDI on", ensure_engine),
     "images": ("the images that are missing", prepare),
     "fresh-images": ("all images again, with the packages of today", _fresh_images),
