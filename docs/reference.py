@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import click
 from gpuspawner.cli import main
@@ -103,10 +104,12 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     rows: list[str] = []
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += _rows(kind, f"{prefix}{name}.")
+        ways = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        section = next((one for one in ways if _is_section(one)), None)
+        if section:
+            rows += _rows(section, f"{prefix}{name}.")
             continue
-        value = field.default
+        value = sorted(field.default) if isinstance(field.default, frozenset) else field.default
         value = describe(name, value) if isinstance(value, timedelta) else value
         default = "required" if value is PydanticUndefined else f"`{value}`"
         shown = getattr(kind, "__name__", None) if isinstance(kind, type) else None
@@ -120,6 +123,10 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
         text = text.replace("gpuspawner.policy.settings.", "")
         rows.append(f"| `{prefix}{name}` | {text} | {default} | {field.description or ''} |")
     return rows
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def render_commands() -> str:

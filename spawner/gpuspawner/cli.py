@@ -26,6 +26,7 @@ COMMANDS = {
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
     "history": ("gpuspawner.shell.cull:history", "Show how somebody's sessions ended, and why."),
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
+    "people": ("gpuspawner.shell.people:people", "Show who has logged in; link a home to somebody."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),
     "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),

@@ -19,7 +19,7 @@ from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
 from gpuspawner.controller.base import House
-from gpuspawner.controller.identity import MANAGE, READ, RESERVE, make_auth
+from gpuspawner.controller.identity import MANAGE, READ, RESERVE, SESSION, make_auth
 from gpuspawner.controller.live import Watch
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
@@ -57,8 +57,22 @@ def model(name: str, *scopes: str, kind: str = "user", groups: tuple[str, ...] =
     return {"name": name, "kind": kind, "groups": list(groups), "scopes": [ACCESS, *scopes]}
 
 
+def server_token(name: str, server: str = "", *more: str, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the Hub says of a server's own token."""
+    scopes = (f"access:servers!server={name}/{server}", f"users:activity!user={name}")
+    return model(name, *scopes, f"{SESSION}!server={name}/{server}", *more, groups=groups)
+
+
 TOKENS = {
-    "ada": model("ada", READ, groups=("students",)),
+    "inside-ada": server_token("ada", groups=("students",)),
+    "inside-ada-two": server_token("ada", "two", groups=("students",)),
+    "inside-bob": server_token("bob"),
+    # What no server gets, and a person may make: the server of somebody else, two servers, all servers.
+    "forged-other": model("bob", f"{SESSION}!server=ada/"),
+    "forged-two": model("ada", f"{SESSION}!server=ada/", f"{SESSION}!server=ada/two"),
+    "forged-all": model("ada", SESSION, f"{SESSION}!user=ada"),
+    "forged-service": model("ada", f"{SESSION}!server=ada/", kind="service"),
+    "ada": model("ada", READ, SESSION, groups=("students",)),
     "grace": model("grace", READ),
     "bob": model("bob", READ),
     "planner": model("planner", READ, RESERVE),

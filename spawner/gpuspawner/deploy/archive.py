@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpuspawner.setup.paths import RELEASE_MARK
+from gpuspawner.setup.session import MADE
 from gpuspawner.setup.stamps import digest
 
 PARTS = (
@@ -18,8 +19,8 @@ PARTS = (
     *("images", "spawner"),
 )
 """Files and directories at the top of a checkout that belong to a release."""
-LEFTOVERS = ("__pycache__", ".egg-info", ".mypy_cache")
-"""What running and installing leave between them."""
+LEFTOVERS = MADE | {".mypy_cache", "gpuspawner.egg-info"}
+"""What running, building and installing leave between them."""
 NAME_LENGTH = 12
 
 
@@ -57,13 +58,15 @@ def _files(checkout: Path) -> Iterator[Path]:
     for part in PARTS:
         path = checkout / part
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file() and not _is_leftover(p))
+            yield from sorted(
+                p for p in path.rglob("*") if p.is_file() and not _is_leftover(p.relative_to(checkout))
+            )
         else:
             yield path
 
 
 def _is_leftover(path: Path) -> bool:
-    return any(part.endswith(LEFTOVERS) for part in path.parts)
+    return not LEFTOVERS.isdisjoint(path.parts)
 
 
 def _describe(checkout: Path, path: Path) -> tuple[bytes, bytes, bytes]:

@@ -80,11 +80,11 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             raise written.error(["compute_capabilities", name], f": there is no image {name!r}; {fix}")
     if place.policy is not None:
         load_policy(place.policy, images=settings.images)
-    if not settings.demo_users and not place.extensions:
+    if not (settings.login or settings.demo_users or place.extensions):
         raise SettingsError(
-            f"{file}: nobody could log in. Put a file that chooses an authenticator, and says whom it lets "
-            f"in, into {file.with_name('jupyterhub_config.d')}/ (inventory/cards has one), or, to try things "
-            f"out, set {SETTINGS_VARIABLE}.demo_users."
+            f"{file}: nobody could log in. Set {SETTINGS_VARIABLE}.login (docs/login.md); or, to try things "
+            f"out, {SETTINGS_VARIABLE}.demo_users; or put a file that sets c.JupyterHub.authenticator_class "
+            f"into {file.with_name('jupyterhub_config.d')}/."
         )
     return settings, yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 

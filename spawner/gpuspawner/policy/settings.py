@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
 
+from .login import Login
 from .units import read_bytes, read_capability, read_duration
 from .yamlfile import STRICT, read_yaml, suggest
 
@@ -80,7 +81,12 @@ class Controller(_Section):
     enabled: Annotated[
         bool, Field(description="Whether there is a controller: without it nobody queues.")
     ] = False
-    port: Annotated[int, Field(ge=1, le=65535, description="Its port on 127.0.0.1, for the proxy.")] = 8082
+    port: Annotated[
+        int,
+        Field(
+            ge=1, le=65535, description="Its port: on 127.0.0.1 for the proxy, on hub_address for servers."
+        ),
+    ] = 8082
     token_file: Annotated[
         Path | None, Field(description="The secret it shares with the hub; in state_dir unless set.")
     ] = None
@@ -129,6 +135,9 @@ class Settings(_Section):
     homes: Homes = Homes()
     network: Network = Network()
     controller: Controller = Controller()
+    login: Annotated[
+        Login | None, Field(description="How people log in; none: an authenticator of the site's own.")
+    ] = None
     demo_users: Annotated[dict[str, DemoUser], Field(description="Logins of the demo, by name.")] = {}
 
     @field_validator("compute_capabilities")
@@ -137,6 +146,12 @@ class Settings(_Section):
         for text in value.values():
             read_capability(text)
         return value
+
+    @model_validator(mode="after")
+    def _require_one_login(self) -> Self:
+        if self.login and self.demo_users:
+            raise ValueError("there are both login and demo_users, which are for trying out; remove one")
+        return self
 
     @property
     def ledger_path(self) -> Path:
@@ -158,6 +173,11 @@ class Settings(_Section):
     def service_url(self) -> str:
         """The path of everything that the controller serves, ending in a slash."""
         return f"{self.base_url}services/{SERVICE}/"
+
+    @property
+    def session_url(self) -> str:
+        """Where servers ask the controller about their own session."""
+        return f"http://{self.network.hub_address}:{self.controller.port}{self.service_url}api/session"
 
     @property
     def hub_api_url(self) -> str:

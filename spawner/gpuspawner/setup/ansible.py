@@ -32,12 +32,11 @@ def ensure_ansible(paths: Paths) -> None:
         raise SetupError("No Python 3.11 or newer here can make an environment. apt-get install python3-venv")
     if venv.exists():
         shutil.rmtree(venv)
-    log = paths.logs / "ansible.log"
+    log, pip = paths.logs / "ansible.log", [str(venv / "bin" / "python"), "-m", "pip", "install"]
     run_step("Making an environment for Ansible", [python, "-m", "venv", str(venv)], log=log)
     run_step(
         f"Installing Ansible ({paths.ansible_lock.relative_to(paths.root)})",
-        [str(venv / "bin" / "python"), "-m", "pip", "install", "--no-input", "--require-hashes"]
-        + ["-r", str(paths.ansible_lock)],
+        [*pip, "--no-input", "--require-hashes", "-r", str(paths.ansible_lock)],
         log=log,
         environment=pip_environment(),
         fix="If it is about the network or a certificate, check `pip config list`; otherwise run again.",

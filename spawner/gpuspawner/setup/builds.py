@@ -11,9 +11,10 @@ from pathlib import Path
 
 from .console import capture, run_step, say
 from .hostconfig import BootstrapFiles, write_bootstrap_files, write_secrets
-from .images import ImageEntry, load_catalogue
+from .images import SESSION_CONTEXT, ImageEntry, load_catalogue
 from .osrelease import BASE_RELEASE
 from .paths import Paths
+from .session import build_wheel
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 CLEAN = 'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap'
@@ -50,11 +51,14 @@ def ensure_images(paths: Paths, *, fresh: bool = False) -> None:
     by_name = {entry.name: entry for entry in entries}
     with tempfile.TemporaryDirectory(dir=paths.work) as folder:
         secrets = write_secrets(Path(folder) / "secrets")
+        wheel = None
+        if any(entry.takes_session for entry in todo):
+            wheel = build_wheel(paths, Path(folder) / "session")
         for entry in todo:
             if entry.parent is None:
                 _bootstrap(paths, entry, Path(folder))
             else:
-                _build(paths, entry, by_name[entry.parent], secrets, fresh=fresh)
+                _build(paths, entry, by_name[entry.parent], secrets, fresh=fresh, wheel=wheel)
     say(f"    images: {', '.join(entry.reference for entry in entries if entry.offered)}")
 
 
@@ -96,12 +100,19 @@ def bootstrap_command(tree: Path, settings: Mapping[str, list[str]], files: Boot
 
 
 def _build(
-    paths: Paths, entry: ImageEntry, parent: ImageEntry, secrets: Mapping[str, Path], *, fresh: bool
+    paths: Paths,
+    entry: ImageEntry,
+    parent: ImageEntry,
+    secrets: Mapping[str, Path],
+    *,
+    fresh: bool,
+    wheel: Path | None,
 ) -> None:
     lent = [word for name in IMAGE_SECRETS for word in ("--secret", f"id={name},src={secrets[name]}")]
     proxies = [word for name in PROXY_VARIABLES if name in os.environ for word in ("--build-arg", name)]
     command = ["docker", "build", "--progress=plain", "--network=host", *lent, *proxies]
     command += ["--no-cache"] if fresh else []
+    command += ["--build-context", f"{SESSION_CONTEXT}={wheel}"] if entry.takes_session and wheel else []
     command += ["--build-arg", f"PARENT={parent.reference}", "-t", entry.reference, "-t", entry.latest]
     run_step(
         f"Building {entry.reference}",

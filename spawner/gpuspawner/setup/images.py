@@ -12,11 +12,14 @@ from typing import Any
 
 from .errors import SetupError
 from .paths import Paths
+from .session import digest_sources
 from .stamps import digest
 
 REPOSITORY = "gpuspawner"
 """Every image is ``gpuspawner/<name>``."""
 TAG_LENGTH = 12
+SESSION_CONTEXT = "session"
+"""What Dockerfiles call the folder with the wheel of gpuspawner-session."""
 
 
 class ImageStatus(StrEnum):
@@ -45,6 +48,8 @@ class ImageEntry:
     """Its build context."""
     reference: str
     """Repository and tag. The tag is a hash of all that goes in, so other contents have another tag."""
+    takes_session: bool = False
+    """Whether the wheel of gpuspawner-session goes in."""
 
     @property
     def offered(self) -> bool:
@@ -144,7 +149,9 @@ def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -
         raise SetupError(
             f"{file}, image {raw['name']!r}: {missing} does not exist. Create it, or correct the name."
         )
-    tag = _hash_inputs(folder, parent)
+    takes_session = _takes_session(folder)
+    session = digest_sources(file.parent / "session") if takes_session else b""
+    tag = _hash_inputs(folder, parent, session)
     return ImageEntry(
         name=raw["name"],
         parent=raw.get("parent"),
@@ -154,11 +161,17 @@ def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None) -
         status=ImageStatus(raw["status"]),
         folder=folder,
         reference=f"{REPOSITORY}/{raw['name']}:{tag}",
+        takes_session=takes_session,
     )
 
 
-def _hash_inputs(folder: Path, parent: ImageEntry | None) -> str:
-    parts = [parent.reference.encode() if parent else b""]
+def _takes_session(folder: Path) -> bool:
+    dockerfile = folder / "Dockerfile"
+    return dockerfile.is_file() and f"from={SESSION_CONTEXT}" in dockerfile.read_text()
+
+
+def _hash_inputs(folder: Path, parent: ImageEntry | None, session: bytes) -> str:
+    parts = [parent.reference.encode() if parent else b"", *([session] if session else [])]
     for path in sorted(folder.rglob("*")):
         # What is only read by people or by `make lock` does not change the image.
         if path.is_file() and path.suffix not in {".in", ".md"}:

@@ -14,7 +14,8 @@ from .environment import find_python, pip_environment
 from .errors import SetupError
 from .images import load_catalogue
 from .paths import Paths
-from .proxy import find_node, npm_environment
+from .proxy import find_node, find_npm, npm_environment
+from .session import LAB
 
 IMAGE_PYTHON = "3.13"
 COMPILE = (
@@ -49,7 +50,8 @@ def make_locks(paths: Paths) -> None:
         constraints = Path(folder) / "hub.txt"
         constraints.write_text(pinned("jupyterhub", paths.runtime_lock.read_text()))
         _lock_images(paths, uv, constraints)
-    _lock_proxy(paths)
+    _lock_npm(paths, "configurable-http-proxy", paths.setup / "proxy")
+    _lock_npm(paths, "JupyterLab's builder", paths.session / LAB)
 
 
 def pinned(package: str, lock: str) -> str:
@@ -96,20 +98,20 @@ def _ensure_uv(paths: Paths) -> Path:
     return uv
 
 
-def _lock_proxy(paths: Paths) -> None:
+def _lock_npm(paths: Paths, what: str, folder: Path) -> None:
     node = find_node(paths)
-    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    lock = paths.setup / "proxy" / "package-lock.json"
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(lock.with_name("package.json"), folder)
+    lock = folder / "package-lock.json"
+    command = ["install", "--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved=true"]
+    with tempfile.TemporaryDirectory() as work:
+        shutil.copy(lock.with_name("package.json"), work)
         run_step(
-            "Resolving configurable-http-proxy",
-            [str(node), str(npm), "install", "--package-lock-only", "--omit-lockfile-registry-resolved=true"],
+            f"Resolving {what}",
+            [str(node), str(find_npm(node)), *command],
             log=paths.logs / "lock.log",
             environment=npm_environment(node),
-            cwd=Path(folder),
+            cwd=Path(work),
         )
-        tree = json.loads((Path(folder) / lock.name).read_text())
+        tree = json.loads((Path(work) / lock.name).read_text())
     lock.write_text(json.dumps(strip_addresses(tree), indent=2) + "\n")
 
 

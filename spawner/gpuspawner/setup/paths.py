@@ -84,6 +84,11 @@ class Paths:
         return self.images / "session"
 
     @property
+    def lab(self) -> Path:
+        """JupyterLab's builder, and the extension that it builds."""
+        return self.state / "lab"
+
+    @property
     def setup(self) -> Path:
         """This package, for the data files in it."""
         return self.root / "spawner" / "gpuspawner" / "setup"

@@ -35,10 +35,9 @@ def ensure_proxy(paths: Paths) -> None:
     paths.node.mkdir(parents=True, exist_ok=True)
     for source in sources:
         shutil.copyfile(source, paths.node / source.name)
-    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     run_step(
         "Installing configurable-http-proxy (npm)",
-        [str(node), str(npm), "ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts"],
+        [str(node), str(find_npm(node)), "ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts"],
         log=paths.logs / "npm.log",
         environment=npm_environment(node),
         cwd=paths.node,
@@ -54,6 +53,11 @@ def find_node(paths: Paths) -> Path:
     if not found:
         raise SetupError(f"There is no Node in {paths.venv}. Remove that directory and run again.")
     return found[0]
+
+
+def find_npm(node: Path) -> Path:
+    """The npm that belongs to a Node, as a script for it."""
+    return node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def npm_environment(node: Path) -> dict[str, str]:

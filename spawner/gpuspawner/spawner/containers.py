@@ -16,6 +16,7 @@ from jupyterhub.utils import fmt_ip_url
 
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.core.container import (
+    SESSION_URL,
     Size,
     build_gpu_environment,
     build_host_config,
@@ -138,7 +139,10 @@ class ContainerSpawner(PersonalSpawner):
         host_config["mounts"] = [*_literal(self.mount_binds), *_literal(host_config["mounts"])]
         ours = {
             "labels": _literal(build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease)),
-            "environment": build_gpu_environment(devices),
+            "environment": {
+                **build_gpu_environment(devices),
+                **({SESSION_URL: self.session_url} if self.session_url else {}),
+            },
             "user": f"{self.uid}:{self.gid}",
         }
         create = merge_host_config(site_create, ours)

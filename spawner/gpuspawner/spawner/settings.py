@@ -54,6 +54,12 @@ class SpawnerSettings(DockerSpawner):
         Default: none. Then nobody queues: a start that finds no free GPU is refused.
         """,
     ).tag(config=True)
+    session_url = Unicode(
+        help="""Where a server asks the controller about its own session, reached from the containers.
+
+        The server has it as ``GPUSPAWNER_SESSION_URL``. Default: none, and JupyterLab shows nothing.
+        """,
+    ).tag(config=True)
     compute_capabilities = Dict(
         key_trait=Unicode(),
         value_trait=Unicode(),

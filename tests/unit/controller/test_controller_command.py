@@ -89,7 +89,7 @@ def test_a_port_that_is_taken(settings: Callable[..., Path]) -> None:
         port = taken.getsockname()[1]
         result = run(settings(controller={"enabled": True, "port": port}))
     assert result.exit_code == 1
-    assert f"127.0.0.1:{port} is not free" in result.output
+    assert f"Port {port} is not free on 127.0.0.1" in result.output
     assert "set controller.port" in result.output
 
 

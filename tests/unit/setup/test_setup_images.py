@@ -48,6 +48,25 @@ def test_another_lock_is_another_reference_down_the_line(tmp_path: Path) -> None
     assert not set(last) & set(after)
 
 
+def test_a_change_in_what_runs_inside_is_another_reference_where_it_goes_in(tmp_path: Path) -> None:
+    file = write(tmp_path, BASE + LAB)
+    source = tmp_path / "session" / "lab" / "src" / "index.ts"
+    source.parent.mkdir(parents=True)
+    source.write_text("one")
+    without = load_catalogue(file)
+    (tmp_path / "lab" / "Dockerfile").write_text("RUN --mount=type=bind,from=session,target=/s true\n")
+    before = load_catalogue(file)
+    for made in ("lab/node_modules/x.js", "gpuspawner_session/__pycache__/x.pyc", "build/x.py", "README.md"):
+        (tmp_path / "session" / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "session" / made).write_text("")
+    assert load_catalogue(file) == before, "what is made from the sources changes nothing"
+    source.write_text("two")
+    after = load_catalogue(file)
+    assert [one.takes_session for one in without + after] == [False, False, False, True]
+    assert without[0].reference == before[0].reference == after[0].reference
+    assert len({without[1].reference, before[1].reference, after[1].reference}) == 3
+
+
 def test_what_only_people_read_changes_no_reference(tmp_path: Path) -> None:
     file = write(tmp_path, BASE + LAB)
     before = load_catalogue(file)
