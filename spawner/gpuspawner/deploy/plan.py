@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import yaml
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import Settings
-from gpuspawner.policy.yamlfile import YamlFile, read_yaml, suggest
+from gpuspawner.policy.yamlfile import YamlFile, suggest
 
 SETTINGS_VARIABLE = "gpuspawner_settings"
 """The variable that holds what goes into the hub's own settings file."""
@@ -53,8 +53,8 @@ def require_known(variables: Collection[str], known: Collection[str], file: Path
     """
     for name in variables:
         if name not in known:
-            read = read_yaml(file, kind="file", word="a variable")
-            raise read.error([name], f" is not a variable of any role; {suggest(name, known, 'they are')}")
+            fix = suggest(name, sorted(known), "they are")
+            raise _locate(file, {}).error([name], f" is not a variable of any role; {fix}")
 
 
 def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[Settings, str]:
@@ -107,9 +107,15 @@ def complete(wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 def _find_settings(file: Path, wanted: Mapping[str, Any]) -> YamlFile:
     """The settings where they stand in the file, for messages with lines."""
-    whole = read_yaml(file, kind="file", word="a variable")
+    whole = _locate(file, wanted)
     node = next((value for key, value in whole.node.value if key.value == SETTINGS_VARIABLE), whole.node)
-    return YamlFile(file, "settings", "a setting", node, dict(wanted))
+    return replace(whole, node=node)
+
+
+def _locate(file: Path, data: Mapping[str, Any]) -> YamlFile:
+    """Where the keys of a file are. Ansible has read it; what is encrypted in it does not matter here."""
+    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return YamlFile(file, "settings", "a setting", node, dict(data))
 
 
 def _has(data: Any, keys: tuple[str, ...]) -> bool:
