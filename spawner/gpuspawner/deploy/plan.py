@@ -115,6 +115,8 @@ def _find_settings(file: Path, wanted: Mapping[str, Any]) -> YamlFile:
 def _locate(file: Path, data: Mapping[str, Any]) -> YamlFile:
     """Where the keys of a file are. Ansible has read it; what is encrypted in it does not matter here."""
     node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode):
+        raise SettingsError(f"The file {file} must hold keys and values.")
     return YamlFile(file, "settings", "a setting", node, dict(data))
 
 
