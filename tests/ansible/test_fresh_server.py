@@ -18,7 +18,22 @@ pytestmark = [pytest.mark.docker, pytest.mark.server]
 BLOCKS = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 SETTINGS = f"{HOME}/ansible/inventory/mine/gpuspawner.yml"
-OURS = ("gpuspawner-sim", "gpuspawner-proxy", "gpuspawner-agent", "gpuspawner-hub", "gpuspawner-controller")
+KNOCK = (
+    "import socket, sys\n"
+    "for where in sys.argv[1:]:\n"
+    "    host, port = where.rsplit(':', 1)\n"
+    "    try: socket.create_connection((host, int(port)), 5).close(); print(where, 'open')\n"
+    "    except OSError: print(where, 'closed')\n"
+)
+"""Run in a server: which of these addresses can be reached."""
+OURS = (
+    "gpuspawner-firewall",
+    "gpuspawner-sim",
+    "gpuspawner-proxy",
+    "gpuspawner-agent",
+    "gpuspawner-hub",
+    "gpuspawner-controller",
+)
 
 
 def play(server: FreshServer, name: str, *more: str) -> tuple[int, str]:
@@ -86,6 +101,30 @@ def test_somebody_logs_in_through_tls_and_has_the_card_that_the_ledger_says(
     seen = re.findall(r"UUID: (GPU-[-0-9a-f]+)", server.must("docker", "exec", container, "nvidia-smi", "-L"))
     assert seen == held
     assert len(held) == 1
+
+
+def test_from_a_server_only_what_is_promised_can_be_reached(server: FreshServer, ada: Client) -> None:
+    server.shell(
+        "systemctl is-active port-of-others || systemd-run --unit port-of-others python3 -m http.server 9999"
+    )
+    networks = server.must("ip", "-4", "route", "show", "default").split()
+    outside, here = networks[2], address(server)
+    container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").strip()
+    expected = {
+        "10.201.0.1:8081": "open",  # the hub's API
+        "10.201.0.1:8082": "open",  # the controller's
+        "deb.debian.org:80": "open",
+        "10.201.0.1:9999": "closed",
+        "10.201.0.1:443": "closed",
+        "10.200.0.1:9999": "closed",  # Docker's own bridge
+        f"{here}:443": "closed",
+        f"{here}:9999": "closed",
+        f"{outside}:22": "closed",
+        "169.254.169.254:80": "closed",
+    }
+    seen = server.must("docker", "exec", container, "python3", "-c", KNOCK, *expected)
+    assert dict(line.rsplit(" ", 1) for line in seen.splitlines()) == expected
+    assert server.must("python3", "-c", KNOCK, f"{here}:9999").split()[1] == "open"  # somebody does listen
 
 
 def test_other_settings_restart_hub_and_controller_and_nobodys_server(

@@ -57,7 +57,7 @@ class FreshServer:
     def started(self) -> dict[str, str]:
         """When each of our processes, and each container, was started."""
         units = self.shell(
-            "for unit in docker caddy gpuspawner-{sim,proxy,agent,hub,controller}; do"
+            "for unit in docker caddy gpuspawner-{firewall,sim,proxy,agent,hub,controller}; do"
             " echo $unit $(systemctl show --property=ActiveEnterTimestampMonotonic --value $unit); done"
         )
         containers = self.shell(
