@@ -79,6 +79,7 @@ def ada(server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Client
     client = Client(f"https://{address(server)}", "ada", password)
     client.session.verify = str(file)
     client.login()
+    assert all(cookie.secure for cookie in client.session.cookies if cookie.path.startswith("/hub"))
     return client
 
 

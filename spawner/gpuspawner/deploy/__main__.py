@@ -16,6 +16,8 @@ from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
 from gpuspawner.setup.locks import pinned
 from gpuspawner.setup.stamps import digest
+from gpuspawner.sim.errors import SimError
+from gpuspawner.sim.layout import DEMO_LAYOUT, parse_layout
 from gpuspawner.sim.native import sources_hash
 
 from .archive import pack
@@ -38,7 +40,8 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
 
     Args:
         request: ``file``, where it was written; ``names`` of the variables in it; ``settings``, the one that
-            holds the hub's settings; ``subnet`` of the servers; ``archives``, where releases go.
+            holds the hub's settings; ``subnet`` of the servers; ``simulated`` cards; ``archives``, where
+            releases go.
         checkout: What is to be installed.
 
     Returns:
@@ -50,6 +53,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         SettingsError, SetupError: With the name of what is wrong, and the fix.
     """
     file = Path(request["file"])
+    require_layout(request.get("simulated", ""))
     require_known(request["names"], known_variables(checkout / "ansible" / "roles"), file)
     policy = file.with_name("policy.yml")
     extensions = sorted(file.with_name("jupyterhub_config.d").glob("*.py"))
@@ -82,6 +86,18 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "proxy_version": proxy_version(checkout),
         "simulation_version": sources_hash(),
     }
+
+
+def require_layout(layout: str) -> None:
+    """Check which cards are to be simulated, if any.
+
+    Raises:
+        SettingsError: There are no such cards.
+    """
+    try:
+        parse_layout(layout or DEMO_LAYOUT, "hub")
+    except SimError as error:
+        raise SettingsError(f"gpuspawner_simulated_cards: {error}") from None
 
 
 def proxy_version(checkout: Path) -> str:

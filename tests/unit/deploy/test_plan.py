@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.deploy.__main__ import first_address, known_variables, plan, proxy_version
+from gpuspawner.deploy.__main__ import first_address, known_variables, plan, proxy_version, require_layout
 from gpuspawner.deploy.plan import Place, complete, make_settings, require_known
 from gpuspawner.setup.paths import CHECKOUT
 
@@ -113,6 +113,13 @@ def test_a_vaulted_value_does_not_hide_the_lines(tmp_path: Path) -> None:
 def test_a_subnet_that_will_not_do(subnet: str) -> None:
     with pytest.raises(SettingsError, match="gpuspawner_subnet is"):
         first_address(subnet)
+
+
+@pytest.mark.parametrize("layout", ["2xa10", "two", "100xa100-40gb"])
+def test_cards_that_cannot_be_simulated(layout: str) -> None:
+    with pytest.raises(SettingsError, match=r"^gpuspawner_simulated_cards: "):
+        require_layout(layout)
+    require_layout("")
 
 
 def test_the_hub_has_the_first_address() -> None:
