@@ -46,6 +46,7 @@ def test_every_role_checks_its_arguments_before_anything_is_touched(role: Path) 
 
 def test_preflight_changes_nothing() -> None:
     reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
+    assert ROLES
     for role in ROLES:
         for task in flatten(read(role / "tasks" / "preflight.yml")):
             module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
@@ -64,7 +65,7 @@ def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def render(template: Path, **more: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent), trim_blocks=True, undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True, autoescape=False,
+        autoescape=False,
     )  # fmt: skip
     name = template.name.partition(".")[0]
     values = {
