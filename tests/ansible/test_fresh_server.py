@@ -142,6 +142,29 @@ def test_other_settings_restart_hub_and_controller_and_nobodys_server(
     assert model["ready"]
 
 
+def test_the_next_release_and_the_way_back_leave_servers_and_connections(
+    server: FreshServer, ada: Client
+) -> None:
+    before, first = server.started(), server.must("readlink", "/opt/gpuspawner/current")
+    server.shell("echo '# another release' >>spawner/gpuspawner/__init__.py")
+    must_play(server, "site")
+    second, upgraded = server.must("readlink", "/opt/gpuspawner/current"), server.started()
+    assert second != first
+    follow = {"gpuspawner-agent", "gpuspawner-hub", "gpuspawner-controller"}
+    assert {name for name in before if before[name] != upgraded[name]} == follow
+    must_play(server, "rollback")
+    assert server.must("readlink", "/opt/gpuspawner/current") == first
+    back = server.started()
+    assert {name for name in before if upgraded[name] != back[name]} == follow
+    model = ada.model()
+    assert model is not None
+    assert model["ready"]
+    # The playbook knows that what runs is not what it would bring.
+    must_play(server, "site")
+    assert server.must("readlink", "/opt/gpuspawner/current") == second
+    assert {name for name in before if back[name] != server.started()[name]} == follow
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
