@@ -16,7 +16,7 @@ DEBIAN ?= trixie
 STEPS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-ansible ansible lint format images pictures bench soak docs words lock clean
+.PHONY: help demo test test-unit test-ansible ansible lint format images push sif pictures bench soak docs words lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,8 +54,14 @@ format:  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-images:  ## build the images that are missing (FRESH=1: all, with the packages of today)
-	@$(PREPARE) $(if $(FRESH),fresh-images,images)
+images:  ## build the images that are missing (IMAGE=pytorch-2.9: that one; CHANGED=1: those that CI builds; FRESH=1: anew)
+	@$(PREPARE) $(if $(CHANGED),changed-images,$(if $(FRESH),fresh-images,images) $(if $(IMAGE),--image "$(IMAGE)"))
+
+push:  ## put the images into the registry GPUSPAWNER_REGISTRY, and their digests into images/digests.toml
+	@$(PREPARE) push-images $(if $(IMAGE),--image "$(IMAGE)")
+
+sif:  ## write an archive and an Apptainer definition of each image (IMAGE=pytorch-2.9: of that one), for clusters
+	@$(PREPARE) sif $(if $(IMAGE),--image "$(IMAGE)")
 
 pictures:  ## make the pictures in docs/pictures anew
 	@$(PREPARE) test-strict

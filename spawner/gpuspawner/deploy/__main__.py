@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
+from gpuspawner.setup.builds import require_names
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
 from gpuspawner.setup.locks import pinned
@@ -40,7 +41,8 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
 
     Args:
         request: ``file``, where it was written; ``names`` of the variables in it; ``settings``, the one that
-            holds the hub's settings; ``subnet`` of the servers; ``simulated`` cards; ``archives``, where
+            holds the hub's settings; ``subnet`` of the servers; ``simulated`` cards; names of the
+            ``images``; ``archives``, where
             releases go.
         checkout: What is to be installed.
 
@@ -57,11 +59,13 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
     require_known(request["names"], known_variables(checkout / "ansible" / "roles"), file)
     policy = file.with_name("policy.yml")
     extensions = sorted(file.with_name("jupyterhub_config.d").glob("*.py"))
+    entries = load_catalogue(checkout / "images" / "images.toml")
+    require_names(entries, request["images"])
+    chosen = [entry for entry in entries if entry.name in request["images"]]
     place = Place(
         hub_address=first_address(request["subnet"]),
-        images={
-            e.title: e.reference for e in load_catalogue(checkout / "images" / "images.toml") if e.offered
-        },
+        images={entry.title: entry.reference for entry in chosen},
+        capabilities={e.title: e.compute_capability[0] for e in chosen if e.compute_capability},
         policy=policy if policy.exists() else None,
         extensions=[path.name for path in extensions],
     )

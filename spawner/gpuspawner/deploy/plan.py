@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,11 @@ class Place:
     hub_address: str
     """The hub's address in the servers' network."""
     images: Mapping[str, str]
-    """Title of each image that the release offers → its reference."""
+    """Title of each image of the release that is to be offered → its reference."""
     policy: Path | None
     """The policy file on this machine; None if there is none."""
+    capabilities: Mapping[str, str] = field(default_factory=dict)
+    """Title → least compute capability of a GPU, for those that need one."""
     extensions: Collection[str] = ()
     """Names of the files that go into ``jupyterhub_config.d``."""
 
@@ -97,6 +99,8 @@ def complete(wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "network": {"docker_network": NETWORK, "hub_address": place.hub_address},
         "controller": {"enabled": True},
     }
+    if place.capabilities and "images" not in wanted:
+        given["compute_capabilities"] = dict(place.capabilities)
     if place.policy is not None:
         given["policy"] = f"{CONFIG_DIR}/policy.yml"
     for key, value in wanted.items():

@@ -45,7 +45,7 @@ class Denied(HTTPError):
     """Somebody is not let in."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(403, message)
+        super().__init__(403, message, reason="Forbidden")
         self.jupyterhub_message = message
 
 

@@ -6,15 +6,17 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .console import capture, run_step
+from .catalogue import ImageStatus
+from .console import capture, run_step, say
 from .environment import find_python, pip_environment
 from .errors import SetupError
-from .images import load_catalogue
+from .images import ImageEntry, load_catalogue
+from .npm import find_node, find_npm, npm_environment
 from .paths import Paths
-from .proxy import find_node, find_npm, npm_environment
 from .session import LAB
 
 IMAGE_PYTHON = "3.13"
@@ -52,6 +54,7 @@ def make_locks(paths: Paths) -> None:
         _lock_images(paths, uv, constraints)
     _lock_npm(paths, "configurable-http-proxy", paths.setup / "proxy")
     _lock_npm(paths, "JupyterLab's builder", paths.session / LAB)
+    _lock_npm(paths, "the tests' login provider", paths.oidc_sources)
 
 
 def pinned(package: str, lock: str) -> str:
@@ -64,15 +67,26 @@ def pinned(package: str, lock: str) -> str:
 
 def _lock_images(paths: Paths, uv: Path, hub: Path) -> None:
     above: dict[str, list[str]] = {}
-    for entry in load_catalogue():
+    entries = load_catalogue(locked=False)
+    kept = kept_locks(entries)
+    for entry in entries:
         inherited = above.get(entry.parent or "", ["--constraints", str(hub)])
         if entry.lock is None:
             above[entry.name] = inherited
             continue
         lock = entry.folder / entry.lock
+        above[entry.name] = [*inherited, "--constraints", str(lock)]
+        if entry.name in kept and lock.exists():
+            say(f"    {lock.relative_to(paths.root)} stays: {kept[entry.name]} is not to change")
+            continue
         wanted = [str(lock.with_suffix(".in")), "--python-version", IMAGE_PYTHON, *inherited]
         _compile(paths, uv, wanted, lock)
-        above[entry.name] = [*inherited, "--constraints", str(lock)]
+
+
+def kept_locks(entries: Sequence[ImageEntry]) -> dict[str, str]:
+    """Images whose locks stay as they are → the frozen or retired image that stands on it, or is it."""
+    still = [one for one in entries if one.status in (ImageStatus.FROZEN, ImageStatus.RETIRED)]
+    return {name: one.name for one in still for name in one.chain}
 
 
 def _compile(paths: Paths, uv: Path, arguments: list[str], lock: Path) -> None:

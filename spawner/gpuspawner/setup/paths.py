@@ -69,6 +69,16 @@ class Paths:
         return self.root / "ansible" / "requirements.lock"
 
     @property
+    def oidc(self) -> Path:
+        """The login provider of the tests."""
+        return self.state / "oidc"
+
+    @property
+    def oidc_sources(self) -> Path:
+        """What it is made from."""
+        return self.root / "tests" / "support" / "oidc"
+
+    @property
     def work(self) -> Path:
         """Files of an image build that is under way."""
         return self.state / "images"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .console import run_step
 from .environment import pip_environment
+from .npm import ensure_packages, find_node, npm_environment
 from .paths import Paths
-from .proxy import find_node, find_npm, npm_environment
-from .stamps import digest, digest_files, drop_stamp, read_stamp, write_stamp
+from .stamps import digest
 
 MADE = {"__pycache__", "node_modules", "build", "lib", "labextension", "gpuspawner_session.egg-info"}
 """Names of what is made from the sources, or is there for whoever works on them."""
@@ -67,7 +67,7 @@ def build_wheel(paths: Paths, folder: Path) -> Path:
 def _build_extension(paths: Paths, sources: Path) -> Path:
     """Check and build JupyterLab's extension; where it is then."""
     node = find_node(paths)
-    _ensure_packages(paths, sources, node)
+    ensure_packages(paths, "Installing JupyterLab's builder (npm)", sources, paths.lab)
     for made in ("src", "lib", "labextension"):
         shutil.rmtree(paths.lab / made, ignore_errors=True)
     _copy(sorted(path for path in sources.rglob("*") if path.is_file()), sources, paths.lab)
@@ -84,26 +84,6 @@ def _build_extension(paths: Paths, sources: Path) -> Path:
             cwd=paths.lab,
         )
     return paths.lab / "labextension"
-
-
-def _ensure_packages(paths: Paths, sources: Path, node: Path) -> None:
-    """Have JupyterLab's builder and types, from the lock file with hashes; kept for the next build."""
-    manifests = [sources / name for name in ("package.json", "package-lock.json")]
-    stamp = paths.lab / "gpuspawner-ready.json"
-    inputs = digest([digest_files(manifests[1:]).encode(), str(node).encode()])
-    if read_stamp(stamp).get("inputs") == inputs:
-        return
-    drop_stamp(stamp)
-    _copy(manifests, sources, paths.lab)
-    run_step(
-        "Installing JupyterLab's builder (npm)",
-        [str(node), str(find_npm(node)), "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-        log=paths.logs / "npm.log",
-        environment=npm_environment(node),
-        cwd=paths.lab,
-        fix="If it is about the network or a certificate, check `npm config list`; otherwise run again.",
-    )
-    write_stamp(stamp, {"inputs": inputs})
 
 
 def _copy(files: Iterable[Path], root: Path, to: Path) -> None:

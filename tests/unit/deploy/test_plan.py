@@ -83,7 +83,7 @@ def test_a_password_is_in_no_message(tmp_path: Path) -> None:
 
 
 def test_a_file_that_chooses_an_authenticator_is_a_login(tmp_path: Path) -> None:
-    place = Place("10.201.0.1", PLACE.images, None, ["10-login.py"])
+    place = Place("10.201.0.1", PLACE.images, None, extensions=["10-login.py"])
     assert make_settings(*reordered(wanted(tmp_path, {}), place))
 
 
@@ -136,6 +136,7 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
         "file": str(file),
         "names": list(written),
         "settings": written["gpuspawner_settings"],
+        "images": ["minimal", "pytorch-2.9"],
         "subnet": "10.201.0.0/22",
         "archives": str(tmp_path),
     }
@@ -144,6 +145,9 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
     assert answer["hub_url"] == "http://10.201.0.1:8081/hub"
     assert answer["proxy"] == "127.0.0.1:8000"
     assert answer["controller"] == 8082
+    made = yaml.safe_load(answer["settings"])
+    assert list(made["images"]) == ["JupyterLab", "PyTorch 2.9"]
+    assert made["compute_capabilities"] == {"PyTorch 2.9": "7.0"}
     assert answer["policy"].endswith(f"{inventory}/policy.yml")
 
 
