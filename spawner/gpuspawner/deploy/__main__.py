@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import load_catalogue
 from gpuspawner.setup.locks import pinned
 from gpuspawner.setup.stamps import digest
+from gpuspawner.setup.versions import parse_version
 from gpuspawner.sim.errors import SimError
 from gpuspawner.sim.layout import DEMO_LAYOUT, parse_layout
 from gpuspawner.sim.native import sources_hash
@@ -89,6 +91,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
         "proxy_version": proxy_version(checkout),
         "simulation_version": sources_hash(),
+        "minimum_driver": newest([entry.minimum_driver for entry in chosen if entry.minimum_driver]),
     }
 
 
@@ -102,6 +105,11 @@ def require_layout(layout: str) -> None:
         parse_layout(layout or DEMO_LAYOUT, "hub")
     except SimError as error:
         raise SettingsError(f"gpuspawner_simulated_cards: {error}") from None
+
+
+def newest(versions: Collection[str]) -> str:
+    """The newest of some versions; empty where there are none."""
+    return max(versions, key=lambda text: parse_version(text) or (), default="")
 
 
 def proxy_version(checkout: Path) -> str:

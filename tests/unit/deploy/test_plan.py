@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.deploy.__main__ import first_address, known_variables, plan, proxy_version, require_layout
+from gpuspawner.deploy.__main__ import (
+    first_address,
+    known_variables,
+    newest,
+    plan,
+    proxy_version,
+    require_layout,
+)
 from gpuspawner.deploy.plan import Place, complete, make_settings, require_known
 from gpuspawner.setup.paths import CHECKOUT
 
@@ -122,6 +129,11 @@ def test_cards_that_cannot_be_simulated(layout: str) -> None:
     require_layout("")
 
 
+def test_the_newest_driver_counts() -> None:
+    assert newest(["525.60.13", "580.65.06", "90.1"]) == "580.65.06"
+    assert newest([]) == ""
+
+
 def test_the_hub_has_the_first_address() -> None:
     assert first_address("10.201.0.0/22") == "10.201.0.1"
 
@@ -145,6 +157,7 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
     assert answer["hub_url"] == "http://10.201.0.1:8081/hub"
     assert answer["proxy"] == "127.0.0.1:8000"
     assert answer["controller"] == 8082
+    assert answer["minimum_driver"] == "525.60.13"
     made = yaml.safe_load(answer["settings"])
     assert list(made["images"]) == ["JupyterLab", "PyTorch 2.9"]
     assert made["compute_capabilities"] == {"PyTorch 2.9": "7.0"}
