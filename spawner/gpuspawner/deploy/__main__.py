@@ -15,7 +15,7 @@ import yaml
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
 from gpuspawner.setup.builds import require_names
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.images import list_statuses, load_catalogue
 from gpuspawner.setup.locks import pinned
 from gpuspawner.setup.stamps import digest
 from gpuspawner.setup.versions import parse_version
@@ -67,7 +67,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
     place = Place(
         hub_address=first_address(request["subnet"]),
         images={entry.title: entry.reference for entry in chosen},
-        capabilities={e.title: e.compute_capability[0] for e in chosen if e.compute_capability},
+        statuses=list_statuses(chosen),
         policy=policy if policy.exists() else None,
         extensions=[path.name for path in extensions],
     )

@@ -11,7 +11,7 @@ import yaml
 
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.policy.policy import load_policy
-from gpuspawner.policy.settings import Settings
+from gpuspawner.policy.settings import Settings, require_images
 from gpuspawner.policy.yamlfile import YamlFile, suggest
 
 SETTINGS_VARIABLE = "gpuspawner_settings"
@@ -41,8 +41,8 @@ class Place:
     """Title of each image of the release that is to be offered → its reference."""
     policy: Path | None
     """The policy file on this machine; None if there is none."""
-    capabilities: Mapping[str, str] = field(default_factory=dict)
-    """Title → least compute capability of a GPU, for those that need one."""
+    statuses: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that say which images are candidates or frozen."""
     extensions: Collection[str] = ()
     """Names of the files that go into ``jupyterhub_config.d``."""
 
@@ -76,10 +76,7 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             raise written.error(keys, f" cannot be set here. {instead}.")
     data = complete(wanted, place)
     settings = YamlFile(written.path, written.kind, written.word, written.node, data).check(Settings)
-    for name in settings.compute_capabilities:
-        if name not in settings.images:
-            fix = suggest(name, list(settings.images), "images are")
-            raise written.error(["compute_capabilities", name], f": there is no image {name!r}; {fix}")
+    require_images(settings, written)
     if place.policy is not None:
         load_policy(place.policy, images=settings.images)
     if not (settings.login or settings.demo_users or place.extensions):
@@ -99,8 +96,8 @@ def complete(wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "network": {"docker_network": NETWORK, "hub_address": place.hub_address},
         "controller": {"enabled": True},
     }
-    if place.capabilities and "images" not in wanted:
-        given["compute_capabilities"] = dict(place.capabilities)
+    if "images" not in wanted:
+        given |= {key: value for key, value in place.statuses.items() if value}
     if place.policy is not None:
         given["policy"] = f"{CONFIG_DIR}/policy.yml"
     for key, value in wanted.items():

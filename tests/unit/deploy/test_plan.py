@@ -20,6 +20,7 @@ from gpuspawner.deploy.__main__ import (
     require_layout,
 )
 from gpuspawner.deploy.plan import Place, complete, make_settings, require_known
+from gpuspawner.setup.images import list_statuses, load_catalogue
 from gpuspawner.setup.paths import CHECKOUT
 
 PLACE = Place(hub_address="10.201.0.1", images={"Minimal": "gpuspawner/minimal:1"}, policy=None)
@@ -67,7 +68,7 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
         ({"limits": {"memory": "2 GB"}}, r"limits.memory: .* it is '2 GB'"),
         ({"state_dir": "/srv"}, r"state_dir cannot be set here\. It is always /var/lib"),
         ({"network": {"hub_address": "10.0.0.1"}}, r"hub_address cannot be set here\. Set gpuspawner_subnet"),
-        ({"compute_capabilities": {"Minmal": "7.0"}}, r"no image 'Minmal'; did you mean 'Minimal'"),
+        ({"candidates": ["Minmal"]}, r"no image 'Minmal'; did you mean 'Minimal'"),
         ({}, r"nobody could log in\. Set gpuspawner_settings\.login"),
     ],
 )  # fmt: skip
@@ -160,7 +161,9 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
     assert answer["minimum_driver"] == "525.60.13"
     made = yaml.safe_load(answer["settings"])
     assert list(made["images"]) == ["JupyterLab", "PyTorch 2.9"]
-    assert made["compute_capabilities"] == {"PyTorch 2.9": "7.0"}
+    catalogue = load_catalogue(CHECKOUT / "images" / "images.toml")
+    offered = [one for one in catalogue if one.title in made["images"]]
+    assert (made.get("candidates", []), made.get("frozen", {})) == tuple(list_statuses(offered).values())
     assert answer["policy"].endswith(f"{inventory}/policy.yml")
 
 
