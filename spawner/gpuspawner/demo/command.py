@@ -27,9 +27,8 @@ from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
 from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
 from gpuspawner.setup.builds import image_exists
-from gpuspawner.setup.catalogue import ImageStatus
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import ImageEntry, load_catalogue
+from gpuspawner.setup.images import ImageEntry, list_statuses, load_catalogue
 from gpuspawner.setup.paths import CHECKOUT
 
 from .gpus import prepare_gpus
@@ -109,15 +108,12 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     network = f"gpuspawner-{instance}"
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
-    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82))
+    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82), (gateway, port + 82))
     offered = _offered_images()
     settings = write_settings(
         layout,
         images={one.title: one.reference for one in offered},
-        statuses={
-            "candidates": [one.title for one in offered if one.status is ImageStatus.CANDIDATE],
-            "frozen": {one.title: one.until for one in offered if one.until},
-        },
+        statuses=list_statuses(offered),
         gateway=gateway,
         host_name=socket.gethostname(),
         port=port,
