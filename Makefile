@@ -7,6 +7,8 @@ PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpus
 BIN := .gpuspawner/venv/bin
 PASSPORTS := .gpuspawner/passports
 PYTEST_ARGS ?=
+# A process for each core, each takes the next file; what needs a whole installation all goes to the same one.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000
 
@@ -26,11 +28,11 @@ demo:  ## a whole hub on http://127.0.0.1:8000 (PORT=9000: there), with simulate
 
 test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some; STRICT=1: all or an error)
 	@$(PREPARE) $(if $(STRICT),test-strict,test)
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-unit:  ## the tests that need no Docker
 	@$(PREPARE) test-unit
-	@$(BIN)/pytest tests/unit $(PYTEST_ARGS)
+	@$(BIN)/pytest tests/unit $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 lint:  ## ruff, mypy and the rules of who may import whom
 	@$(PREPARE) environment

@@ -67,6 +67,8 @@ All paths are below `/services/gpu/api`. Send a token of the hub (*Token* in the
 curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/services/gpu/api/queue
 ```
 
+`/session` is for servers, which ask with their own token ([lab.md](lab.md)); a person's opens nothing there.
+
 Everybody has the scope `custom:gpu:read`, which shows the cards and what is one's own; the hub's
 administrators have all ([controller.md](controller.md)). What is others' does not exist for who may not see
 it: the answer is 404 whether it is there or not.

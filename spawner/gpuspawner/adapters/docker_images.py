@@ -123,14 +123,18 @@ class DockerImages:
         return self._client
 
     def _explain(self, what: str, error: BaseException) -> str:
+        reason = self._find_reason(error)
+        return mark(f"The Docker Engine did not {what}: {reason}.")
+
+    def _find_reason(self, error: BaseException) -> str:
         inner: BaseException | None = error
         while inner is not None:  # what is under three libraries' wrappings
             if isinstance(inner, (Timeout, ReadTimeoutError)):
-                return mark(f"The Docker Engine did not {what}: no answer within {self._timeout} s.")
+                return mark(f"no answer within {self._timeout} s")
             inner = inner.__cause__ or inner.__context__
         if isinstance(error, APIError):
-            return mark(f"The Docker Engine did not {what}: {error.explanation or error}.")
-        return mark(f"The Docker Engine did not {what}: it cannot be reached ({error}).")
+            return str(error.explanation or error).strip().rstrip(".")
+        return mark(f"it cannot be reached ({error})")
 
 
 def _read(client: APIClient, container: str, *, stdout: bool) -> str:

@@ -26,8 +26,10 @@ from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
 from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
+from gpuspawner.setup.builds import image_exists
+from gpuspawner.setup.catalogue import ImageStatus
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.images import ImageEntry, load_catalogue
 from gpuspawner.setup.paths import CHECKOUT
 
 from .gpus import prepare_gpus
@@ -107,10 +109,15 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     network = f"gpuspawner-{instance}"
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
-    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82))
+    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82), (gateway, port + 82))
+    offered = _offered_images()
     settings = write_settings(
         layout,
-        images=_offered_images(),
+        images={one.title: one.reference for one in offered},
+        statuses={
+            "candidates": [one.title for one in offered if one.status is ImageStatus.CANDIDATE],
+            "frozen": {one.title: one.until for one in offered if one.until},
+        },
         gateway=gateway,
         host_name=socket.gethostname(),
         port=port,
@@ -130,9 +137,11 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
         time.sleep(0.5)
 
 
-def _offered_images() -> dict[str, str]:
+def _offered_images() -> list[ImageEntry]:
+    """The images of the catalogue that people can choose, the large ones where they were built."""
     try:
-        return {entry.title: entry.reference for entry in load_catalogue() if entry.offered}
+        entries = [entry for entry in load_catalogue() if entry.offered]
+        return [entry for entry in entries if not entry.on_demand or image_exists(entry.reference)]
     except SetupError as error:
         raise GpuSpawnerError(str(error)) from error
 

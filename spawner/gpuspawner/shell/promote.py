@@ -114,7 +114,7 @@ class Gate:
         )
 
     def _find(self, entry: ImageEntry) -> Passport | None:
-        """The passport of the image that is here, else that of the same locks which came with the repository."""
+        """The passport of the image that is here, else one of the same locks that came with the checkout."""
         facts = self.engine.inspect(entry.reference)
         found = self.shelf.find(facts.digest) if facts else None
         if found is not None:
