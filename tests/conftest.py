@@ -39,10 +39,16 @@ def why_no_gpu() -> str | None:
     return None if found.returncode == 0 else "need an NVIDIA card and its driver"
 
 
+def why_no_server() -> str | None:
+    # Minutes each: CI runs them when the playbooks have changed.
+    return None if os.environ.get("GPUSPAWNER_TEST_SERVER") else "of servers are run by: make test-ansible"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": why_no_docker,
     "browser": why_no_browser,
     "gpu": why_no_gpu,
+    "server": why_no_server,
 }
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 

@@ -27,9 +27,8 @@ from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
 from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
 from gpuspawner.setup.builds import image_exists
-from gpuspawner.setup.catalogue import ImageStatus
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import ImageEntry, load_catalogue
+from gpuspawner.setup.images import ImageEntry, list_statuses, load_catalogue
 from gpuspawner.setup.paths import CHECKOUT
 
 from .gpus import prepare_gpus
@@ -114,10 +113,7 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     settings = write_settings(
         layout,
         images={one.title: one.reference for one in offered},
-        statuses={
-            "candidates": [one.title for one in offered if one.status is ImageStatus.CANDIDATE],
-            "frozen": {one.title: one.until for one in offered if one.until},
-        },
+        statuses=list_statuses(offered),
         gateway=gateway,
         host_name=socket.gethostname(),
         port=port,

@@ -13,7 +13,7 @@ from gpuspawner.core.policy import Rule, settings_rule
 
 from .login import Login
 from .units import read_bytes, read_duration
-from .yamlfile import STRICT, read_yaml, suggest
+from .yamlfile import STRICT, YamlFile, read_yaml, suggest
 
 _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 """An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
@@ -202,9 +202,18 @@ def load_settings(path: Path) -> Settings:
     """
     file = read_yaml(path, kind="settings file", word="a setting")
     settings = file.check(Settings)
+    require_images(settings, file)
+    return settings
+
+
+def require_images(settings: Settings, file: YamlFile) -> None:
+    """Check that the images that a settings file speaks of are among its images.
+
+    Raises:
+        SettingsError: With file, line, key and fix.
+    """
     for key, names in (("candidates", settings.candidates), ("frozen", list(settings.frozen))):
         for name in names:
             if name not in settings.images:
                 fix = suggest(name, list(settings.images), "images are")
                 raise file.error([key, name], f": there is no image {name!r}; {fix}")
-    return settings
