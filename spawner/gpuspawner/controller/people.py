@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gpuspawner.allocator import utc_now
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.idleness import Limits as IdleLimits
+from gpuspawner.core.images import list_everybodys, list_offered
 from gpuspawner.core.model import DeviceRecord, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import (
     Allowance,
@@ -49,14 +51,22 @@ class PolicyReader:
     """
 
     def __init__(self, settings: Settings, known: KnownImages | None = None) -> None:
-        self._images = settings.images
+        self._settings = settings
         self._known = known
         self._base = settings.limits.as_rule()
         self._file = PolicyFile(settings.policy, images=settings.images) if settings.policy else None
 
     def current(self) -> Policy:
         """The policy in force. Raises: SettingsError: It was never good."""
-        return replace(self._file.current() if self._file else Policy(), base=self._base)
+        policy, settings = self._file.current() if self._file else Policy(), self._settings
+        everybodys = list_everybodys(settings.images, settings.candidates)
+        return replace(policy, base=self._base, everybodys_images=everybodys)
+
+    @property
+    def _images(self) -> dict[str, str]:
+        """What can be chosen today: image name → reference."""
+        today = utc_now().astimezone().date()
+        return list_offered(self._settings.images, self._settings.frozen, today)
 
     def courses_taught(self, person: str) -> frozenset[str]:
         """Names of the courses that somebody teaches. Raises: SettingsError."""

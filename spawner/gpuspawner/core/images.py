@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -156,3 +157,22 @@ def find_fleet(devices: Iterable[Device]) -> tuple[str, ...]:
 def list_untried(tried: Collection[str], fleet: Iterable[str]) -> tuple[str, ...]:
     """The architectures of a fleet that an image was not tried on."""
     return tuple(one for one in fleet if one not in tried)
+
+
+# -- who may choose an image, and until when ----------------------------------------------------------------
+
+
+def list_offered(images: Mapping[str, str], frozen: Mapping[str, date], today: date) -> dict[str, str]:
+    """The images that can be chosen today: a frozen one only until its last day, that day included.
+
+    Args:
+        images: Name → reference, in the order in which they are shown.
+        frozen: Name → last day.
+        today: The day where the hub is.
+    """
+    return {name: one for name, one in images.items() if name not in frozen or today <= frozen[name]}
+
+
+def list_everybodys(images: Iterable[str], candidates: Collection[str]) -> frozenset[str] | None:
+    """What a rule that allows all images allows: those that are no candidates; None for all there are."""
+    return frozenset(images).difference(candidates) if candidates else None

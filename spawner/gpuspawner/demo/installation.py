@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -66,6 +68,7 @@ def write_settings(
     layout: Layout,
     *,
     images: dict[str, str],
+    statuses: Mapping[str, Any] | None = None,
     gateway: str,
     host_name: str,
     port: int,
@@ -89,6 +92,7 @@ def write_settings(
         "state_dir": str(layout.state),
         "host": host_name,
         "images": images,
+        **(statuses or {}),
         "policy": str(layout.policy),
         "passports": str(layout.passports),
         "container_prefix": prefix,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from gpuspawner.core.policy import Rule, settings_rule
 
 from .login import Login
 from .units import read_bytes, read_duration
-from .yamlfile import STRICT, read_yaml
+from .yamlfile import STRICT, YamlFile, read_yaml, suggest
 
 _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 """An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
@@ -118,6 +118,13 @@ class Settings(_Section):
     images: Annotated[
         dict[str, str], Field(min_length=1, description="Image name → reference; first is default.")
     ]
+    candidates: Annotated[
+        list[str], Field(description="Images that only those can choose whose policy names them.")
+    ] = []
+    frozen: Annotated[
+        dict[str, date],
+        Field(description="Image name → last day on which it can be chosen, such as 2027-07-31."),
+    ] = {}
     passports: Annotated[
         Path | None,
         Field(
@@ -194,4 +201,19 @@ def load_settings(path: Path) -> Settings:
         SettingsError: With file, line, key and fix.
     """
     file = read_yaml(path, kind="settings file", word="a setting")
-    return file.check(Settings)
+    settings = file.check(Settings)
+    require_images(settings, file)
+    return settings
+
+
+def require_images(settings: Settings, file: YamlFile) -> None:
+    """Check that the images that a settings file speaks of are among its images.
+
+    Raises:
+        SettingsError: With file, line, key and fix.
+    """
+    for key, names in (("candidates", settings.candidates), ("frozen", list(settings.frozen))):
+        for name in names:
+            if name not in settings.images:
+                fix = suggest(name, list(settings.images), "images are")
+                raise file.error([key, name], f": there is no image {name!r}; {fix}")

@@ -14,6 +14,7 @@ from jupyterhub.traitlets import ByteSpecification
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
+from gpuspawner.core.images import list_everybodys
 from gpuspawner.core.model import Party, SpawnRequest
 from gpuspawner.core.policy import (
     SETTINGS,
@@ -78,7 +79,11 @@ class PersonalSpawner(SpawnerSettings):
             SpawnException: There is a policy, and it was never good: nobody knows what is allowed.
         """
         person, groups = self.user.name, frozenset(group.name for group in self.user.orm_user.groups)
-        policy = replace(await self._read_policy(), base=self._own_rule())
+        policy = replace(
+            await self._read_policy(),
+            base=self._own_rule(),
+            everybodys_images=list_everybodys(self.known_images, self.candidates),
+        )
         self.access = Access(person, groups, policy, resolve_allowance(policy, person, groups))
         return self.access
 
@@ -98,7 +103,7 @@ class PersonalSpawner(SpawnerSettings):
     @property
     def policy_file(self) -> PolicyFile:
         """The file that all spawners of this hub share."""
-        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.catalogue), self.home_dir)
+        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.known_images), self.home_dir)
 
     def describe_policy_problem(self) -> str | None:
         """What is wrong with the policy file, for administrators; nobody else can mend it."""
@@ -122,7 +127,8 @@ class PersonalSpawner(SpawnerSettings):
         """What was found last; before that what the traits say."""
         if self.access is not None:
             return self.access.allowance
-        return resolve_allowance(Policy(self._own_rule()), "", ())
+        everybodys = list_everybodys(self.known_images, self.candidates)
+        return resolve_allowance(Policy(self._own_rule(), everybodys_images=everybodys), "", ())
 
     @property
     def allocator(self) -> Allocator:

@@ -54,6 +54,8 @@ class ChoosingSpawner(ContainerSpawner):
             access.allowance,
             now=utc_now(),
             images=list(self.catalogue),
+            candidates=self.candidates,
+            last_days=self.last_days,
             last=options if isinstance(options, dict) else {},
             passports=await self.look_at_images(),
             queue_url=self.queue_url,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from gpuspawner.allocator import OwnPlace, Stock
@@ -96,6 +96,10 @@ class ImageChoice:
     """On what it was tried: ``sm_80``, ``cpu-avx2``."""
     torch: str | None = None
     """The version of torch in it; None without, and when that is not known."""
+    candidate: bool = False
+    """Whether it is on trial."""
+    until: date | None = None
+    """The last day on which it can be chosen; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ def build_page(
     images: Sequence[str],
     last: Mapping[str, object],
     passports: Mapping[str, Passport] | None = None,
+    candidates: Collection[str] = (),
+    last_days: Mapping[str, date] | None = None,
     queue_url: str = "",
     notice: str | None = None,
     refused: bool = False,
@@ -191,6 +197,8 @@ def build_page(
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
         passports: Those of the images, by name, as far as they are known.
+        candidates: Names of images on trial.
+        last_days: Until when images can be chosen, by name, where that is limited.
         queue_url: Where places in line are seen; empty where none can be taken.
         notice: What to tell of the last server, or None.
         refused: Whether a start was refused just now; the same is not offered again then.
@@ -219,7 +227,10 @@ def build_page(
         selected=NO_GPU if refused else _preselect(choices, last),
         longest=longest,
         lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
-        images=_list_images(images, allowance, last.get("image"), passports or {}, usable),
+        images=tuple(
+            replace(choice, candidate=choice.name in candidates, until=(last_days or {}).get(choice.name))
+            for choice in _list_images(images, allowance, last.get("image"), passports or {}, usable)
+        ),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
         server_memory=allowance.memory.value,

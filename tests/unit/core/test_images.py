@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import pytest
 from gpuspawner.core.errors import Refused
 from gpuspawner.core.fitting import suits
@@ -9,6 +11,8 @@ from gpuspawner.core.images import (
     asks_no_more_of_cards,
     find_fleet,
     fits,
+    list_everybodys,
+    list_offered,
     list_untried,
     require_code,
     why_unsuited,
@@ -174,3 +178,15 @@ def test_on_what_a_new_image_must_have_been_tried() -> None:
     real = [device(compute_capability=(12, 0)), device(compute_capability=(8, 0)), device()]
     assert find_fleet(real) == ("cpu-avx2", "sm_120", "sm_80", "unknown")
     assert list_untried({"cpu-avx2", "sm_80"}, find_fleet(real)) == ("sm_120", "unknown")
+
+
+@pytest.mark.parametrize(("today", "names"), [(30, ["a", "b"]), (31, ["a", "b"]), (32, ["a"])])
+def test_a_frozen_image_is_offered_until_its_last_day(today: int, names: list[str]) -> None:
+    day = date(2027, 7, 1) + timedelta(days=today - 1)
+    images = {"a": "demo/a:1", "b": "demo/b:1"}
+    assert list(list_offered(images, {"b": date(2027, 7, 31), "gone": date(2020, 1, 1)}, day)) == names
+
+
+def test_all_images_are_those_that_are_no_candidates() -> None:
+    assert list_everybodys(["a", "b"], []) is None
+    assert list_everybodys(["a", "b"], ["b", "gone"]) == {"a"}

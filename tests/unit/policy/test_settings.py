@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,16 @@ def test_where_the_passports_are(tmp_path: Path) -> None:
     assert load_settings(path).passports_path == Path("/s/passports")
     path.write_text("state_dir: /s\nimages: {Base: demo/base:1}\npassports: /p\n")
     assert load_settings(path).passports_path == Path("/p")
+
+
+def test_images_on_trial_and_until_a_day_must_be_there(file: Path) -> None:
+    file.write_text(GOOD + "candidates: [torch]\nfrozen: {base: 2027-07-31}\n")
+    settings = load_settings(file)
+    assert (settings.candidates, settings.frozen) == (["torch"], {"base": date(2027, 7, 31)})
+    assert "candidates.tork: there is no image 'tork'; did you mean 'torch'?" in refusal(
+        file, GOOD + "candidates: [tork]\n"
+    )
+    assert "frozen.bas: there is no image 'bas'; did you mean 'base'?" in refusal(
+        file, GOOD + "frozen: {bas: 2027-07-31}\n"
+    )
+    assert "frozen.base" in refusal(file, GOOD + "frozen: {base: soon}\n")

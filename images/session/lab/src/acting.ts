@@ -1,8 +1,7 @@
 /** What a person can do about their session, and what is done by itself before it ends. */
 
-import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
+import { Notification } from '@jupyterlab/apputils';
 import { PageConfig } from '@jupyterlab/coreutils';
-import { Widget } from '@lumino/widgets';
 
 import { type Asking, Refusal } from './asking.ts';
 import { findDueSave, type Notice, planNotice, planSave, type Saved } from './plan.ts';
@@ -74,10 +73,9 @@ export class Acting {
     try {
       const failed = await this.saving.saveAll();
       if (failed.length > 0) {
-        await showDialog({
-          title: tell('Not stopped: not everything could be saved'),
-          body: new Widget({ node: list(failed) }),
-          buttons: [Dialog.okButton({ label: tell('Close') })]
+        this.tellUnsaved(failed);
+        Notification.error(tell('This server was not stopped, since not everything could be saved.'), {
+          autoClose: false
         });
         return;
       }
@@ -193,20 +191,16 @@ export class Acting {
     const failed = await this.saving.saveAll(this.unsaved);
     for (const one of failed) {
       this.unsaved.add(one.path);
+    }
+    this.tellUnsaved(failed);
+  }
+
+  private tellUnsaved(failed: readonly Unsaved[]): void {
+    for (const one of failed) {
       const text = this.words.tell('%1 could not be saved: %2', one.path, one.why);
       Notification.error(text, { autoClose: false });
     }
   }
-}
-
-function list(failed: readonly Unsaved[]): HTMLElement {
-  const found = document.createElement('ul');
-  for (const one of failed) {
-    const line = document.createElement('li');
-    line.textContent = `${one.path}: ${one.why}`;
-    found.append(line);
-  }
-  return found;
 }
 
 /** Go where it is said what became of the server. */

@@ -88,6 +88,8 @@ class ImagePage:
     debian: Packages
     list: str
     here: str
+    changes: str
+    """Where it is compared with another image."""
     spdx: str
     """Where the list of parts is had as SPDX."""
 
@@ -136,6 +138,7 @@ def view_image(image: KnownImage, line: ImageLine, query: Mapping[str, str], lin
         debian=_look_for(asked, passport.debian_packages if passport else {}),
         list=links.page(PAGE),
         here=line.href,
+        changes=links.below(PAGE, image.name, "changes"),
         spdx=links.below(PAGE, image.name, "sbom.spdx.json"),
     )
 
