@@ -30,6 +30,7 @@ def test_the_list(office: Office) -> None:
     assert "nobody has looked into it" in base["problem"]
     assert (torch["name"], torch["default"], torch["problem"]) == ("torch", False, "")
     assert (torch["minimum_driver"], torch["compute_capabilities"][-1]) == ("525.60.13", "12.0")
+    assert (base["candidate"], base["until"], torch["until"]) == (False, None, "9999-07-31")
     assert (torch["validated_on"], torch["not_validated_on"]) == (["sm_80"], ["cpu-avx2", "sm_60"])
     assert torch["does_not_run_on"] == ["A100"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,17 @@ def test_what_is_known_of_images(shelf: Shelf) -> None:
     assert (torch.passport, torch.problem) == (passport, "")
     assert (gone.digest, "is not on this server" in gone.problem) == (None, True)
     assert known.needs() == {"PyTorch": passport.needs("PyTorch")}
+
+
+def test_what_the_settings_say_of_images(shelf: Shelf) -> None:
+    """Also while the Engine is silent."""
+    engine, day = FakeImages(*IMAGES.values()), date(2031, 7, 31)
+    engine.answers = False
+    known = KnownImages(IMAGES, engine, shelf, candidates=["PyTorch"], frozen={"Base": day, "base": day})
+    assert [(one.candidate, one.until) for one in known.all()] == [(False, day), (True, None)]
+    engine.answers = True
+    known = KnownImages(IMAGES, engine, shelf, candidates=["PyTorch"], frozen={"base": day})
+    assert [(one.candidate, one.until) for one in known.all()] == [(False, day), (True, None)]
 
 
 def test_answers_are_kept_for_a_moment(shelf: Shelf) -> None:
