@@ -34,6 +34,8 @@ class KnownImage:
     passport: Passport | None = None
     problem: str = ""
     """Why it has no passport; empty when it has one."""
+    damaged: bool = False
+    """Whether it has a passport that cannot be read: it gets no GPU then."""
     candidate: bool = False
     """Whether only those can choose it whose policy names it."""
     until: date | None = None
@@ -110,7 +112,7 @@ class KnownImages:
         try:
             passport = self._shelf.find(facts.digest)
         except PassportError as error:
-            return replace(image, digest=facts.digest, problem=str(error))
+            return replace(image, digest=facts.digest, problem=str(error), damaged=True)
         missing = mark("It has no passport: nobody has looked into it yet.")
         return replace(image, digest=facts.digest, passport=passport, problem="" if passport else missing)
 

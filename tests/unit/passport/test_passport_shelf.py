@@ -164,7 +164,7 @@ def test_a_damaged_passport_is_a_problem_of_its_image(shelf: Shelf) -> None:
     shelf.directory.mkdir(parents=True)
     shelf.path_of(image_id("demo/torch:1")).write_text("{}")
     _, torch = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf).all()
-    assert "is damaged" in torch.problem
+    assert ("is damaged" in torch.problem, torch.damaged) == (True, True)
     assert torch.digest == image_id("demo/torch:1")
 
 
