@@ -28,7 +28,7 @@ def check_images(facts: Facts) -> Iterator[Finding]:
         if misfit is None:
             misfit = _why_untried(image, image.passport, devices, is_default=image.name == default)
         tried = ", ".join(image.passport.runs) or "nothing"
-        yield misfit or Finding("images", Level.OK, f"{image.name} runs here; it was tried on {tried}")
+        yield misfit or Finding("images", Level.OK, f"{image.name} has its passport; it was tried on {tried}")
 
 
 def _list_devices(facts: Facts) -> Sequence[Device] | None:
@@ -77,10 +77,13 @@ def _why_no_card_fits(image: KnownImage, devices: Sequence[Device] | None) -> Fi
 def _why_untried(
     image: KnownImage, passport: Passport, devices: Sequence[Device] | None, *, is_default: bool
 ) -> Finding | None:
-    """What everybody gets must have been tried on every architecture here; a frozen one is left as it is."""
-    if devices is None or image.candidate or (image.until is not None and not is_default):
+    """What everybody gets must have been tried on every architecture here; a frozen one is left as it is.
+
+    Where the cards are not known, that is the CPU at least.
+    """
+    if image.candidate or (image.until is not None and not is_default):
         return None
-    untried = passport.list_untried(find_fleet(devices))
+    untried = passport.list_untried(find_fleet(devices or ()))
     if not untried:
         return None
     what = "the default" if is_default else "for everybody"

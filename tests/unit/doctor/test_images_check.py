@@ -42,12 +42,13 @@ def test_without_settings_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("runs", "cards", "level", "says"),
     [
-        (BOTH, (card(),), "ok", "torch runs here; it was tried on cpu-avx2, sm_80"),
+        (BOTH, (card(),), "ok", "torch has its passport; it was tried on cpu-avx2, sm_80"),
         (CPU, (card(),), "error", "torch is the default, and was never tried on sm_80."),
         ({}, (), "error", "never tried on cpu-avx2."),
+        ({}, None, "error", "never tried on cpu-avx2."),
         (CPU, (), "ok", "tried on cpu-avx2"),
         (CPU, (card(model="NVIDIA A100 (simulated)"),), "ok", "tried on cpu-avx2"),
-        (CPU, None, "ok", "torch runs here; it was tried on cpu-avx2"),
+        (CPU, None, "ok", "torch has its passport; it was tried on cpu-avx2"),
         (BOTH, (card(), card((9, 0))), "error", "never tried on sm_90."),
     ],
 )
