@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ def render(results: Results) -> str:
     lines = [describe_traces(results), *results.notes]
     if results.traces > 1:
         lines.append("Means over the traces, ± half of the 95 % confidence interval.")
-    lines.append(describe_options(results))
+    lines += [describe_options(results), *_describe_habits(results)]
     for summary in results.summaries:
         lines += ["", *_render_summary(summary)]
     return "\n".join(lines)
@@ -58,6 +58,16 @@ def describe_options(results: Results) -> str:
         f"warned {limits['warning']:g} min before. A restart costs "
         f"{results.options.restart.total_seconds() / 60:g} min."
     )
+
+
+def _describe_habits(results: Results) -> Iterator[str]:
+    pause = _minutes(results.options.limits)["wanted"]
+    begin, back = results.habits["begin_late"], results.habits["come_back"]
+    if begin is not None:
+        share = _cell(begin, 100, 1)
+        yield f"Of the sessions without work in their first {pause:g} min, {share} % have some later."
+    if back is not None:
+        yield f"Of the pauses of more than {pause:g} min after work, {_cell(back, 100, 1)} % end in work."
 
 
 def _render_summary(summary: Summary) -> list[str]:
@@ -103,6 +113,7 @@ def to_json(results: Results) -> dict[str, object]:
         "schema": 1,
         "traces": results.traces,
         "trace": {name: _figure(found) for name, found in results.sizes.items()},
+        "habits": {name: _figure(found) for name, found in results.habits.items()},
         "notes": list(results.notes),
         "options": {
             "idle_limits_min": _minutes(options.limits),
