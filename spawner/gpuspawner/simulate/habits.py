@@ -12,9 +12,9 @@ class Habits:
     """Parts of 1; None where there is nothing to take a part of."""
 
     begin_late: float | None
-    """Of the sessions without work for so long since their start, those in which there is work later."""
+    """Of the sessions without work for so long since their start, the part that has work later."""
     come_back: float | None
-    """Of the pauses so long after work, the time until the session's stop included, those that end in work."""
+    """Of the pauses so long after work, also of those until the stop, the part that ends in work."""
 
 
 def find_habits(trace: Trace, pause: int) -> Habits:
