@@ -104,10 +104,6 @@ class IdleVerdict:
     """For people."""
 
 
-_WANTED = " while somebody waits"
-_WORKED = " while somebody waits, as they have worked before"
-
-
 def choose_idle_limit(limits: IdleLimits, *, demanded: bool, has_worked: bool = False) -> timedelta | None:
     """The limit that holds now: the short one while somebody waits for what the lease holds, and twice that
     for devices that have worked."""
@@ -149,17 +145,27 @@ def judge_idle(
     lead = min(limits.warning, limit)
     # A limit as short as the warning would warn those who work: they are idle for no time at all.
     warn_at = idle_since + max(limit - lead, min(LEAST_IDLE, lead))
-    alike = limits.free == limits.wanted
-    longer = limit != limits.wanted
-    why = mark(
-        f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
-        f"{'' if alike else ' while nobody waits' if not demanded else _WORKED if longer else _WANTED}"
-    )
+    why = _explain_limit(idle_since, now, limit, limits, demanded=demanded)
     if now < warn_at:
         return IdleVerdict(Step.KEEP, warn_at, why)
     warned = now if warned_at is None or warned_at < idle_since else warned_at
     stop_at = max(idle_since + limit, warned + lead)
     return IdleVerdict(Step.STOP if now >= stop_at else Step.WARN, stop_at, why)
+
+
+def _explain_limit(
+    idle_since: datetime, now: datetime, limit: timedelta, limits: IdleLimits, *, demanded: bool
+) -> str:
+    if demanded and limit != limits.wanted:
+        return mark(
+            f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed while "
+            "somebody waits, as they have worked before"
+        )
+    alike = limits.free == limits.wanted
+    return mark(
+        f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
+        f"{'' if alike else ' while somebody waits' if demanded else ' while nobody waits'}"
+    )
 
 
 def judge_session(
