@@ -51,8 +51,8 @@ def describe_traces(results: Results) -> str:
 def describe_options(results: Results) -> str:
     """What our rule is, and what a restart costs."""
     limits = _minutes(results.options.limits)
-    worked = choose_idle_limit(results.options.limits, demanded=True, has_worked=True)
-    longer = f" ({worked / timedelta(minutes=1):g} min for GPUs that have worked)" if worked else ""
+    worked = choose_idle_limit(results.options.limits, demanded=True, worked=1)
+    longer = f" ({worked / timedelta(minutes=1):g} min for one GPU that has worked)" if worked else ""
     return (
         f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits{longer}, "
         f"warned {limits['warning']:g} min before. A restart costs "
