@@ -7,7 +7,6 @@ import gc
 import hashlib
 import hmac
 import logging
-import secrets
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +15,8 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from .api.handler import MOST_BODY, ApiHandler
-from .api.table import ROUTES
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
-from .identity import SESSION
+from .inside import make_inside_door
 from .pages.base import (
     DownloadHandler,
     LanguageHandler,
@@ -33,8 +31,6 @@ from .pages.table import DOWNLOADS, PAGES, PRESSES, RESERVATION, START
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in for people."""
-MOST_INSIDE = 4096
-"""Bytes of what a server may send."""
 FAREWELL_SECONDS = 15.0
 """How long a step that is under way may still take when the controller is told to stop."""
 THREADS = 16
@@ -87,22 +83,6 @@ def make_app(house: House, token: str) -> Application:
     )
 
 
-class InsideHandler(ApiHandler):
-    """What servers may ask, each about its own session."""
-
-    routes = tuple(route for route in ROUTES if route.scope == SESSION)
-
-
-def make_inside_app(house: House) -> Application:
-    """What the containers reach: these few requests, and nothing else of the controller."""
-    prefix = house.auth.base_url.rstrip("/")
-    return Application(
-        [(rf"{prefix}/api/(session.*)", InsideHandler, {"house": house})],
-        cookie_secret=secrets.token_hex(32),  # no login by cookie works here
-        log_function=_log_request,
-    )
-
-
 async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> bool:
     """Serve and tick until SIGTERM or SIGINT.
 
@@ -122,9 +102,9 @@ async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> b
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gpuspawner-request"))
     server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=2 * MOST_BODY)
     server.listen(port, ADDRESS)
-    doors = [server]
+    doors: list[HTTPServer] = [server]
     if inside != ADDRESS:
-        doors.append(HTTPServer(make_inside_app(house), max_body_size=MOST_INSIDE))
+        doors.append(make_inside_door(house))
         doors[-1].listen(port, inside)
     settle_memory()
     for number in (signal.SIGTERM, signal.SIGINT):

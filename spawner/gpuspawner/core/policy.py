@@ -179,6 +179,8 @@ class Policy:
     pools: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Models and UUIDs by the name of the pool; None for all."""
     idle_sessions: IdleSessions = IdleSessions.REPORT
+    everybodys_images: frozenset[str] | None = None
+    """What *all* images are: those that are no candidates. None: there is no candidate."""
 
     def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
         """The hub's groups of a person, and those of their own entry."""
@@ -207,12 +209,19 @@ def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> All
     found: dict[str, Any] = {}
     for name in LIMITS:
         if entry and name in entry.rule.limits:
-            found[name] = Limit(entry.rule.limits[name], (entry.rule.name,))
+            said = [entry.rule]
         else:
             everybody = default if name in default.limits else policy.base
             said = [everybody, *(rule for rule in rules if name in rule.limits)]
-            found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
+        if name == "images":
+            said = [_leave_candidates_out(rule, policy.everybodys_images) for rule in said]
+        found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
     return Allowance(**found)
+
+
+def _leave_candidates_out(rule: Rule, everybodys: frozenset[str] | None) -> Rule:
+    """A rule that allows all images allows no candidate: whoever is to try one has a rule that names it."""
+    return Rule(rule.name, {"images": everybodys}) if rule.limits["images"] is None else rule
 
 
 def find_party(policy: Policy, person: str, groups: Iterable[str], image: str) -> Party:

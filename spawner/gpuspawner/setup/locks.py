@@ -6,13 +6,15 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .console import capture, run_step
+from .catalogue import ImageStatus
+from .console import capture, run_step, say
 from .environment import find_python, pip_environment
 from .errors import SetupError
-from .images import load_catalogue
+from .images import ImageEntry, load_catalogue
 from .npm import find_node, find_npm, npm_environment
 from .paths import Paths
 from .session import LAB
@@ -31,7 +33,7 @@ COMPILE = (
 
 
 def make_locks(paths: Paths) -> None:
-    """Resolve all requirements anew: hub, tests, build, images and proxy.
+    """Resolve all requirements anew: hub, tests, build, Ansible, images and proxy.
 
     Raises:
         SetupError: Something cannot be resolved.
@@ -43,6 +45,9 @@ def make_locks(paths: Paths) -> None:
     both = ["--group", "host", "--group", "test", "--constraints", str(paths.runtime_lock)]
     _compile(paths, uv, [project, *both], paths.tests_lock)
     _compile(paths, uv, [str(paths.setup / "build.in")], paths.build_lock)
+    # Both read the settings: with the same versions.
+    ansible = [str(paths.ansible_lock.with_suffix(".in")), "--constraints", str(paths.runtime_lock)]
+    _compile(paths, uv, ansible, paths.ansible_lock)
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "hub.txt"
         constraints.write_text(pinned("jupyterhub", paths.runtime_lock.read_text()))
@@ -62,15 +67,26 @@ def pinned(package: str, lock: str) -> str:
 
 def _lock_images(paths: Paths, uv: Path, hub: Path) -> None:
     above: dict[str, list[str]] = {}
-    for entry in load_catalogue():
+    entries = load_catalogue(locked=False)
+    kept = kept_locks(entries)
+    for entry in entries:
         inherited = above.get(entry.parent or "", ["--constraints", str(hub)])
         if entry.lock is None:
             above[entry.name] = inherited
             continue
         lock = entry.folder / entry.lock
+        above[entry.name] = [*inherited, "--constraints", str(lock)]
+        if entry.name in kept and lock.exists():
+            say(f"    {lock.relative_to(paths.root)} stays: {kept[entry.name]} is not to change")
+            continue
         wanted = [str(lock.with_suffix(".in")), "--python-version", IMAGE_PYTHON, *inherited]
         _compile(paths, uv, wanted, lock)
-        above[entry.name] = [*inherited, "--constraints", str(lock)]
+
+
+def kept_locks(entries: Sequence[ImageEntry]) -> dict[str, str]:
+    """Images whose locks stay as they are → the frozen or retired image that stands on it, or is it."""
+    still = [one for one in entries if one.status in (ImageStatus.FROZEN, ImageStatus.RETIRED)]
+    return {name: one.name for one in still for name in one.chain}
 
 
 def _compile(paths: Paths, uv: Path, arguments: list[str], lock: Path) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from gpuspawner.controller.api.routes import Route
 from gpuspawner.controller.api.table import ROUTES
-from gpuspawner.controller.app import make_inside_app
 from gpuspawner.controller.base import House
 from gpuspawner.controller.identity import SESSION
+from gpuspawner.controller.inside import MOST_OPEN, MOST_SENT, make_inside_door
 from gpuspawner.core.culling import Watch
 from gpuspawner.core.idleness import Step
 from gpuspawner.core.model import LeaseState
 from support.build import GIB, NOW, busy, record
 from support.fake_hub import serving
 from support.idling import watched
+from support.installation import wait_for
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -224,30 +229,54 @@ def test_a_session_that_ends_already(office: Office) -> None:
     assert office.refusal("GET", "/session", "inside-ada-two")[0] == 404
 
 
-def test_what_containers_reach_is_this_and_nothing_else(office: Office) -> None:
+@pytest.fixture
+def door(office: Office) -> Iterator[str]:
+    """What containers reach."""
     house = House(office.auth, office.services, office.metrics, None, None)  # type: ignore[arg-type]
-    with serving(lambda: make_inside_app(house)) as url:
+    with serving(lambda: make_inside_door(house)) as url:
+        yield f"{url}/services/gpu"
 
-        def ask(path: str, who: str = "inside-ada", method: str = "GET") -> int:
-            headers = {"Authorization": f"token {who}"}
-            return requests.request(
-                method, f"{url}/services/gpu{path}", headers=headers, timeout=10, allow_redirects=False
-            ).status_code
 
-        assert ask("/api/session") == 200
-        assert ask("/api/session", "nobody") == 401
-        assert ask("/api/session", "admin") == 403
-        for path in (
-            "/health",
-            "/metrics",
-            "/api/cards",
-            "/api/leases",
-            "/api/openapi.json",
-            "/queue",
-            "/feed/x",
-        ):
-            assert ask(path, "admin") == 404, path
-        assert ask("/api/session/../cards", "admin") == 404
-        cookie = {"Cookie": f"service-gpu={office.cookie('ada')}"}
-        answer = requests.get(f"{url}/services/gpu/api/session", headers=cookie, timeout=10)
-        assert answer.status_code == 401
+def ask_door(door: str, path: str, who: str = "inside-ada") -> int:
+    headers = {"Authorization": f"token {who}"}
+    return requests.get(f"{door}{path}", headers=headers, timeout=10, allow_redirects=False).status_code
+
+
+def test_what_containers_reach_is_this_and_nothing_else(office: Office, door: str) -> None:
+    assert ask_door(door, "/api/session") == 200
+    assert ask_door(door, "/api/session", "nobody") == 401
+    assert ask_door(door, "/api/session", "admin") == 403
+    for path in (
+        "/health",
+        "/metrics",
+        "/api/cards",
+        "/api/leases",
+        "/api/openapi.json",
+        "/queue",
+        "/feed/x",
+    ):
+        assert ask_door(door, path, "admin") == 404, path
+    assert ask_door(door, "/api/session/../cards", "admin") == 404
+    assert ask_door(door, "/api/sessions") == 404
+    cookie = {"Cookie": f"service-gpu={office.cookie('ada')}"}
+    assert requests.get(f"{door}/api/session", headers=cookie, timeout=10).status_code == 401
+    large = requests.post(f"{door}/api/session/finish", data=b" " * (MOST_SENT + 1), timeout=10)
+    assert large.status_code == 400
+
+
+def test_a_container_that_opens_connections_without_end_gets_no_more(door: str) -> None:
+    parts = urlsplit(door)
+    address = (parts.hostname or "", parts.port or 0)
+    with ExitStack() as stack:
+        for _ in range(MOST_OPEN):
+            stack.enter_context(socket.create_connection(address))
+        with pytest.raises(requests.ConnectionError):
+            ask_door(door, "/api/session")
+    wait_for(lambda: answers(door), "that it answers again")
+
+
+def answers(door: str) -> bool:
+    try:
+        return ask_door(door, "/api/session") == 200
+    except requests.ConnectionError:
+        return False

@@ -30,8 +30,22 @@ if ! getent passwd "$uid" >/dev/null; then
     export LD_PRELOAD="libnss_wrapper.so${LD_PRELOAD:+:$LD_PRELOAD}"
 fi
 
+. /etc/profile.d/jupyter.sh
+# Python looks there only if it is there when a kernel starts: the first package would be found after a restart of it.
+mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packages" || true
+# Notebooks show TensorBoard (%tensorboard) through the server, which is all that a browser can reach.
+export TENSORBOARD_PROXY_URL="${JUPYTERHUB_SERVICE_PREFIX:-/}proxy/%PORT%/"
+
+# Without a hub, on a laptop or a cluster, its server would not start: JupyterLab itself does. Apptainer gives a container
+# the network of the host, where others work too.
+if [ "${1:-}" = jupyterhub-singleuser ] && [ -z "${JUPYTERHUB_API_TOKEN:-}" ]; then
+    shift
+    if [ -n "${APPTAINER_CONTAINER:-}" ]; then address=127.0.0.1; else address=0.0.0.0; fi
+    set -- jupyter lab --no-browser --ServerApp.ip="$address" "$@"
+fi
+
 # The first process must collect ended ones; with `docker run --init` another one does.
 if [ $$ = 1 ]; then
-    exec tini -- "$@"
+    exec /usr/bin/tini -- "$@"
 fi
 exec "$@"
