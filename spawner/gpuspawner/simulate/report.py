@@ -64,21 +64,22 @@ def _describe_habits(results: Results) -> Iterator[str]:
     pause = _minutes(results.options.limits)["wanted"]
     begin, back = results.habits["begin_late"], results.habits["come_back"]
     if begin is not None:
-        share = _cell(begin, 100, 1)
+        share = quote_estimate(begin, 100, 1)
         yield f"Of the sessions without work in their first {pause:g} min, {share} % have some later."
     if back is not None:
-        yield f"Of the pauses of more than {pause:g} min after work, {_cell(back, 100, 1)} % end in work."
+        share = quote_estimate(back, 100, 1)
+        yield f"Of the pauses of more than {pause:g} min after work, {share} % end in work."
 
 
 def _render_summary(summary: Summary) -> list[str]:
-    head = f"{_cell(summary.cards, 1, 0)} GPUs"
+    head = f"{quote_estimate(summary.cards, 1, 0)} GPUs"
     if summary.asked.of_mean_held:
         head += f" ({summary.asked} of the mean held)"
     if summary.refused.mean:
         head += f"; {summary.refused.mean:.3g} sessions want more and are left out"
     table = [("RULE", *(heading for _, heading, _, _ in _COLUMNS))]
     table += [
-        (rule, *(_cell(found[name], factor, digits) for name, _, factor, digits in _COLUMNS))
+        (rule, *(quote_estimate(found[name], factor, digits) for name, _, factor, digits in _COLUMNS))
         for rule, found in summary.rules.items()
     ]
     widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
@@ -87,14 +88,15 @@ def _render_summary(summary: Summary) -> list[str]:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
     if summary.above_curve is not None:
+        points = quote_estimate(summary.above_curve, 100, 1, sign=True)
         lines.append(
-            f"{OURS} recovers {_cell(summary.above_curve, 100, 1, sign=True)} points of the waste more than "
-            "fixed time-outs at as many re-acquisitions (on straight lines between them)."
+            f"{OURS} recovers {points} points of the waste more than fixed time-outs at as many re-acquisitions (on straight lines between them)."
         )
     return lines
 
 
-def _cell(found: Estimate | None, factor: float, digits: int, *, sign: bool = False) -> str:
+def quote_estimate(found: Estimate | None, factor: float, digits: int, *, sign: bool = False) -> str:
+    """A figure with its interval, times a factor, with so many digits after the point."""
     if found is None:
         return "-"
     text = f"{factor * found.mean:{'+' if sign else ''}.{digits}f}"
