@@ -90,8 +90,8 @@ def _render_summary(summary: Summary) -> list[str]:
     if summary.above_curve is not None:
         points = quote_estimate(summary.above_curve, 100, 1, sign=True)
         lines.append(
-            f"{OURS} recovers {points} points of the waste more than fixed time-outs at as many re-acquisitions "
-            "(on straight lines between them)."
+            f"{OURS} recovers {points} points of the waste more than fixed time-outs at as many "
+            "re-acquisitions (on straight lines between them)."
         )
     return lines
 
