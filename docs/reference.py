@@ -1,4 +1,4 @@
-"""Writes the pages that only repeat what the code says: settings.md, commands.md, api.md (``make docs``)."""
+"""Writes the pages that only repeat what the code says (``make docs``)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, get_args
 
 import click
+import yaml
 from gpuspawner.cli import main
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.policy.settings import Settings
@@ -18,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from traitlets import Undefined
 
 HERE = Path(__file__).parent
+ROLES = HERE.parent / "ansible" / "roles"
 
 HEAD = """# Settings
 
@@ -53,6 +55,13 @@ Written from the code by `make docs`; do not edit. Exit codes: 1 a problem, 2 us
 Errors and notes go to stderr. With `--json` the answer is one object whose `schema` rises when a key changes
 its meaning; times are ISO 8601 with an offset, `null` is unknown or none. `--host` is needed where the
 host's name in the settings is not the name of the machine.
+"""
+
+VARIABLES_HEAD = """# Variables of the playbooks
+
+Written from the code by `make docs`; do not edit. Set them in `gpuspawner.yml` beside the inventory
+([install.md](install.md)). A variable that is in no table here is refused, with its line, before the server
+is touched.
 """
 
 API_HEAD = """# REST API
@@ -184,7 +193,33 @@ def _fields(model: type[BaseModel]) -> list[str]:
     return lines
 
 
-PAGES = {"settings.md": render_settings, "commands.md": render_commands, "api.md": render_api}
+def render_variables() -> str:
+    """The page on the variables of the playbooks."""
+    parts = [VARIABLES_HEAD]
+    for file in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        spec = yaml.safe_load(file.read_text())["argument_specs"]["main"]
+        parts.append(f"## {file.parents[1].name}: {spec['short_description']}\n")
+        parts += [f"{' '.join(line.split())}\n" for line in spec.get("description", [])]
+        parts += ["| variable | type | default | meaning, unit, reason |", "| --- | --- | --- | --- |"]
+        parts += [_variable(name, about) for name, about in sorted(spec["options"].items())]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _variable(name: str, about: dict[str, Any]) -> str:
+    kind = " or ".join(about["choices"]) if "choices" in about else about["type"]
+    default = about.get("default")
+    shown = "none" if default in ("", [], {}) else f"`{default}`".replace("|", "\\|")
+    shown = "required" if about.get("required") else shown
+    return f"| `{name}` | {kind} | {shown} | {' '.join(about['description'].split())} |"
+
+
+PAGES = {
+    "settings.md": render_settings,
+    "commands.md": render_commands,
+    "api.md": render_api,
+    "variables.md": render_variables,
+}
 
 if __name__ == "__main__":
     for name, render in PAGES.items():

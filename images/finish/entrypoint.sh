@@ -31,6 +31,8 @@ if ! getent passwd "$uid" >/dev/null; then
 fi
 
 . /etc/profile.d/jupyter.sh
+# Python looks there only if it is there when a kernel starts: the first package would be found after a restart of it.
+mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packages" || true
 # Notebooks show TensorBoard (%tensorboard) through the server, which is all that a browser can reach.
 export TENSORBOARD_PROXY_URL="${JUPYTERHUB_SERVICE_PREFIX:-/}proxy/%PORT%/"
 

@@ -142,8 +142,11 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
         spawner.policy = str(settings.policy)
     spawner.allowed_images = dict(settings.images)
     spawner.image = next(iter(settings.images.values()))
-    if settings.compute_capabilities:
-        spawner.compute_capabilities = dict(settings.compute_capabilities)
+    if settings.candidates:
+        spawner.candidates = list(settings.candidates)
+    if settings.frozen:
+        spawner.frozen = {name: f"{day:%Y-%m-%d}" for name, day in settings.frozen.items()}
+    spawner.passports = str(settings.passports_path)
     spawner.prefix = settings.container_prefix
     spawner.network_name = settings.network.docker_network
     spawner.start_timeout = settings.start_timeout

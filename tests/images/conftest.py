@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import docker
 import pytest
 from gpuspawner.setup.images import ImageEntry, ImageStatus, load_catalogue
-from support.sessions import Home, Session, engine
+from support.sessions import ALARMING, Home, Session, engine
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -18,7 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     kind = metafunc.module.__name__.rpartition("test_")[2]
     entries = [one for one in load_catalogue() if kind in one.tests and one.status is not ImageStatus.LAYER]
-    metafunc.parametrize("image", [_case(entry) for entry in entries], indirect=True, scope="module")
+    metafunc.parametrize("image", [_case(entry) for entry in entries], indirect=True, scope="session")
 
 
 def _case(entry: ImageEntry) -> object:
@@ -34,23 +34,27 @@ def _is_built(entry: ImageEntry) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest) -> ImageEntry:
     """One image of the catalogue."""
     entry: ImageEntry = request.param
     return entry
 
 
-@pytest.fixture(scope="module")
-def home() -> Iterator[Home]:
-    """A home that outlives containers."""
+@pytest.fixture(scope="session")
+def home(image: ImageEntry) -> Iterator[Home]:
+    """The home of the session of an image; it outlives containers."""
     with Home() as home:
         yield home
 
 
-@pytest.fixture(scope="module")
-def session(image: ImageEntry) -> Iterator[Session]:
-    """JupyterLab in a container of the image, as a session runs it, with a home of its own."""
-    with Home() as home, Session(image, **home.mount()) as session:
+@pytest.fixture(scope="session")
+def session(image: ImageEntry, home: Home) -> Iterator[Session]:
+    """JupyterLab in a container of the image, as a session runs it, for all tests of that image.
+
+    Whatever they do with it: nothing alarming may be in its log at the end.
+    """
+    with Session(image, **home.mount()) as session:
         assert session.health() == "healthy", session.log
         yield session
+        assert not ALARMING.findall(session.log), session.log

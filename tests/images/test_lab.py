@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 
 import docker
 import pytest
 from gpuspawner.setup.images import ImageEntry
-from support.sessions import HOME, SHM, Session, empty_home, engine, run
+from support.sessions import ALARMING, HOME, SHM, Session, empty_home, engine, run
 
 pytestmark = pytest.mark.docker
-ALARMING = re.compile(r"^\[[WEC] |WARNING|Warning|ERROR|CRITICAL|Traceback", re.M)
 STRANGER = 54321
 
 

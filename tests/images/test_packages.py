@@ -16,6 +16,8 @@ from support.sessions import HOME, Home, Session, engine, run
 pytestmark = pytest.mark.docker
 OURS = {"gpuspawner-session", "pip"}
 """Beside the locks: this project's own, and what came with Python."""
+NOBODYS = ("/opt/jupyter/bin/python", "-s", "-m", "pip", "--disable-pip-version-check")
+"""pip that does not look into the home."""
 LINUX = {
     "python_version": "3.13",
     "python_full_version": "3.13.5",
@@ -40,13 +42,13 @@ def locked(image: ImageEntry) -> set[str]:
 
 
 def test_its_packages_are_those_of_its_locks_and_fit_together(session: Session, image: ImageEntry) -> None:
-    frozen = session.exec("pip", "--disable-pip-version-check", "list", "--format=freeze").split()
+    frozen = session.exec(*NOBODYS, "list", "--format=freeze").split()
     has = {
         f"{canonicalize_name(name)}=={version}"
         for name, _, version in (one.partition("==") for one in frozen)
     }
     assert {one for one in has if one.partition("==")[0] not in OURS} == locked(image)
-    assert "No broken requirements" in session.exec("pip", "check")
+    assert "No broken requirements" in session.exec(*NOBODYS, "check")
 
 
 def wheel(name: str, version: str = "1.0") -> bytes:
@@ -75,37 +77,26 @@ def put(session: Session, path: str, content: bytes) -> None:
     assert session.container.put_archive(HOME, packed.getvalue())
 
 
-@pytest.fixture(scope="module")
+def test_what_a_person_installs_survives_and_is_seen_by_no_other_image(
+    session: Session, home: Home, image: ImageEntry
+) -> None:
+    put(session, "mine-1.0-py3-none-any.whl", wheel("mine"))
+    install = f"%pip install --no-index {HOME}/mine-1.0-py3-none-any.whl\nimport mine\nmine.main()"
+    place = f"hello from {HOME}/.local/share/gpuspawner/{image.name}/"
+    assert place in session.run_cell(install)
+    use = "mine-hello; python -c 'import mine; mine.main()'; true"
+    assert run(image, "bash", "-lc", use, **home.mount()).count(place) == 2
+    elsewhere = run(another(image), "bash", "-lc", use, **home.mount())
+    assert "hello from" not in elsewhere
+    assert "No module named 'mine'" in elsewhere
+    # The server itself must not see it: a broken package of theirs would lock them out.
+    server = session.exec("sh", "-c", "head -1 /opt/jupyter/bin/jupyter-lab").removeprefix("#!").split()
+    find = "from importlib.util import find_spec; print(find_spec('json') and not find_spec('mine'))"
+    assert session.exec(*server, "-c", find).strip() == "True"
+
+
 def another(image: ImageEntry) -> ImageEntry:
     """Another image that is built."""
     built = {tag for one in engine().images.list() for tag in one.tags}
-    return next(
-        one for one in load_catalogue() if one.offered and one.name != image.name and one.reference in built
-    )
-
-
-@pytest.fixture
-def furnished(image: ImageEntry, home: Home) -> Home:
-    """A home into which its person installed a package from a cell of this image."""
-    with Session(image, **home.mount()) as session:
-        assert session.health() == "healthy", session.log
-        put(session, "mine-1.0-py3-none-any.whl", wheel("mine"))
-        session.run_cell(
-            f"%pip install --no-index {HOME}/mine-1.0-py3-none-any.whl\nimport mine\nmine.main()"
-        )
-    return home
-
-
-def test_what_a_person_installs_survives_and_is_seen_by_no_other_image(
-    furnished: Home, image: ImageEntry, another: ImageEntry
-) -> None:
-    use = "mine-hello; python -c 'import mine; mine.main()'; true"
-    place = f"{HOME}/.local/share/gpuspawner/{image.name}/"
-    found = run(image, "bash", "-lc", use, **furnished.mount())
-    assert found.count(f"hello from {place}") == 2, found
-    elsewhere = run(another, "bash", "-lc", use, **furnished.mount())
-    assert "hello" not in elsewhere.replace("mine-hello", "")
-    assert "No module named 'mine'" in elsewhere
-    # The server itself must not see it: a broken package of theirs would lock them out.
-    server = "head -1 /opt/jupyter/bin/jupyter-lab | cut -c3- | sed 's/$/ -c \"import mine\"/' | sh; true"
-    assert "No module named 'mine'" in run(image, "bash", "-lc", server, **furnished.mount())
+    others = (one for one in load_catalogue() if one.offered and one.name != image.name)
+    return next(one for one in others if one.reference in built)

@@ -27,12 +27,15 @@ from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.services import Services
 from gpuspawner.core.model import Event, Lease, LeaseState, SpawnRequest
 from gpuspawner.core.policy import allow
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application, HTTPError, RedirectHandler, StaticFileHandler, create_signed_value
 
 from .build import HOST, NOW, lease, record
 from .fake_hub import FakeHub, serving
+from .fake_images import FakeImages
 
 ACCESS = "access:services!service=gpu"
 POLICY = """
@@ -111,6 +114,8 @@ class Office:
     metrics: Metrics
     auth: TestAuth
     watch: Watch
+    engine: FakeImages
+    shelf: Shelf
     url: str = ""
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
@@ -246,12 +251,19 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     clock = lambda: now[0]  # noqa: E731
     hub, line = FakeHub(), Line(ledger, HOST, STALE, clock)
     cards, usage = Cards(ledger, HOST, clock), UsageReports(ledger, HOST, clock)
+    engine, shelf = FakeImages(*settings.images.values()), Shelf(settings.passports_path)
+
+    def monotonic() -> float:
+        return clock().timestamp()
+
+    known = KnownImages(settings.images, engine, shelf, monotonic)
     services = Services(
         ledger=ledger,
         host=HOST,
         sessions=Sessions(ledger, HOST, clock),
         hub=hub,
-        policies=PolicyReader(settings),
+        policies=PolicyReader(settings, known),
+        images=known,
         clock=clock,
         stale_after=STALE,
         line=line,
@@ -267,7 +279,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     ticking = Ticking(Tick([]), 1, metrics.observe_tick)
     watch = Watch(services.see_line, LOOK_SECONDS)
     house = House(auth, services, metrics, ticking, watch)
-    made = Office(services, hub, line, cards, usage, metrics, auth, watch, now=now)
+    made = Office(services, hub, line, cards, usage, metrics, auth, watch, engine, shelf, now=now)
     with serving(lambda: with_hub_files(make_app(house, SECRET))) as made.url:
         yield made
     ledger.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import time
 from types import TracebackType
@@ -17,6 +18,8 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 HOME = "/home/jovyan"
+ALARMING = re.compile(r"^\[[WEC] |WARNING|Warning|ERROR|CRITICAL|Traceback", re.M)
+"""What must not be in a server's log."""
 SHM = 96 * 2**20
 TOKEN = secrets.token_hex(16)
 LAB = ["jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--no-browser"]
@@ -153,7 +156,7 @@ class Session:
         return asyncio.run(self._run_cell(kernel["id"], code))
 
     async def _run_cell(self, kernel: str, code: str) -> str:
-        socket = await self._connect(f"api/kernels/{kernel}/channels")
+        socket = await self._connect(f"api/kernels/{kernel}/channels?session_id={uuid4().hex}")
         header = {
             "msg_id": uuid4().hex,
             "msg_type": "execute_request",

@@ -48,6 +48,7 @@ HUB = {
 PROXY = {"should_start": False, "api_url": "http://127.0.0.1:8001"}
 SPAWNER = {
     "ledger": "/srv/gpuspawner/ledger.sqlite",
+    "passports": "/srv/gpuspawner/passports",
     "allowed_images": {"base": "demo/base:1"},
     "image": "demo/base:1",
     "prefix": "jupyter",

@@ -6,6 +6,7 @@ import socket
 from datetime import timedelta
 
 from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.notebooks import NotebookServers
@@ -13,6 +14,8 @@ from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageRepor
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.placement import STALE_AFTER
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
 
 from .culling import CullIdle
@@ -24,6 +27,8 @@ from .services import Services
 from .turns import KeepTurns
 from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
 
+ENGINE_SECONDS = 3
+"""How long the Engine may take to say what an image is."""
 LOOK_AGAIN_SECONDS = 2.0
 """How often a server whose person may have come is asked."""
 
@@ -31,13 +36,17 @@ LOOK_AGAIN_SECONDS = 2.0
 def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     """The use cases of this installation; nothing is read or asked yet."""
     host = settings.host or socket.gethostname()
+    known = KnownImages(
+        settings.images, DockerImages(timeout_seconds=ENGINE_SECONDS), Shelf(settings.passports_path)
+    )
     line = Line(ledger, host, STALE_AFTER, window=settings.controller.claim_window)
     return Services(
         ledger=ledger,
         host=host,
         sessions=Sessions(ledger, host),
         hub=HttpHubApi(settings.hub_api_url, token),
-        policies=PolicyReader(settings),
+        policies=PolicyReader(settings, known),
+        images=known,
         clock=utc_now,
         stale_after=STALE_AFTER,
         line=line,

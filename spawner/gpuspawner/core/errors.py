@@ -14,6 +14,8 @@
     ├── HubError               the Hub or a server gave no usable answer: proves nothing
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
+    ├── PassportError          an image's passport cannot be made, read or believed
+    ├── CheckError             an image cannot be checked; the text says why
     └── RunLockHeld            another process of the same kind uses this ledger
 """
 
@@ -105,6 +107,14 @@ class IllegalTransition(GpuSpawnerError):
 
 class SettingsError(GpuSpawnerError):
     """A settings file is wrong."""
+
+
+class PassportError(GpuSpawnerError):
+    """The passport of an image cannot be made, read or believed."""
+
+
+class CheckError(GpuSpawnerError):
+    """An image cannot be checked, or its result cannot be recorded."""
 
 
 class RunLockHeld(GpuSpawnerError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from .ansible import ensure_ansible
 from .builds import Choice, choose_all, choose_changed, choose_named, ensure_images, require_names
 from .clean import clean
 from .console import say
@@ -20,7 +21,7 @@ from .errors import SetupError
 from .images import load_catalogue
 from .locks import make_locks
 from .paths import Paths
-from .prepare import ensure_engine, prepare, prepare_environment, prepare_what_can_be
+from .prepare import ensure_engine, prepare, prepare_environment, prepare_release, prepare_what_can_be
 from .private import make_private
 from .registry import push_images
 from .sif import export_images
@@ -58,6 +59,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
         lambda paths: prepare_environment(paths, compiler=True),
     ),
     "environment": ("what the linters need", lambda paths: prepare_environment(paths, compiler=False)),
+    "ansible": ("what the playbooks are run and checked with", ensure_ansible),
+    "release": ("what the services of a server run with", prepare_release),
     "engine": ("a running Docker Engine with CDI on", ensure_engine),
     "changed-images": (
         "the small images, and those with another lock than their passport says",

@@ -213,3 +213,12 @@ def find_recipe(folder: Path, images: Path) -> Path:
     """The Dockerfile of an image: its own, else the one that installs a lock on top of the parent."""
     own = folder / "Dockerfile"
     return own if own.is_file() else images / LAYER_RECIPE
+
+
+def list_statuses(entries: Iterable[ImageEntry]) -> dict[str, Any]:
+    """The hub's settings that say which of these images are candidates, and until when others are frozen."""
+    offered = list(entries)
+    return {
+        "candidates": [one.title for one in offered if one.status is ImageStatus.CANDIDATE],
+        "frozen": {one.title: one.until for one in offered if one.until},
+    }

@@ -33,7 +33,7 @@ COMPILE = (
 
 
 def make_locks(paths: Paths) -> None:
-    """Resolve all requirements anew: hub, tests, build, images and proxy.
+    """Resolve all requirements anew: hub, tests, build, Ansible, images and proxy.
 
     Raises:
         SetupError: Something cannot be resolved.
@@ -45,6 +45,9 @@ def make_locks(paths: Paths) -> None:
     both = ["--group", "host", "--group", "test", "--constraints", str(paths.runtime_lock)]
     _compile(paths, uv, [project, *both], paths.tests_lock)
     _compile(paths, uv, [str(paths.setup / "build.in")], paths.build_lock)
+    # Both read the settings: with the same versions.
+    ansible = [str(paths.ansible_lock.with_suffix(".in")), "--constraints", str(paths.runtime_lock)]
+    _compile(paths, uv, ansible, paths.ansible_lock)
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "hub.txt"
         constraints.write_text(pinned("jupyterhub", paths.runtime_lock.read_text()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -77,6 +78,17 @@ def prepare_environment(paths: Paths, *, compiler: bool) -> None:
     needed = [*(_compiler_packages(tests=True) if compiler else ()), *_python_packages(paths, tests=True)]
     _install(paths, Verdict(Action.NOTHING), needed)
     ensure_environment(paths, tests=True)
+
+
+def prepare_release(paths: Paths) -> None:
+    """Make environment and proxy, for every user of this machine; packages of Debian are there already.
+
+    Raises:
+        SetupError: Something cannot be had; names it and the fix.
+    """
+    os.umask(0o022)
+    ensure_environment(paths, tests=False)
+    ensure_proxy(paths)
 
 
 def prepare_what_can_be(paths: Paths) -> None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.controller.command import controller
-from support.installation import free_port
+from support.side_by_side import free_port
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ devices = sa.Table(
     sa.Column("sample", sa.JSON),
     sa.Column("links", sa.JSON),
     sa.Column("fault", sa.JSON),
+    sa.Column("driver", sa.Text),
 )
 
 
@@ -135,6 +136,7 @@ leases = sa.Table(
     sa.Column("reservation_start", UtcDateTime),
     sa.Column("warned", sa.Integer),
     sa.Column("accounted_at", UtcDateTime),
+    sa.Column("digest", sa.Text),
 )
 sa.Index("leases_live", leases.c.host, sqlite_where=leases.c.state != "released")
 sa.Index("leases_owner", leases.c.owner, leases.c.server, leases.c.created_at)

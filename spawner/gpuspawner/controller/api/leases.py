@@ -175,6 +175,7 @@ def _session(lease: Lease) -> m.Session:
         reason=lease.reason,
         devices=list(lease.devices),
         image=lease.image,
+        digest=lease.digest,
         courses=list(lease.party.courses),
         created_at=lease.created_at,
         ends_at=lease.ends_at,

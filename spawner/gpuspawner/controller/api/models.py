@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gpuspawner.controller.views.periods import FIRST, LAST
+from gpuspawner.passport.model import Passport
 
 from .basics import Answer, Body, HolderBody, HolderInfo, Reason, Time
 
@@ -142,6 +143,40 @@ class AssignBody(Body):
     reason: Reason
 
 
+# -- images -------------------------------------------------------------------------------------------------
+
+
+class ImageSummary(Answer):
+    """An image that can be chosen."""
+
+    name: str
+    reference: str
+    default: Annotated[bool, Field(description="Whether a start takes it where no other is chosen.")]
+    digest: Annotated[str | None, Field(description="Its id, `sha256:…`; null: it is not here.")]
+    problem: Annotated[str, Field(description="Why it has no passport, for people; empty: it has one.")]
+    barred: Annotated[str | None, Field(description="Why who asks may not use it, for people.")]
+    minimum_driver: Annotated[str | None, Field(description="null: any driver will do, or it is not known.")]
+    compute_capabilities: Annotated[
+        list[str],
+        Field(description="It has code for: `8.0`, `9.0a` (this alone), `12.0+PTX` (and later); empty: any."),
+    ]
+    validated_on: Annotated[list[str], Field(description="Architectures: `sm_80`, `cpu-avx2`.")]
+    not_validated_on: Annotated[list[str], Field(description="Of those that are here.")]
+    does_not_run_on: Annotated[list[str], Field(description="Models of GPUs that are here.")]
+
+
+class ImageInfo(ImageSummary):
+    """An image with all that is known of it."""
+
+    passport: Annotated[Passport | None, Field(description="null: it has none.")]
+
+
+class Images(Answer):
+    """The images, the default first."""
+
+    images: list[ImageSummary]
+
+
 # -- sessions -----------------------------------------------------------------------------------------------
 
 
@@ -154,7 +189,11 @@ class Session(Answer):
     state: Literal["reserved", "active", "releasing", "quarantined", "released"]
     reason: str
     devices: Annotated[list[str], Field(description="UUIDs.")]
-    image: str
+    image: Annotated[str, Field(description="Reference that was chosen.")]
+    digest: Annotated[
+        str | None,
+        Field(description="Id of the image that runs, `sha256:…`; null: not started, or not known."),
+    ]
     courses: list[str]
     created_at: Time
     ends_at: Time | None

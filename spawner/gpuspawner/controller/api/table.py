@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpuspawner.controller.identity import MANAGE, SESSION
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, audit, calendars, cards, inside, leases, queue, reservations
+from . import accounts, audit, calendars, cards, images, inside, leases, queue, reservations
 from . import linemodels as lm
 from . import models as m
 from .basics import Done
@@ -37,6 +37,18 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/cards/{uuid}/clear", "clearCard", "Say that a GPU's fault is mended.", cards.clear, Done,
         MANAGE, m.ReasonBody, conflicts=True,
+    ),
+    Route(
+        "GET", "/images", "listImages", "The images that can be chosen, and what each needs.",
+        images.list_images, m.Images,
+    ),
+    Route(
+        "GET", "/images/{name}", "showImage", "One image with its passport: all that is known of it.",
+        images.show_image, m.ImageInfo,
+    ),
+    Route(
+        "GET", "/images/{name}/spdx", "showImageParts",
+        "What is in an image, as a list of parts in SPDX 2.3.", images.show_parts, None,
     ),
     Route(
         "GET", "/queue", "showQueue", "The line: your places, and with custom:gpu:manage everybody's.",
