@@ -77,7 +77,7 @@ def test_what_a_person_installs_survives_and_is_seen_by_no_other_image(
     server = session.exec("sh", "-c", "head -1 /opt/jupyter/bin/jupyter-lab").removeprefix("#!").split()
     find = "from importlib.util import find_spec; print(find_spec('json') and not find_spec('mine'))"
     assert session.exec(*server, "-c", find).strip() == "True"
-    session.exec("pip", "uninstall", "--yes", "mine")
+    session.exec("sh", "-c", "rm -r $PYTHONUSERBASE/lib/*/site-packages/mine* $PYTHONUSERBASE/bin/mine-hello")
 
 
 def another(image: ImageEntry) -> ImageEntry:

@@ -13,8 +13,8 @@ def wheel(name: str, version: str = "1.0") -> bytes:
         f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{name}-{version}.dist-info/entry_points.txt": f"[console_scripts]\n{name}-hello = {name}:main\n",
-        f"{name}-{version}.dist-info/RECORD": "",
     }
+    files[f"{name}-{version}.dist-info/RECORD"] = "".join(f"{path},,\n" for path in files)
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for path, text in files.items():
