@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,22 @@ def verdict_of(site: Installation, lease: Lease) -> Verdict | None:
     return verdict if verdict and verdict.clock else None
 
 
+def start_again(site: Installation, stopped: Lease) -> None:
+    """What the Hub says where the session was, its start page, and the link that starts the same again."""
+    ada = site.client(stopped.owner)
+    gone = ada.page(f"/user/{stopped.owner}/lab").text
+    assert "Your last server was stopped: Its GPUs have been idle for" in text_of(gone)
+    assert f"opt-again={stopped.id}" in gone
+    form = ada.page("/hub/spawn").text
+    assert "Your last server was stopped: Its GPUs have been idle for" in text_of(form)
+    (link,) = re.findall(r'href="(\?opt-again=[^"]+)"', form)
+    ada.page(f"/hub/spawn{link}")
+    assert ada.wait_ready().ready
+    again = site.lease_of(stopped.owner)
+    assert (again.image, len(again.devices)) == (stopped.image, len(stopped.devices))
+    assert "has ended" not in text_of(ada.page("/services/gpu/servers").text)
+
+
 def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation) -> None:
     for user in site.users:
         assert site.client(user).spawn({"gpus": 1}).ready
@@ -99,12 +116,17 @@ def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation) -
     page = text_of(site.client("ada").page("/services/gpu/servers").text)
     assert "Your session was ended: Its GPUs have been idle for" in page
     assert "of the 2 h allowed while nobody waits." in page
+    start_again(site, idle)
 
     for lease in (working, computing):
         found = verdict_of(site, lease)
         assert found is not None
-        assert found.step is Step.KEEP
-    assert [one.owner for one in site.leases() if one.state is LeaseState.ACTIVE] == ["grace", "edsger"]
+        assert found.step is Step.KEEP, f"{lease.owner}: {found.reason} {found.signals}"
+    assert [one.owner for one in site.leases() if one.state is LeaseState.ACTIVE] == [
+        "grace",
+        "edsger",
+        "ada",
+    ]
     history = site.run("gpuspawner", "history", "ada", "--host", HOST, "--ledger", str(site.ledger.path))
     assert "GPUs (samples of the driver): last worked, or not seen, at" in history
 

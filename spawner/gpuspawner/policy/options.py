@@ -165,12 +165,12 @@ def require_capability(request: SpawnRequest, needed: str | None) -> SpawnReques
     return replace(request, compute_capability=max(least, request.compute_capability or least))
 
 
-def write_options(request: SpawnRequest, *, turn: str) -> dict[str, object]:
-    """The options that give this request: what the line hands to the Hub when a turn has come.
+def write_options(request: SpawnRequest, *, turn: str | None = None) -> dict[str, object]:
+    """The options that give this request.
 
     Args:
         request: What was asked for.
-        turn: Id of the place in line: the Hub starts nothing once that turn is over.
+        turn: Id of the place in line whose turn has come: the Hub starts nothing once that turn is over.
     """
     capability, session = request.compute_capability, request.session
     found: dict[str, object | None] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,13 @@ class GPUSpawner(ChoosingSpawner):
     async def _start(self) -> Any:
         access = await self.find_access()
         request, image = self.judge_request(self.user_options)
+        choices = replace(request, image=image)
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
         self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
         self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
         party = access.party(image)
         request = self.require_capability(request, image)
-        self.lease = await self._reserve(request, party, access.terms(party), turn)
+        self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
         self._step = (30, mark("Creating your server"))
         self._building = True
@@ -113,7 +115,7 @@ class GPUSpawner(ChoosingSpawner):
         return address
 
     async def _reserve(
-        self, request: SpawnRequest, party: Party, terms: Terms, turn: str | None
+        self, request: SpawnRequest, party: Party, terms: Terms, turn: str | None, choices: SpawnRequest
     ) -> Lease | None:
         # Names come from JupyterHub's database session, which is not for threads.
         owner, server, image = self.user.name, self.name, self.image
@@ -132,6 +134,7 @@ class GPUSpawner(ChoosingSpawner):
                 terms=terms,
                 queue=queue,
                 turn=turn,
+                choices=choices,
             )
             self.lease_id = lease.id
             return lease

@@ -58,6 +58,17 @@ class AuditUnit(WatchUnit):
         )
         return [_row_to_event(row) for row in found.mappings()]
 
+    def newest_of(self, lease_id: str, kind: str) -> Event | None:
+        """The newest event of a kind about a session."""
+        found = self._db.execute(
+            sa.select(events)
+            .where(events.c.lease_id == lease_id, events.c.kind == kind)
+            .order_by(events.c.id.desc())
+            .limit(1)
+        )
+        row = found.mappings().first()
+        return _row_to_event(row) if row else None
+
     def event(self, event_id: int) -> Event | None:
         """One event."""
         row = self._db.execute(sa.select(events).where(events.c.id == event_id)).mappings().first()

@@ -135,6 +135,7 @@ leases = sa.Table(
     sa.Column("reservation_start", UtcDateTime),
     sa.Column("warned", sa.Integer),
     sa.Column("accounted_at", UtcDateTime),
+    sa.Column("choices", sa.Text),
 )
 sa.Index("leases_live", leases.c.host, sqlite_where=leases.c.state != "released")
 sa.Index("leases_owner", leases.c.owner, leases.c.server, leases.c.created_at)
@@ -339,3 +340,4 @@ events = sa.Table(
     sa.Column("data", sa.JSON, nullable=False),
 )
 sa.Index("events_at", events.c.at)
+sa.Index("events_lease", events.c.lease_id)
