@@ -12,6 +12,7 @@ from gpuspawner.core.idleness import Step, Verdict
 from gpuspawner.core.model import Lease, LeaseState, Sample
 from support.client import text_of
 from support.installation import CHEAP_SERVER, HOST, Installation, free_port, wait_for
+from support.mail_server import MailStand
 
 pytestmark = pytest.mark.docker
 
@@ -27,15 +28,31 @@ SINCE = timedelta(minutes=16)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def mails() -> Iterator[MailStand]:
+    with MailStand() as stand:
+        yield stand
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, mails: MailStand) -> Iterator[Installation]:
     policy = tmp_path_factory.mktemp("policy") / "policy.yml"
     policy.write_text(POLICY)
     controller = {"enabled": True, "port": free_port(), "tick": 0.2, "look": f"{LOOK.seconds} s"}
+    notices = {
+        "hub": "https://hub.example.org",
+        "mail": {
+            "host": "127.0.0.1",
+            "port": mails.port,
+            "security": "none",
+            "sender": "gpu@example.org",
+            "domain": "example.org",
+        },
+    }
     with Installation(
         users=("ada", "grace", "edsger"),
         layout="3xa100-40gb",
         config=f"c.GPUSpawner.cmd = {CHEAP_SERVER!r}",
-        settings={"policy": str(policy), "controller": controller},
+        settings={"policy": str(policy), "controller": controller, "notices": notices},
         tick=0.2,
         controller=True,
     ) as installation:
@@ -63,6 +80,13 @@ def grow_old(site: Installation, user: str) -> None:
         unit.drop_watches([lease.id])
         unit.add_samples(HOST, found)
         unit.update_lease(replace(unit.lease(lease.id) or lease, created_at=began))
+
+
+def works(site: Installation, lease: Lease) -> bool:
+    """Whether the ledger has been told of work; samples come to it some seconds late."""
+    with site.ledger.read() as unit:
+        found = unit.recent_samples(HOST, lease.devices[0], lease.created_at)
+    return any(sample.utilization_percent for sample in found)
 
 
 def let_the_warning_pass(site: Installation, lease: Lease) -> None:
@@ -97,16 +121,32 @@ def start_again(site: Installation, stopped: Lease) -> None:
     assert "has ended" not in text_of(ada.page("/services/gpu/servers").text)
 
 
-def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation) -> None:
+def open_terminal(site: Installation, user: str) -> None:
+    """One that notes all that stands in it."""
+    site.exec(user, "script -qfc 'sleep 600' /tmp/terminal >/dev/null 2>&1 </dev/null &")
+    wait_for(lambda: site.exec(user, "ls /dev/pts").split()[0] == "0", "the terminal")
+
+
+def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation, mails: MailStand) -> None:
     for user in site.users:
         assert site.client(user).spawn({"gpus": 1}).ready
     idle, working, computing = (site.lease_of(user) for user in site.users)
     site.simulation.set_load(working.devices[0], utilization=30, memory_mib=500)
+    wait_for(lambda: works(site, working), "a sample of the load")
     site.client("edsger").page("/user/edsger/kernel?state=busy")
+    for user in ("ada", "edsger"):
+        open_terminal(site, user)
     for user in site.users:
         grow_old(site, user)
     wait_for(lambda: any("is stopped in 15 min" in one for one in site.events("session.")), "the warning")
     assert "is stopped in 15 min" in text_of(site.client("ada").page("/services/gpu/servers").text)
+    wait_for(
+        lambda: "is stopped in 15 min" in site.exec("ada", "cat /tmp/terminal"), "the line in her terminal"
+    )
+    assert "See https://hub.example.org/services/gpu/servers" in site.exec("ada", "cat /tmp/terminal")
+    wait_for(
+        lambda: any("is stopped in 15 min" in one for one in mails.texts_to("ada@example.org")), "the mail"
+    )
 
     # The tab is open all the time, and that is no work; the server's own token may claim any activity.
     site.client("ada").page("/user/ada/")
@@ -117,6 +157,10 @@ def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation) -
     assert "Your session was ended: Its GPUs have been idle for" in page
     assert "of the 2 h allowed while nobody waits." in page
     start_again(site, idle)
+    wait_for(
+        lambda: any("was ended: Its GPUs" in one for one in mails.texts_to("ada@example.org")), "the mail"
+    )
+    assert len(mails.texts_to("ada@example.org")) == 2
 
     for lease in (working, computing):
         found = verdict_of(site, lease)
@@ -127,6 +171,8 @@ def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation) -
         "edsger",
         "ada",
     ]
+    assert "***" not in site.exec("edsger", "cat /tmp/terminal")
+    assert {one.to for one in mails.received} == {"ada@example.org"}
     history = site.run("gpuspawner", "history", "ada", "--host", HOST, "--ledger", str(site.ledger.path))
     assert "GPUs (samples of the driver): last worked, or not seen, at" in history
 

@@ -16,9 +16,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.allocator.outbox import OUTCOMES
 from gpuspawner.core.claims import TicketState
 from gpuspawner.core.errors import LedgerError, RefusalKind
 from gpuspawner.core.model import LeaseState
+from gpuspawner.core.notices import Channel
 from gpuspawner.core.waits import REFUSED
 
 from .cardstate import CARD_STATES, by_device, fresh_sample, name_card_state
@@ -74,6 +76,15 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._notices = Counter(
+            "gpuspawner_notices",
+            "Messages that were delivered, had nobody to go to, or were given up.",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+        for channel in Channel:
+            for outcome in OUTCOMES:
+                self._notices.labels(channel.value, outcome)
         self._counted_until = clock()
         self._rendering = threading.Lock()
         for step in steps:
@@ -117,6 +128,8 @@ class Metrics:
             kind = str(event.data.get("kind"))
             if event.at <= until and kind in known:
                 self._refused.labels(kind).inc()
+        for channel, outcome, number in unit.deliveries_ended(since, until):
+            self._notices.labels(channel, outcome).inc(number)
         self._counted_until = until
 
     def gauges(self) -> Iterator[Metric]:
@@ -124,7 +137,17 @@ class Metrics:
         readable = GaugeMetricFamily("gpuspawner_ledger_readable", "Whether the ledger can be read.")
         try:
             with self._ledger.read() as unit:
-                found = [*self._card_gauges(unit), *self._line_gauges(unit)]
+                found = [
+                    *self._card_gauges(unit),
+                    *self._line_gauges(unit),
+                    _family(
+                        "gpuspawner_notices_failing",
+                        "Messages that could not be delivered so far and are tried again.",
+                        "channel",
+                        unit.deliveries_open(),
+                        [channel.value for channel in Channel],
+                    ),
+                ]
         except LedgerError:
             found = []
         readable.add_metric([], 1 if found else 0)

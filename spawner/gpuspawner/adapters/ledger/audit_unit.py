@@ -11,11 +11,11 @@ from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.model import Event
 
 from . import statements as sql
+from .notice_unit import NoticeUnit
 from .schema import events, lease_devices, leases
-from .watch_unit import WatchUnit
 
 
-class AuditUnit(WatchUnit):
+class AuditUnit(NoticeUnit):
     """The part of :class:`~gpuspawner.adapters.ledger.LedgerUnit` that keeps the audit trail."""
 
     def add_event(self, event: Event) -> None:

@@ -317,6 +317,21 @@ messages = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
 )
 sa.Index("messages_owner", messages.c.owner, messages.c.id)
+sa.Index("messages_at", messages.c.at)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("message_id", sa.Integer, sa.ForeignKey("messages.id"), primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("not_before", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+sa.Index("deliveries_ended", deliveries.c.ended_at)
+sa.Index("deliveries_open", deliveries.c.channel, sqlite_where=deliveries.c.ended_at.is_(None))
 
 homes = sa.Table(
     "homes",
