@@ -60,7 +60,8 @@ class IdleWatch:
     Args:
         ledger: Where everything is kept.
         host: The host whose sessions these are.
-        find_limits: Says what the policy allows a session now; asked once, when it is first seen.
+        find_limits: Says what the policy allows a session now; asked once, when it is first seen, and only
+            where that was not noted at its start.
         stale_after: Age from which a report on a device is no longer believed.
         clock: Says the present.
     """
@@ -138,7 +139,9 @@ class IdleWatch:
         with self._ledger.write() as unit:
             live = {lease.id: lease for lease in _list_running(unit, self._host)}
             wishes = unit.wishes()
-            unit.drop_watches([one for one in unit.watched() if one not in live])
+            # What was noted at the start of a session that is not there yet stays.
+            held = {lease.id for lease in unit.live_leases(self._host) if not lease.state.ending}
+            unit.drop_watches([one for one in unit.watched() if one not in held])
             # What its person asked for meanwhile, or another end, is judged at the next look.
             still = [
                 one

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.activity import begin_activity
 from gpuspawner.core.budget import judge_budget
 from gpuspawner.core.claims import Terms, Ticket
+from gpuspawner.core.culling import Watch
 from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
+from gpuspawner.core.idleness import Limits
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Party, SpawnRequest
@@ -126,6 +129,7 @@ class Allocator:
         queue: bool = False,
         turn: str | None = None,
         choices: SpawnRequest | None = None,
+        idle_limits: Limits | None = None,
     ) -> Lease:
         """Reserve devices for a start.
 
@@ -144,6 +148,8 @@ class Allocator:
             queue: Whether there is somebody who looks after a line, so that a place in it can be taken.
             turn: Id of the place in line that the controller starts this for; None for a person's own start.
             choices: What a later start asks for that wants the same again; None for what is asked for now.
+            idle_limits: How long the session may do nothing, whatever the policy says later; None to have it
+                looked up when the session is first looked into.
 
         Raises:
             InLine: Not granted now; it has a place in line.
@@ -165,13 +171,13 @@ class Allocator:
             if offered is not None:
                 self._require_inventory(unit, now)
                 lease = desk.take_up(*offered, claimant=claimant, image=image)
-                unit.put_choices(lease.id, choices or request)
+                _keep_with(unit, lease, choices or request, idle_limits)
                 return lease
             desk.let_go_of_others(owner, server, keep_offer=request.gpus == 0)
             ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)
             outcome = self._decide(unit, desk, ask, claimant=claimant, queue=queue and request.wait)
             if isinstance(outcome, Lease):
-                unit.put_choices(outcome.id, choices or request)
+                _keep_with(unit, outcome, choices or request, idle_limits)
         # A refusal is raised when what it leaves behind, a place or a line in the audit trail, is written.
         if isinstance(outcome, Refused):
             raise outcome
@@ -301,6 +307,13 @@ class Allocator:
                     )
                 )
             return known or fresh
+
+
+def _keep_with(unit: LedgerUnit, lease: Lease, choices: SpawnRequest, limits: Limits | None) -> None:
+    """Store with a lease what its session was started with, and under which limits."""
+    unit.put_choices(lease.id, choices)
+    if limits is not None:
+        unit.put_watches([Watch(lease.id, limits, begin_activity(lease.created_at))])
 
 
 def _note_refusal(unit: LedgerUnit, event: Event) -> None:

@@ -77,7 +77,9 @@ def make_tick(services: Services, settings: Settings) -> Tick:
         SteadyClock(services.clock),
         every=settings.controller.look,
     )
-    ends = EndSessions(services.sessions, services.hub, SteadyClock(services.clock))
+    ends = EndSessions(
+        services.sessions, services.hub, SteadyClock(services.clock), services.policies.warn_minutes
+    )
     budgets = KeepBudgets(
         services.ledger, services.host, services.sessions, services.policies, services.clock
     )

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from .activity import BUSY_CORES, GPUS_UNKNOWN, LEAST_BETWEEN, PROCESSORS_UNKNOWN, Activity
+from .sessions import WARN_MINUTES
 from .words import describe_duration, mark
 
 LEAST_IDLE = timedelta(minutes=2)
@@ -45,6 +46,8 @@ class Limits:
     """Of the session's clock; None for no limit."""
     grace: timedelta = timedelta(minutes=15)
     """From its start on nobody is warned for so long."""
+    warn_minutes: tuple[int, ...] = WARN_MINUTES
+    """When to warn, in minutes before a stop."""
 
 
 class Clock(StrEnum):
@@ -214,7 +217,7 @@ def _list_clocks(
     if has_gpus and limits.gpus is not None:
         yield Clock.GPUS, activity.gpu_active_at, limits.gpus
     if limits.session is not None:
-        warning = limits.gpus.warning if limits.gpus else IdleLimits().warning
+        warning = timedelta(minutes=max(limits.warn_minutes))
         yield Clock.SESSION, activity.active_at, IdleLimits(limits.session, limits.session, warning)
 
 

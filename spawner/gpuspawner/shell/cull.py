@@ -55,7 +55,8 @@ def cull(*, dry_run: bool, ledger: Path | None, host: str, settings: Path | None
     policy = _load_policy(settings)
 
     def limits(lease: Lease) -> Limits:
-        return find_idle_limits(resolve_allowance(policy, lease.owner, lease.party.groups))
+        allowance = resolve_allowance(policy, lease.owner, lease.party.groups)
+        return find_idle_limits(allowance, policy.warn_minutes)
 
     with open_ledger(ledger, host) as book:
         judged = _look(book, host, limits)

@@ -119,6 +119,7 @@ class GPUSpawner(ChoosingSpawner):
     ) -> Lease | None:
         # Names come from JupyterHub's database session, which is not for threads.
         owner, server, image = self.user.name, self.name, self.image
+        idle_limits = self.access.idle_limits() if self.access else None
         queue = bool(self.queue_url)
 
         def reserve() -> Lease:
@@ -135,6 +136,7 @@ class GPUSpawner(ChoosingSpawner):
                 queue=queue,
                 turn=turn,
                 choices=choices,
+                idle_limits=idle_limits,
             )
             self.lease_id = lease.id
             return lease

@@ -12,8 +12,8 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Sessions
 from gpuspawner.allocator.idle import IdleWatch, Inside
-from gpuspawner.core.activity import Kernels
-from gpuspawner.core.culling import FINISHED, Wish
+from gpuspawner.core.activity import Kernels, begin_activity
+from gpuspawner.core.culling import FINISHED, Watch, Wish
 from gpuspawner.core.idleness import IdleLimits, Limits
 from gpuspawner.core.model import Lease, LeaseState, Sample
 from gpuspawner.core.sessions import Stop
@@ -103,6 +103,26 @@ def test_an_idle_session_is_warned_and_given_its_end(ward: Ward) -> None:
     signals = event.data["signals"]
     assert isinstance(signals, list)
     assert [one["what"] for one in signals] == ["GPUs", "Notebooks and terminals", "Processors"]
+
+
+def test_what_was_noted_at_the_start_holds_whatever_the_policy_says_later(ward: Ward) -> None:
+    noted = Watch("soon", replace(LIMITS, warn_minutes=(20, 2)), begin_activity(NOW))
+    with ward.ledger.write() as unit:
+        unit.add_lease(lease(LeaseState.RESERVED, id="soon", server="soon", created_at=NOW, devices=()))
+        unit.put_watches([replace(noted, lease_id="lease1"), noted])
+    ward.limits = Limits(IdleLimits(5 * MINUTE, 5 * MINUTE, 5 * MINUTE))
+    ward.pass_time(61)
+    assert [text.partition(",")[0] for text in ward.told()] == [
+        "Your session is stopped in 15 min",
+        "Your session is stopped in 2 min",
+    ]
+    with ward.ledger.read() as unit:
+        assert unit.watches()["soon"] == noted, "a session that has not begun is not forgotten"
+    with ward.ledger.write() as unit:
+        unit.update_lease(lease(LeaseState.RELEASED, id="soon", server="soon", created_at=NOW, devices=()))
+    ward.look()
+    with ward.ledger.read() as unit:
+        assert unit.watched() == ["lease1"]
 
 
 def test_the_end_is_told_once_and_stays(ward: Ward) -> None:
