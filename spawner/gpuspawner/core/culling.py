@@ -20,6 +20,8 @@ IDLE_OVER = "session.idle_over"
 """It is not, after all."""
 IDLE_STOP = "session.idle_stop"
 """Its end has come."""
+DEAF = "session.deaf"
+"""Its server does not answer, and its GPUs do nothing."""
 KEEP_STEP = timedelta(hours=1)
 """From now on; asking again before that is over adds what is missing."""
 _LEAST_KEEP = timedelta(minutes=1)
@@ -62,6 +64,8 @@ class Watch:
     """Whether it was reported that it would be stopped."""
     given: GivenEnd | None = None
     """The end it was given, until it comes about or is taken back."""
+    deaf_since: datetime | None = None
+    """Since when its server has not answered, while its GPUs do nothing; None where that is not so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from .activity import BUSY_CORES, GPUS_UNKNOWN, LEAST_BETWEEN, PROCESSORS_UNKNOWN, Activity
+from .activity import BUSY_CORES, GPUS_UNKNOWN, LEAST_BETWEEN, PROCESSORS_UNKNOWN, Activity, find_deaf
 from .sessions import WARN_MINUTES
 from .words import describe_duration, mark
 
@@ -183,6 +183,9 @@ def judge_session(
     if unknown and not judged:
         what = " and ".join(unknown)
         text = mark(f"It is not known {what}, so it is left alone.")
+        deaf = find_deaf(activity, started_at) if has_gpus else None
+        if deaf is not None:
+            text += mark(f" Its server has not answered since {deaf:%H:%M} UTC, and its GPUs do nothing.")
         return Verdict(Step.KEEP, None, None, text, signals)
     found = [
         (clock, judge_idle(since, now, demanded=demanded, limits=limit, warned_at=warned_at))

@@ -145,7 +145,8 @@ def test_what_works_or_cannot_be_seen_is_left_alone(ward: Ward, how: str) -> Non
     for _ in range(4):
         ward.cpu += 15 * 60
         ward.pass_time(30)
-    assert (ward.trail(), ward.told(), ward.lease().ends_at) == ([], [], None)
+    trail = ["deaf"] if how == "unseen kernels" else []
+    assert (ward.trail(), ward.told(), ward.lease().ends_at) == (trail, [], None)
 
 
 def test_somebody_who_waits_shortens_the_limit_of_who_holds_what_they_want(ward: Ward) -> None:
@@ -309,3 +310,25 @@ def test_nothing_runs(tmp_path: Path) -> None:
     watch = IdleWatch(ledger, HOST, lambda _: LIMITS, STALE, lambda: datetime.now(NOW.tzinfo))
     assert watch.running() == watch.judge({}) == ()
     watch.carry_out(())
+
+
+def test_a_server_that_does_not_answer_is_told_of_once(ward: Ward) -> None:
+    ward.kernels = None
+    ward.pass_time(50)
+    assert (ward.trail(), ward.told()) == (["deaf"], []), "its person is not warned for it"
+    with ward.ledger.read() as unit:
+        (event,) = unit.recent_events(1)
+        watch = unit.watches()["lease1"]
+    assert event.reason.startswith("the server has not answered since 12:00 UTC and its GPUs do nothing;")
+    assert watch.verdict
+    assert watch.verdict.reason == (
+        "It is not known what its notebooks do, so it is left alone. Its server has not answered since 12:00 "
+        "UTC, and its GPUs do nothing."
+    )
+    ward.kernels = CALM
+    ward.pass_time(2)
+    ward.kernels = None
+    ward.pass_time(29)
+    assert ward.trail() == ["deaf"]
+    ward.pass_time(5)
+    assert ward.trail() == ["deaf", "deaf"]
