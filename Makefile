@@ -5,45 +5,68 @@ SHELL := /bin/sh
 # exec: a signal to make must reach the work itself, not a shell before it.
 PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpuspawner.setup
 BIN := .gpuspawner/venv/bin
+PASSPORTS := .gpuspawner/passports
 PYTEST_ARGS ?=
+# A process for each core, each takes the next file; what needs a whole installation all goes to the same one.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000
+
+# On what server the playbooks are tried.
+DEBIAN ?= trixie
 
 # How long the soak test is.
 STEPS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format images pictures bench soak docs words lock clean
+.PHONY: help demo test test-unit test-ansible ansible lint format images push sif pictures bench soak docs words lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## a whole hub on http://127.0.0.1:8000 (PORT=9000: there), with simulated GPUs where there are none
 	@$(PREPARE) demo --port $(PORT)
+	@$(BIN)/gpuspawner passport make --all --passports $(PASSPORTS)
 	@exec $(BIN)/gpuspawner demo --port $(PORT)
 
 test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for some; STRICT=1: all or an error)
 	@$(PREPARE) $(if $(STRICT),test-strict,test)
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+test-ansible:  ## a fresh Debian server brought to a hub by the playbooks, in a container (DEBIAN=bookworm: Debian 12)
+	@$(PREPARE) test-strict
+	@GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible $(PYTEST_ARGS)
 
 test-unit:  ## the tests that need no Docker
 	@$(PREPARE) test-unit
-	@$(BIN)/pytest tests/unit $(PYTEST_ARGS)
+	@$(BIN)/pytest tests/unit $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-lint:  ## ruff, mypy and the rules of who may import whom
+ansible:  ## what the playbooks are run with (docs/install.md)
+	@$(PREPARE) ansible
+
+lint:  ## ruff, mypy, the rules of who may import whom, ansible-lint
 	@$(PREPARE) environment
+	@$(PREPARE) ansible
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd ansible && ../.gpuspawner/ansible/bin/ansible-lint --offline -q
 
 format:  ## put the code in shape
 	@$(PREPARE) environment
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-images:  ## build the images that are missing (FRESH=1: all, with the packages of today)
-	@$(PREPARE) $(if $(FRESH),fresh-images,images)
+images:  ## build the images that are missing, and make their passports (IMAGE=pytorch-2.9: that one; CHANGED=1: those that CI builds; FRESH=1: anew)
+	@$(PREPARE) $(if $(CHANGED),changed-images,$(if $(FRESH),fresh-images,images) $(if $(IMAGE),--image "$(IMAGE)"))
+	@exec $(BIN)/gpuspawner passport make --all --passports $(PASSPORTS)
+
+push:  ## put the images into the registry GPUSPAWNER_REGISTRY, and their digests into images/digests.toml
+	@$(PREPARE) push-images $(if $(IMAGE),--image "$(IMAGE)")
+
+sif:  ## write an archive and an Apptainer definition of each image (IMAGE=pytorch-2.9: of that one), for clusters
+	@$(PREPARE) sif $(if $(IMAGE),--image "$(IMAGE)")
 
 pictures:  ## make the pictures in docs/pictures anew
 	@$(PREPARE) test-strict

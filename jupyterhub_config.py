@@ -18,3 +18,4 @@ hubconfig.require_policy(settings)
 hubconfig.apply(c, settings, hubconfig.read_controller_token(settings))
 for extra in sorted(settings_file.with_name("jupyterhub_config.d").glob("*.py")):
     load_subconfig(str(extra.absolute()))  # noqa: F821 - JupyterHub puts it there
+hubconfig.require_login(c)

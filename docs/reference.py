@@ -1,12 +1,14 @@
-"""Writes the pages that only repeat what the code says: settings.md, commands.md, api.md (``make docs``)."""
+"""Writes the pages that only repeat what the code says (``make docs``)."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import click
+import yaml
 from gpuspawner.cli import main
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.policy.settings import Settings
@@ -17,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from traitlets import Undefined
 
 HERE = Path(__file__).parent
+ROLES = HERE.parent / "ansible" / "roles"
 
 HEAD = """# Settings
 
@@ -54,6 +57,13 @@ its meaning; times are ISO 8601 with an offset, `null` is unknown or none. `--ho
 host's name in the settings is not the name of the machine.
 """
 
+VARIABLES_HEAD = """# Variables of the playbooks
+
+Written from the code by `make docs`; do not edit. Set them in `gpuspawner.yml` beside the inventory
+([install.md](install.md)). A variable that is in no table here is refused, with its line, before the server
+is touched.
+"""
+
 API_HEAD = """# REST API
 
 Written from the code by `make docs`; do not edit. The same, with the forms of all answers, as an OpenAPI 3.1
@@ -65,6 +75,8 @@ All paths are below `/services/gpu/api`. Send a token of the hub (*Token* in the
 ```
 curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/services/gpu/api/queue
 ```
+
+`/session` is for servers, which ask with their own token ([lab.md](lab.md)); a person's opens nothing there.
 
 Everybody has the scope `custom:gpu:read`, which shows the cards and what is one's own; the hub's
 administrators have all ([controller.md](controller.md)). What is others' does not exist for who may not see
@@ -103,10 +115,12 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     rows: list[str] = []
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += _rows(kind, f"{prefix}{name}.")
+        ways = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        section = next((one for one in ways if _is_section(one)), None)
+        if section:
+            rows += _rows(section, f"{prefix}{name}.")
             continue
-        value = field.default
+        value = sorted(field.default) if isinstance(field.default, frozenset) else field.default
         value = describe(name, value) if isinstance(value, timedelta) else value
         default = "required" if value is PydanticUndefined else f"`{value}`"
         shown = getattr(kind, "__name__", None) if isinstance(kind, type) else None
@@ -120,6 +134,10 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
         text = text.replace("gpuspawner.policy.settings.", "")
         rows.append(f"| `{prefix}{name}` | {text} | {default} | {field.description or ''} |")
     return rows
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def render_commands() -> str:
@@ -175,7 +193,33 @@ def _fields(model: type[BaseModel]) -> list[str]:
     return lines
 
 
-PAGES = {"settings.md": render_settings, "commands.md": render_commands, "api.md": render_api}
+def render_variables() -> str:
+    """The page on the variables of the playbooks."""
+    parts = [VARIABLES_HEAD]
+    for file in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        spec = yaml.safe_load(file.read_text())["argument_specs"]["main"]
+        parts.append(f"## {file.parents[1].name}: {spec['short_description']}\n")
+        parts += [f"{' '.join(line.split())}\n" for line in spec.get("description", [])]
+        parts += ["| variable | type | default | meaning, unit, reason |", "| --- | --- | --- | --- |"]
+        parts += [_variable(name, about) for name, about in sorted(spec["options"].items())]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _variable(name: str, about: dict[str, Any]) -> str:
+    kind = " or ".join(about["choices"]) if "choices" in about else about["type"]
+    default = about.get("default")
+    shown = "none" if default in ("", [], {}) else f"`{default}`".replace("|", "\\|")
+    shown = "required" if about.get("required") else shown
+    return f"| `{name}` | {kind} | {shown} | {' '.join(about['description'].split())} |"
+
+
+PAGES = {
+    "settings.md": render_settings,
+    "commands.md": render_commands,
+    "api.md": render_api,
+    "variables.md": render_variables,
+}
 
 if __name__ == "__main__":
     for name, render in PAGES.items():

@@ -1,4 +1,4 @@
-"""Which tests can run on this machine, and a count of those that cannot."""
+"""Which tests can run on this machine, a count of those that cannot, and which of them run side by side."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import docker
 import pytest
+from support.side_by_side import OneHubAtATime, on_the_floor
 
 
 @cache
@@ -37,10 +39,16 @@ def why_no_gpu() -> str | None:
     return None if found.returncode == 0 else "need an NVIDIA card and its driver"
 
 
+def why_no_server() -> str | None:
+    # Minutes each: CI runs them when the playbooks have changed.
+    return None if os.environ.get("GPUSPAWNER_TEST_SERVER") else "of servers are run by: make test-ansible"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": why_no_docker,
     "browser": why_no_browser,
     "gpu": why_no_gpu,
+    "server": why_no_server,
 }
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 
@@ -54,8 +62,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    for need in filter(None, config.getoption("--require").split(",")):
+        if need not in NEEDS:
+            raise pytest.UsageError(f"--require knows {', '.join(NEEDS)}, not {need!r}")
+        if why := NEEDS[need]():
+            raise pytest.UsageError(f"--require={need}, but the tests {why}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    required = set(filter(None, config.getoption("--require").split(",")))
     missing: dict[str, int] = {}
     kept, left_out = [], []
     for item in items:
@@ -67,15 +82,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         else:
             left_out.append(item)
             missing[reason] = missing.get(reason, 0) + 1
-    for need in required:
-        if need not in NEEDS:
-            raise pytest.UsageError(f"--require knows {', '.join(NEEDS)}, not {need!r}")
-        if why := NEEDS[need]():
-            raise pytest.UsageError(f"--require={need}, but the tests {why}")
     items[:] = kept
     config.stash[NOT_RUN] = missing
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneHubAtATime | None:
+    return OneHubAtATime(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with on_the_floor(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What one of several processes tells the one that prints the end."""
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["not run"] = session.config.stash.get(NOT_RUN, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # All have collected the same; one that crashed tells nothing.
+    if told := getattr(node, "workeroutput", None):
+        node.config.stash[NOT_RUN] = told["not run"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

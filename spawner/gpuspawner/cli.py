@@ -24,8 +24,11 @@ COMMANDS = {
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
+    "drift": ("gpuspawner.shell.drift:drift", "Say what changes from one image to another."),
     "history": ("gpuspawner.shell.cull:history", "Show how somebody's sessions ended, and why."),
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
+    "passport": ("gpuspawner.shell.promote:passport", "Show what is in the images, and what they need."),
+    "people": ("gpuspawner.shell.people:people", "Show who has logged in; link a home to somebody."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),
     "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),
@@ -33,6 +36,7 @@ COMMANDS = {
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
+    "verify": ("gpuspawner.shell.verify:verify", "Check that an image computes the same again."),
     "undrain": ("gpuspawner.shell.cards:undrain", "Give a drained card back into use."),
 }
 """Where each subcommand is, as ``module:attribute``, and its line in the help, which imports none of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ from urllib.parse import quote
 from jupyterhub.auth import Authenticator
 from traitlets import Dict
 
-from .adapters.secret import ensure_secret
+from .adapters.secret import ensure_secret, read_private
+from .core.errors import SettingsError
+from .policy.login import TITLES, Login
 from .policy.policy import load_policy
 from .policy.settings import SERVICE, DemoUser, Settings
 
@@ -22,6 +26,7 @@ HUB_WORDS = "gpuspawner.language.hubpages.HubWords"
 NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
+SESSION = "custom:gpu:session"
 CUSTOM_SCOPES = {
     "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
     "custom:gpu:manage": {
@@ -29,6 +34,7 @@ CUSTOM_SCOPES = {
         "subscopes": ["custom:gpu:read"],
     },
     "custom:gpu:reserve": {"description": "Reserve GPUs.", "subscopes": ["custom:gpu:read"]},
+    SESSION: {"description": "See, keep and end the session of one server, from inside of it."},
 }
 """What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
 ADMIN_MARK = "admin-ui"
@@ -37,6 +43,8 @@ ADMIN_MARK = "admin-ui"
 By itself it opens the hub's admin page, and gives no right to do anything there.
 """
 ACCESS = f"access:services!service={SERVICE}"
+SERVER_SCOPES = ("users:activity!user", "access:servers!server", ACCESS, f"{SESSION}!server")
+"""What a server's own token may do: JupyterHub's own two, and to ask the controller about this server."""
 CONTROLLER_SCOPES = (
     "list:users",
     "read:users:name",
@@ -63,8 +71,26 @@ def apply(c: Any, settings: Settings, controller_token: str = "") -> None:
     _apply_spawner(c, settings)
     if settings.controller.enabled:
         _apply_controller(c, settings, controller_token)
+    if settings.login:
+        _apply_login(c, settings.login, settings)
     if settings.demo_users:
         _apply_demo_login(c, settings.demo_users)
+
+
+def require_login(c: Any) -> None:
+    """Stop a hub that nobody could log in to, or that would let in whoever the host knows.
+
+    Args:
+        c: JupyterHub's configuration object, with whatever the site added.
+
+    Raises:
+        SettingsError: No way to log in is configured, with the fix.
+    """
+    if "authenticator_class" not in c.JupyterHub:
+        raise SettingsError(
+            "Nobody is allowed to log in: the settings file has no section `login` (docs/login.md), and no "
+            "file in jupyterhub_config.d sets c.JupyterHub.authenticator_class."
+        )
 
 
 def require_policy(settings: Settings) -> None:
@@ -116,8 +142,11 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
         spawner.policy = str(settings.policy)
     spawner.allowed_images = dict(settings.images)
     spawner.image = next(iter(settings.images.values()))
-    if settings.compute_capabilities:
-        spawner.compute_capabilities = dict(settings.compute_capabilities)
+    if settings.candidates:
+        spawner.candidates = list(settings.candidates)
+    if settings.frozen:
+        spawner.frozen = {name: f"{day:%Y-%m-%d}" for name, day in settings.frozen.items()}
+    spawner.passports = str(settings.passports_path)
     spawner.prefix = settings.container_prefix
     spawner.network_name = settings.network.docker_network
     spawner.start_timeout = settings.start_timeout
@@ -149,15 +178,61 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
             "api_token": token,
             "oauth_no_confirm": True,
             # What a login at the controller carries over from the person; less would hide an administrator.
-            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *CUSTOM_SCOPES],
+            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *sorted(set(CUSTOM_SCOPES) - {SESSION})],
         }
     ]
     # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
-    hub.extra_user_scopes = {ACCESS, "custom:gpu:read"}
+    # A server's token may do no more than its person: so they have its scope too, which is of no use to them.
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", SESSION}
     hub.load_roles = [
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
+        {"name": "server", "scopes": list(SERVER_SCOPES)},
     ]
+    c.GPUSpawner.session_url = settings.session_url
     c.GPUSpawner.queue_url = f"{settings.service_url}queue"
+
+
+def _apply_login(c: Any, login: Login, settings: Settings) -> None:
+    """Let people log in by the service of their institution."""
+    hub, name = c.JupyterHub, "GitHubLogin" if login.provider == "github" else "OidcLogin"
+    module = "github" if login.provider == "github" else "oidc"
+    hub.authenticator_class = f"gpuspawner.login.{module}.{name}"
+    hub.cookie_max_age_days = login.stay / timedelta(days=1)
+    key = ensure_secret(settings.state_dir / "auth_state_key")
+    c.CryptKeeper.keys = [sha256(key.encode()).digest()]
+    way = c[name]
+    way.enable_auth_state = True
+    way.auth_refresh_age = int(login.refresh.total_seconds())
+    way.ledger = str(settings.ledger_path)
+    way.provider = login.url
+    way.client_id = login.client_id
+    way.client_secret = read_private(login.client_secret_file)
+    way.login_service = login.title or TITLES[login.provider]
+    way.scope = login.scopes
+    way.username_claim = login.name_claim
+    if login.callback_url:
+        way.oauth_callback_url = login.callback_url
+    allow, admins = login.allow, login.admins
+    way.everybody = allow.everybody
+    way.allowed_users = set(allow.users)
+    way.manage_groups = True
+    way.allowed_groups = set(allow.groups)
+    way.admin_groups = set(admins.groups)
+    way.admin_names = set(admins.users)
+    way.allowed_claims = {
+        claim: sorted(values) for claim, values in (("hd", allow.domains), ("idp", allow.idps)) if values
+    }
+    way.any_allow_config = True
+    if login.provider == "github":
+        way.github_url = login.url
+        way.subject_claim = "id"
+        way.populate_teams_in_auth_state = True
+    else:
+        way.groups_claim = login.groups_claim
+    if login.provider == "google":
+        way.extra_authorize_params = {"hd": next(iter(allow.domains))} if len(allow.domains) == 1 else {}
+    if login.provider == "cilogon" and allow.idps:
+        way.extra_authorize_params = {"selected_idp": ",".join(sorted(allow.idps))}
 
 
 def _apply_demo_login(c: Any, users: dict[str, DemoUser]) -> None:

@@ -55,6 +55,18 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the Engine says of an image."""
+
+    digest: str
+    """Its id, ``sha256:…``."""
+    created: str
+    """When it was built, as RFC 3339."""
+    size_bytes: int
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where a person's server listens, past the proxy."""
 
@@ -97,6 +109,20 @@ class ContainerEngine(Protocol):
 
     def remove(self, container_id: str) -> None:
         """Remove a container and its anonymous volumes; one that is gone is success."""
+
+
+class Images(Protocol):
+    """The images of the Docker Engine. Every method raises ``EngineError`` when it cannot tell or do."""
+
+    def inspect(self, reference: str) -> ImageFacts | None:
+        """Describe an image; None when there is none of that name or id."""
+
+    def run_python(self, digest: str, source: str) -> str:
+        """Run a program by an image's own Python, walled off, and return what it prints.
+
+        Raises:
+            EngineError: Also when there is no Python in it, or when the program fails; with its last words.
+        """
 
 
 @dataclass(frozen=True, slots=True)

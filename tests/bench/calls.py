@@ -29,7 +29,10 @@ from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
 from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.services import Services
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
+from support.fake_images import FakeImages
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -212,6 +215,7 @@ def make_services(folder: Path, clock: Callable[[], datetime]) -> Services:
         sessions=Sessions(ledger, HOST, clock),
         hub=None,  # type: ignore[arg-type]  # nothing that is measured asks it
         policies=PolicyReader(settings),
+        images=KnownImages({}, FakeImages(), Shelf(folder)),
         clock=clock,
         stale_after=STALE_AFTER,
         line=Line(ledger, HOST, STALE_AFTER, clock, window=CLAIM_WINDOW),

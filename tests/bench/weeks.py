@@ -19,7 +19,10 @@ from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.services import Services
 from gpuspawner.core.claims import Actor, ActorKind, Holder, Reservation
 from gpuspawner.core.occurrences import check_reservation, open_occurrences
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
+from support.fake_images import FakeImages
 
 from .crowd import COURSES, HOST, NOW, STALE_AFTER, Size, make_crowd
 from .figures import Figure, median
@@ -121,6 +124,7 @@ def _make_services(folder: Path, ledger: Ledger) -> Services:
         sessions=Sessions(ledger, HOST, lambda: NOW),
         hub=None,  # type: ignore[arg-type]  # nothing that is measured asks it
         policies=PolicyReader(settings),
+        images=KnownImages({}, FakeImages(), Shelf(folder)),
         clock=lambda: NOW,
         stale_after=STALE_AFTER,
         line=Line(ledger, HOST, STALE_AFTER, lambda: NOW),

@@ -22,6 +22,7 @@ from gpuspawner.policy.settings import Settings, load_settings
 from gpuspawner.sim.simulation import Simulation
 from support.client import Client
 from support.installation import CHECKOUT, wait_for
+from support.side_by_side import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -145,21 +146,9 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": f"{CHECKOUT}/.gpuspawner/node/bin:{os.environ['PATH']}"}
 
 
-def free_ports() -> int:
-    """A port whose neighbours, that the demo takes too, are free as well."""
-    for port in range(20000 + os.getpid() % 10000, 32000):
-        taken = []
-        for one in (port, port + 1, port + 81, port + 82):
-            with socket.socket() as probe:
-                taken.append(probe.connect_ex(("127.0.0.1", one)) == 0)
-        if not any(taken):
-            return port
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    made = Demo(tmp_path / "state", free_ports())
+    made = Demo(tmp_path / "state", free_port(neighbours=(1, 81, 82)))  # those that the demo takes too
     made.root.mkdir()
     yield made
     made.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -233,6 +235,72 @@ def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation, m
     assert {one.to for one in mails.received} == {"ada@example.org"}
     history = site.run("gpuspawner", "history", "ada", "--host", HOST, "--ledger", str(site.ledger.path))
     assert "GPUs (samples of the driver): last worked, or not seen, at" in history
+
+
+ASK = """
+import json, os, sys, urllib.error, urllib.request
+url, method = sys.argv[1:3]
+request = urllib.request.Request(
+    url, method=method, data=sys.argv[3].encode() or None,
+    headers={"Authorization": "token " + os.environ["JUPYTERHUB_API_TOKEN"]},
+)
+try:
+    answer = urllib.request.urlopen(request, timeout=10)
+    print(answer.status, answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+except OSError as error:
+    print("none", error)
+"""
+
+
+def ask_inside(site: Installation, url: str, method: str = "GET", body: str = "") -> tuple[str, str]:
+    """What a program in ada's server gets with the server's own token: status and text."""
+    words = " ".join(shlex.quote(word) for word in ("python3", "-c", ASK, url, method, body))
+    status, _, text = site.exec("ada", words).partition(" ")
+    return status, text
+
+
+def test_a_server_s_own_token_keeps_no_card_and_reaches_its_own_session_only(site: Installation) -> None:
+    for user in ("ada", "grace"):
+        assert site.client(user).spawn({"gpus": 1}).ready
+    assert site.client("ada").spawn({"gpus": 0}, "two").ready
+    mine, others = site.lease_of("ada"), [site.lease_of("ada", "two").id, site.lease_of("grace").id]
+    where = site.exec("ada", "printenv GPUSPAWNER_SESSION_URL").strip()
+
+    # -- the controller, from inside: its own session, and nothing beside it
+    status, text = ask_inside(site, where)
+    assert status == "200", text
+    seen = json.loads(text)
+    assert [gpu["uuid"] for gpu in seen["gpus"]] == list(mine.devices)
+    assert (seen["stop"], seen["finish"]) == (None, False)
+    api = where.removesuffix("/session")
+    for path in ("/me", "/leases", "/cards", *(f"/leases/{one}/stop" for one in (mine.id, *others))):
+        method, body = ("POST", '{"reason": "r"}') if path.endswith("stop") else ("GET", "")
+        assert ask_inside(site, f"{api}{path}", method, body)[0] == "404", "only this is to be reached there"
+    token = next(
+        one.partition("=")[2]
+        for one in site.container("ada")["Config"]["Env"]
+        if one.startswith("JUPYTERHUB_API_TOKEN=")
+    )
+    for path in ("/me", "/leases", f"/leases/{mine.id}", f"/leases/{others[0]}", "/cards", "/queue"):
+        headers = {"Authorization": f"token {token}"}
+        answer = requests.get(f"{site.url}/services/gpu/api{path}", headers=headers, timeout=10)
+        assert answer.status_code == 403, path
+
+    # -- whatever it tells the Hub of its person's activity
+    hub = site.exec("ada", "printenv JUPYTERHUB_ACTIVITY_URL").strip()
+    later = (datetime.now(UTC) + timedelta(minutes=55)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    forged = json.dumps({"last_activity": later, "servers": {"": {"last_activity": later}}})
+    assert ask_inside(site, hub, "POST", forged)[0] == "200"
+    grow_old(site, "ada")
+    wait_for(lambda: any("is stopped in 15 min" in one for one in site.events("session.idle")), "the warning")
+    assert ask_inside(site, hub, "POST", forged)[0] == "200"
+    shown = json.loads(ask_inside(site, where)[1])["stop"]
+    assert (shown["cause"], shown["warned"]) == ("idle", 15)
+    let_the_warning_pass(site, mine)
+    wait_for(lambda: site.lease_of("ada").state is not LeaseState.ACTIVE, "the end of the idle session")
+    assert [site.lease_of(*of).state for of in (("ada", "two"), ("grace",))] == [LeaseState.ACTIVE] * 2
 
 
 def test_a_killed_controller_goes_on_and_without_the_agent_nobody_is_stopped(

@@ -25,6 +25,7 @@ from pages.reader import Reader
 from playwright.sync_api import Browser, Page, expect
 from support.build import GIB, NOW
 from support.fake_hub import serving
+from support.fake_images import TORCH, make_passport, run
 from support.hub_pages import OTHER_SERVICE, SERVICE, HubPages
 
 pytestmark = pytest.mark.browser
@@ -145,9 +146,13 @@ def test_the_page(form: Form, visit: Visit, dark: bool, width: int, suffix: str)
         balance=Balance(Limit(20.0, ("group `lab`",)), 11 + 1 / 3, 9.0, None, None),
         places=(OwnPlace("", 1, None, 2),),
     )
+    runs = {"sm_80": run(), "sm_89": run(), "cpu-avx2": run()}
+    form.values["passports"] = {"PyTorch 2.9": make_passport(versions=TORCH["versions"], runs=runs)}
     reader = visit(dark=dark, width=width)
     page = reader.page
     card(page, "NVIDIA L40S").check()
+    chosen = page.get_by_label("Software image").locator("option:checked")
+    expect(chosen).to_have_text("PyTorch 2.9 · torch 2.9.1 · validated on CPU, sm_80, sm_89")
     expect(button(page)).to_have_text("Join the line")
     expect(card(page, "NVIDIA H100")).to_be_enabled()
     expect(card(page, "NVIDIA T4")).to_be_disabled()
@@ -239,19 +244,19 @@ def test_what_was_chosen_and_is_gone(form: Form, visit: Visit, hub: HubPages) ->
 
 def test_an_image_that_needs_a_newer_card(form: Form, visit: Visit) -> None:
     form.offer(replace(A100, capability=(8, 0)), replace(L40S, free=1, waits=None, capability=(7, 5)))
-    form.values["needs"] = {"PyTorch 2.9": "8.0"}
+    form.values["passports"] = {"PyTorch 2.9": make_passport(compute_capabilities=["8.0"])}
     reader = visit()
     page = reader.page
     expect(card(page, "NVIDIA L40S")).to_be_disabled()
-    expect(page.get_by_text("Too old for the chosen image").locator("visible=true")).to_have_count(1)
+    expect(page.get_by_text("The chosen image does not run on this").locator("visible=true")).to_have_count(1)
     page.get_by_label("Software image").select_option("PyTorch 2.7")
-    expect(page.get_by_text("Too old for the chosen image").locator("visible=true")).to_have_count(0)
+    expect(page.get_by_text("The chosen image does not run on this").locator("visible=true")).to_have_count(0)
     card(page, "NVIDIA L40S").check()
     expect(button(page)).to_be_enabled()
     page.get_by_label("Software image").select_option("PyTorch 2.9")
     expect(card(page, "NVIDIA L40S")).to_be_checked()
     expect(button(page)).to_be_disabled()
-    reader.check("start-too-old")
+    reader.check("start-unfit")
     card(page, "Any GPU").check()
     expect(button(page)).to_have_text("Start")
     expect(card(page, "NVIDIA L40S")).to_be_disabled()

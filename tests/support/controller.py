@@ -19,7 +19,7 @@ from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
 from gpuspawner.controller.base import House
-from gpuspawner.controller.identity import MANAGE, READ, RESERVE, make_auth
+from gpuspawner.controller.identity import MANAGE, READ, RESERVE, SESSION, make_auth
 from gpuspawner.controller.live import Watch
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
@@ -27,12 +27,15 @@ from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.services import Services
 from gpuspawner.core.model import Event, Lease, LeaseState, SpawnRequest
 from gpuspawner.core.policy import allow
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application, HTTPError, RedirectHandler, StaticFileHandler, create_signed_value
 
 from .build import HOST, NOW, lease, record
 from .fake_hub import FakeHub, serving
+from .fake_images import FakeImages
 
 ACCESS = "access:services!service=gpu"
 POLICY = """
@@ -57,8 +60,22 @@ def model(name: str, *scopes: str, kind: str = "user", groups: tuple[str, ...] =
     return {"name": name, "kind": kind, "groups": list(groups), "scopes": [ACCESS, *scopes]}
 
 
+def server_token(name: str, server: str = "", *more: str, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the Hub says of a server's own token."""
+    scopes = (f"access:servers!server={name}/{server}", f"users:activity!user={name}")
+    return model(name, *scopes, f"{SESSION}!server={name}/{server}", *more, groups=groups)
+
+
 TOKENS = {
-    "ada": model("ada", READ, groups=("students",)),
+    "inside-ada": server_token("ada", groups=("students",)),
+    "inside-ada-two": server_token("ada", "two", groups=("students",)),
+    "inside-bob": server_token("bob"),
+    # What no server gets, and a person may make: the server of somebody else, two servers, all servers.
+    "forged-other": model("bob", f"{SESSION}!server=ada/"),
+    "forged-two": model("ada", f"{SESSION}!server=ada/", f"{SESSION}!server=ada/two"),
+    "forged-all": model("ada", SESSION, f"{SESSION}!user=ada"),
+    "forged-service": model("ada", f"{SESSION}!server=ada/", kind="service"),
+    "ada": model("ada", READ, SESSION, groups=("students",)),
     "grace": model("grace", READ),
     "bob": model("bob", READ),
     "planner": model("planner", READ, RESERVE),
@@ -97,6 +114,8 @@ class Office:
     metrics: Metrics
     auth: TestAuth
     watch: Watch
+    engine: FakeImages
+    shelf: Shelf
     url: str = ""
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
@@ -232,12 +251,19 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     clock = lambda: now[0]  # noqa: E731
     hub, line = FakeHub(), Line(ledger, HOST, STALE, clock)
     cards, usage = Cards(ledger, HOST, clock), UsageReports(ledger, HOST, clock)
+    engine, shelf = FakeImages(*settings.images.values()), Shelf(settings.passports_path)
+
+    def monotonic() -> float:
+        return clock().timestamp()
+
+    known = KnownImages(settings.images, engine, shelf, monotonic)
     services = Services(
         ledger=ledger,
         host=HOST,
         sessions=Sessions(ledger, HOST, clock),
         hub=hub,
-        policies=PolicyReader(settings),
+        policies=PolicyReader(settings, known),
+        images=known,
         clock=clock,
         stale_after=STALE,
         line=line,
@@ -253,7 +279,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     ticking = Ticking(Tick([]), 1, metrics.observe_tick)
     watch = Watch(services.see_line, LOOK_SECONDS)
     house = House(auth, services, metrics, ticking, watch)
-    made = Office(services, hub, line, cards, usage, metrics, auth, watch, now=now)
+    made = Office(services, hub, line, cards, usage, metrics, auth, watch, engine, shelf, now=now)
     with serving(lambda: with_hub_files(make_app(house, SECRET))) as made.url:
         yield made
     ledger.close()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import requests
@@ -40,6 +41,11 @@ def api_error(status: int, text: str) -> APIError:
 def timed_out() -> requests.exceptions.ReadTimeout:
     """What docker-py raises for no answer."""
     return requests.exceptions.ReadTimeout("UnixHTTPConnectionPool(host='localhost'): Read timed out.")
+
+
+def image_id(content: str) -> str:
+    """The id of an image with such a content; a name stands for what it meant at first."""
+    return f"sha256:{sha256(content.encode()).hexdigest()}"
 
 
 @dataclass
@@ -85,7 +91,10 @@ class FakeDocker:
     base_url = "http+docker://localhost"
 
     def __init__(self, images: tuple[str, ...] = (), devices: tuple[str, ...] = ()) -> None:
-        self.images = set(images)
+        self.images = {name: image_id(name) for name in images}
+        """By name, the id of what it means now."""
+        self.stored = set(self.images.values())
+        """Ids of all images that are there, also of those without a name."""
         self.cdi = {f"nvidia.com/gpu={uuid}" for uuid in devices}
         self.containers: dict[str, FakeContainer] = {}
         self.calls: list[tuple[str, str]] = []
@@ -95,6 +104,11 @@ class FakeDocker:
         self._gates: dict[str, Gate] = {}
 
     # -- what is done to it ---------------------------------------------------------------------------------
+
+    def move(self, name: str, content: str) -> None:
+        """Give a name to another image; the one before stays, without it."""
+        self.images[name] = image_id(content)
+        self.stored.add(image_id(content))
 
     def fail(self, point: str, error: Exception | None = None, *, times: int = 1_000_000) -> None:
         """Fail at a point, or ``after`` it: the deed is done and its answer is lost."""
@@ -134,14 +148,18 @@ class FakeDocker:
 
     def inspect_image(self, image: str) -> dict[str, Any]:
         with self._at("inspect_image", image):
-            if image not in self.images:
+            digest = self._find_image(image)
+            if digest is None:
                 raise ImageNotFound(f"no such image: {image}", _response(404), "no such image")
-            return {"Id": f"sha256:{image}", "Config": {"Cmd": ["start"]}}
+            return {"Id": digest, "Config": {"Cmd": ["start"]}}
+
+    def _find_image(self, name: str) -> str | None:
+        return name if name in self.stored else self.images.get(name)
 
     def create_container(self, **settings: Any) -> dict[str, Any]:
         name = settings["name"]
         with self._at("create_container", name):
-            if settings["image"] not in self.images:
+            if self._find_image(settings["image"]) is None:
                 raise ImageNotFound("no such image", _response(404), f"No such image: {settings['image']}")
             if any(c.name == name for c in self.containers.values()):
                 raise api_error(409, f'Conflict. The container name "/{name}" is already in use')

@@ -188,13 +188,14 @@ def hub_routes(hub: FakeHub) -> list[Any]:
 
 
 @contextmanager
-def serving(make: Callable[[], Application]) -> Iterator[str]:
-    """Serve an application in a thread of its own; its URL."""
+def serving(make: Callable[[], Application | HTTPServer]) -> Iterator[str]:
+    """Serve an application, or a server of one's own, in a thread; its URL."""
     started = threading.Event()
     found: dict[str, Any] = {}
 
     async def main() -> None:
-        server = HTTPServer(make())
+        made = make()
+        server = made if isinstance(made, HTTPServer) else HTTPServer(made)
         sockets = bind_sockets(0, "127.0.0.1")
         server.add_sockets(sockets)
         found["port"] = sockets[0].getsockname()[1]

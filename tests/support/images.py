@@ -34,9 +34,10 @@ def _is_present(reference: str) -> bool:
 
 
 def _read_catalogue() -> dict[str, str]:
+    from gpuspawner.setup.builds import choose_small  # noqa: PLC0415
     from gpuspawner.setup.images import load_catalogue  # noqa: PLC0415
 
-    return {entry.title: entry.reference for entry in load_catalogue() if entry.offered}
+    return {entry.title: entry.reference for entry in load_catalogue() if choose_small(entry)}
 
 
 @contextmanager

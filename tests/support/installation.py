@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from gpuspawner.sim.simulation import Simulation
 
 from .client import Client
 from .images import default_images
+from .side_by_side import free_port
 from .watch import DeviceWatch
 
 T = TypeVar("T")
@@ -70,12 +70,6 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(0.05)
     return value
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 class Installation:

@@ -48,6 +48,7 @@ HUB = {
 PROXY = {"should_start": False, "api_url": "http://127.0.0.1:8001"}
 SPAWNER = {
     "ledger": "/srv/gpuspawner/ledger.sqlite",
+    "passports": "/srv/gpuspawner/passports",
     "allowed_images": {"base": "demo/base:1"},
     "image": "demo/base:1",
     "prefix": "jupyter",
@@ -156,13 +157,21 @@ def test_a_controller_is_a_service_with_as_few_rights_as_it_needs() -> None:
         "oauth_client_allowed_scopes": [
             "access:services!service=gpu",
             "admin-ui",
-            "custom:gpu:read",
             "custom:gpu:manage",
+            "custom:gpu:read",
             "custom:gpu:reserve",
         ],
     }
-    assert hub.extra_user_scopes == {"access:services!service=gpu", "custom:gpu:read"}
-    (role,) = hub.load_roles
+    assert hub.extra_user_scopes == {"access:services!service=gpu", "custom:gpu:read", "custom:gpu:session"}
+    role, server = hub.load_roles
+    assert server == {
+        "name": "server",
+        "scopes": [
+            "users:activity!user", "access:servers!server", "access:services!service=gpu",
+            "custom:gpu:session!server",
+        ],
+    }  # fmt: skip
+    assert config.GPUSpawner.session_url == "http://172.17.0.1:9182/lab/services/gpu/api/session"
     assert role["services"] == ["gpu"]
     assert set(role["scopes"]) <= set(scope_definitions), "JupyterHub knows all of them"
     assert not any(scope.startswith(("admin", "access", "tokens")) for scope in role["scopes"])

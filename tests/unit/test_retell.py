@@ -170,7 +170,8 @@ SILENT = ("debug", "info", "warning", "error", "exception", "Field", "Cure", "Ru
 NOT_SHOWN = {
     "adapters/freshdriver.py", "agent/command.py", "agent/loop.py", "controller/api/openapi.py",
     "controller/api/table.py", "controller/command.py", "controller/culling.py",
-    "controller/ends.py", "controller/loop.py", "controller/metrics.py", "policy/contradictions.py",
+    "controller/ends.py", "controller/loop.py", "controller/metrics.py", "core/checkrun.py",
+    "core/drift.py", "core/reproduce.py", "passport/inside.py", "policy/contradictions.py",
     "policy/notes.py", "policy/policy.py", "policy/policyfile.py", "policy/settings.py",
     "policy/yamlfile.py", "spawner/settings.py",
 }  # fmt: skip

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-COMMANDS: tuple[Callable[..., None], ...] = ()
+from . import stamp, verify
+
+COMMANDS: tuple[Callable[..., None], ...] = (stamp.register, verify.register)
 """Each adds a command to the parser, with a default ``run``: parsed arguments in, exit status out."""
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from gpuspawner.core.errors import RunLockHeld
 
+CHECK = "check:"
+"""A run of ``gpuspawner verify`` that holds a card is named with this before the id of its lock."""
 _PATIENCE_SECONDS = 2.0
 """A look at the lock takes it for a moment; a start-up waits that moment out."""
 
@@ -103,3 +105,21 @@ def find_dead_runs(path: Path, run_ids: Collection[str]) -> frozenset[str]:
         return frozenset(run_ids)
     finally:
         os.close(file)
+
+
+def check_lock(ledger: Path) -> Path:
+    """The lock file of the command that checks images with the cards of a ledger."""
+    return Path(f"{ledger}.check.lock")
+
+
+def find_dead_claimants(hub_lock: Path, ledger: Path, claimants: Collection[str]) -> frozenset[str]:
+    """Say of those that reserved cards which are certainly over: runs of the hub, and checks of images.
+
+    Args:
+        hub_lock: The lock file of the hub.
+        ledger: The ledger's database file.
+        claimants: As leases name them.
+    """
+    checks = {one for one in claimants if one.startswith(CHECK)}
+    dead = find_dead_runs(check_lock(ledger), {one.removeprefix(CHECK) for one in checks}) if checks else ()
+    return find_dead_runs(hub_lock, set(claimants) - checks) | {f"{CHECK}{one}" for one in dead}

@@ -15,6 +15,28 @@ _SECRET = re.compile(r"[!-~]{32,64}")
 """JupyterHub cuts tokens that are longer than 64 characters short, without a word."""
 
 
+def read_private(path: Path) -> str:
+    """Read a secret that somebody else made, such as a login provider.
+
+    Raises:
+        SettingsError: It cannot be read, others may read it, or it is empty; with the fix.
+    """
+    try:
+        _require_private(path)
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"The secret {path} cannot be read: {why}.") from error
+    if not text:
+        raise SettingsError(f"The file {path} is empty; it must hold the secret and nothing else.")
+    return text
+
+
+def _require_private(path: Path) -> None:
+    if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise SettingsError(f"Others may read or change the secret {path}; run: chmod 600 {path}")
+
+
 def ensure_secret(path: Path) -> str:
     """Read the secret, making it if there is none. Whichever process comes first makes it, for both.
 
@@ -24,8 +46,7 @@ def ensure_secret(path: Path) -> str:
     try:
         if not path.exists():
             _make(path)
-        if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            raise SettingsError(f"Others may read or change the secret {path}; run: chmod 600 {path}")
+        _require_private(path)
         text = path.read_text(encoding="ascii").strip()
     except UnicodeDecodeError:
         text = ""

@@ -163,7 +163,8 @@ def _take_step(action: LedgerAction, lease: Lease, now: datetime) -> tuple[Lease
             return lease, _lease_event("lease.releasing", reason, lease, now)
         case Release(evidence=evidence):
             lease = step(lease, LeaseState.RELEASED, now=now, reason=lease.reason, evidence=evidence)
-            return lease, _lease_event("lease.released", evidence, lease, now, ended=lease.reason)
+            ran = {"image": lease.image, "digest": lease.digest}
+            return lease, _lease_event("lease.released", evidence, lease, now, ended=lease.reason, **ran)
         case Quarantine(evidence=evidence):
             lease = step(lease, LeaseState.QUARANTINED, now=now, reason=lease.reason, evidence=evidence)
             return lease, _lease_event("lease.quarantined", evidence, lease, now, ended=lease.reason)

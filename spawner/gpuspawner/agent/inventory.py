@@ -82,7 +82,8 @@ def take_inventory(
     events: list[Event] = []
     for reading in report.devices:
         old = known.pop(reading.uuid, None) or once.get(reading.uuid)
-        device = reading.device or (old.device if old else None)
+        described = reading.device and replace(reading.device, driver=report.driver_version)
+        device = described or (old.device if old else None)
         if device is None:
             continue  # it never said what it is: there is nothing that could be given out
         new = reading.uuid not in before

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.adapters.runlock import find_dead_runs
+from gpuspawner.adapters.runlock import find_dead_claimants
 from gpuspawner.allocator import utc_now
 from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, DeviceReading, DeviceRecord, Lease
@@ -132,7 +132,7 @@ class Keeper:
         busy = self._errands.lease_ids
         with self._ledger.read() as unit:
             leases, previous = unit.live_leases(self._host), unit.inventory(self._host)
-        dead = find_dead_runs(self._hub_lock, {lease.claimant for lease in leases})
+        dead = find_dead_claimants(self._hub_lock, self._ledger.path, {lease.claimant for lease in leases})
         containers: Sequence[Container] | None = None
         try:
             containers = self._list.read()

@@ -12,6 +12,7 @@ from gpuspawner.core.claims import Drain, Terms, Ticket, TicketState
 from gpuspawner.core.drains import find_drain, why_drained
 from gpuspawner.core.endings import describe_lost
 from gpuspawner.core.fitting import suits
+from gpuspawner.core.images import asks_no_more_of_cards
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, Wait, describe_shortened, grant_without_gpu, plan_line
 from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState, Message, Party, SpawnRequest
@@ -71,9 +72,13 @@ class Desk:
             return None
         return ticket, lease
 
-    def take_up(self, ticket: Ticket, lease: Lease, *, claimant: str, image: str) -> Lease:
+    def take_up(
+        self, ticket: Ticket, lease: Lease, *, claimant: str, image: str, digest: str | None
+    ) -> Lease:
         """A hub starts the server of an offer: from now on the hub answers for the lease."""
-        lease = replace(lease, claimant=claimant, claim_by=None, image=image, state_since=self.now)
+        lease = replace(
+            lease, claimant=claimant, claim_by=None, image=image, digest=digest, state_since=self.now
+        )
         self.unit.update_lease(lease)
         self._tell(
             "lease.taken_up", mark("its server is started"), lease.owner, lease_id=lease.id, ticket=ticket.id
@@ -155,10 +160,10 @@ class Desk:
             raise RuntimeError(f"the line's plan says nothing of ticket {ask.id}")
         return found
 
-    def grant(self, grant: Grant, *, claimant: str) -> Lease:
+    def grant(self, grant: Grant, *, claimant: str, digest: str | None) -> Lease:
         """Give a grant's devices to a start that is under way; a ticket of the server is claimed by it."""
         ticket = grant.ticket
-        lease = self._add_lease(grant, claimant=claimant, claim_by=None)
+        lease = self._add_lease(grant, claimant=claimant, claim_by=None, digest=digest)
         if self.unit.ticket(ticket.id) is not None:
             self.unit.update_ticket(
                 replace(
@@ -201,7 +206,9 @@ class Desk:
         )
         return ticket
 
-    def _add_lease(self, grant: Grant, *, claimant: str, claim_by: datetime | None) -> Lease:
+    def _add_lease(
+        self, grant: Grant, *, claimant: str, claim_by: datetime | None, digest: str | None = None
+    ) -> Lease:
         ticket = grant.ticket
         lease = Lease(
             id=secrets.token_hex(8),
@@ -215,6 +222,7 @@ class Desk:
             created_at=self.now,
             state_since=self.now,
             image=ticket.image,
+            digest=digest,
             party=ticket.party,
             ends_at=grant.ends_at,
             end_reason=grant.end_reason,
@@ -369,5 +377,7 @@ def asks_no_more(new: SpawnRequest, old: SpawnRequest) -> bool:
     if (new.memory_bytes or 0) > (old.memory_bytes or 0):
         return False
     if (new.compute_capability or (0, 0)) > (old.compute_capability or (0, 0)):
+        return False
+    if not asks_no_more_of_cards(new.needs, old.needs):
         return False
     return old.session is None or (new.session is not None and new.session <= old.session)

@@ -124,6 +124,7 @@ class Allocator:
         server: str,
         claimant: str,
         image: str,
+        digest: str | None = None,
         party: Party | None = None,
         terms: Terms | None = None,
         queue: bool = False,
@@ -142,7 +143,8 @@ class Allocator:
             owner: The person.
             server: The server's name.
             claimant: This run of the hub.
-            image: Image reference that will run.
+            image: Image reference that was chosen.
+            digest: The id of the image that will run; None when it is not known.
             party: Whom the session counts for beside its person.
             terms: What the line needs to know of the person's allowance; that of the allowance alone if none.
             queue: Whether there is somebody who looks after a line, so that a place in it can be taken.
@@ -170,12 +172,13 @@ class Allocator:
                 raise Refused(RefusalKind.NOT_NOW, TURN_IS_OVER)
             if offered is not None:
                 self._require_inventory(unit, now)
-                lease = desk.take_up(*offered, claimant=claimant, image=image)
+                lease = desk.take_up(*offered, claimant=claimant, image=image, digest=digest)
                 _keep_with(unit, lease, choices or request, idle_limits)
                 return lease
             desk.let_go_of_others(owner, server, keep_offer=request.gpus == 0)
             ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)
-            outcome = self._decide(unit, desk, ask, claimant=claimant, queue=queue and request.wait)
+            queue = queue and request.wait
+            outcome = self._decide(unit, desk, ask, claimant=claimant, digest=digest, queue=queue)
             if isinstance(outcome, Lease):
                 _keep_with(unit, outcome, choices or request, idle_limits)
         # A refusal is raised when what it leaves behind, a place or a line in the audit trail, is written.
@@ -190,7 +193,7 @@ class Allocator:
             raise Refused(RefusalKind.NO_INVENTORY, unknown)
 
     def _decide(
-        self, unit: LedgerUnit, desk: Desk, ask: Ticket, *, claimant: str, queue: bool
+        self, unit: LedgerUnit, desk: Desk, ask: Ticket, *, claimant: str, digest: str | None, queue: bool
     ) -> Lease | Refused:
         """Grant a request its devices, keep a place in line for it if it may wait, or note why not."""
         request, owner = ask.request, ask.owner
@@ -201,7 +204,7 @@ class Allocator:
             refusal = error
         else:
             if isinstance(grant, Grant):
-                return desk.grant(grant, claimant=claimant)
+                return desk.grant(grant, claimant=claimant, digest=digest)
             if queue:
                 desk.keep_place(ask, grant)
                 return InLine(grant.reason, ticket_id=ask.id, ahead=grant.ahead)

@@ -12,7 +12,7 @@ from gpuspawner.core.endings import LEFT
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
-from gpuspawner.core.model import DeviceRecord, Event, Lease, Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, Event, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.placement import STALE_AFTER, list_hopeless, require_possible, why_nothing_is_known
 from gpuspawner.core.retry import MOST_FAILURES
 from gpuspawner.core.seating import Calendar
@@ -343,11 +343,14 @@ class Line:
         with self.ledger.read() as unit:
             return not unit.live_tickets(self.host)
 
-    def refresh(self, find: Callable[[Ticket], tuple[Party, Terms] | str]) -> tuple[Ticket, ...]:
+    def refresh(
+        self, find: Callable[[Ticket], tuple[Party, Terms, ImageNeeds | None] | str]
+    ) -> tuple[Ticket, ...]:
         """Apply the policy to the line as it is now; what has been taken up already is left as it is.
 
         Args:
-            find: What a ticket's person may use now, or why they may not have it any more.
+            find: What a ticket's person may use now and what the image needs, or why they may not have it any
+                more.
 
         Returns:
             The tickets that were changed or ended.
@@ -357,7 +360,7 @@ class Line:
         """
         with self.ledger.read() as unit:
             # The write lock is only taken when there is something to write.
-            if all(find(ticket) == (ticket.party, ticket.terms) for ticket in unit.live_tickets(self.host)):
+            if all(find(ticket) == _found_before(ticket) for ticket in unit.live_tickets(self.host)):
                 return ()
         changed = []
         with self.ledger.write() as unit:
@@ -368,15 +371,20 @@ class Line:
                 if isinstance(found, str):
                     if lease is None or lease.claim_by is not None:
                         changed.append(desk.end_ticket(ticket, claimed=False, reason=found, actor="policy"))
-                elif found != (ticket.party, ticket.terms):
+                elif found != _found_before(ticket):
                     # Also of an offer: it may come back into the line.
-                    fresh = replace(ticket, party=found[0], terms=found[1])
+                    request = replace(ticket.request, needs=found[2])
+                    fresh = replace(ticket, request=request, party=found[0], terms=found[1])
                     unit.update_ticket(fresh)
                     changed.append(fresh)
         return tuple(changed)
 
     def _desk(self, unit: LedgerUnit, now: datetime) -> Desk:
         return Desk(unit, self.host, now, self._stale_after)
+
+
+def _found_before(ticket: Ticket) -> tuple[Party, Terms, ImageNeeds | None]:
+    return ticket.party, ticket.terms, ticket.request.needs
 
 
 def _require_live(unit: LedgerUnit, ticket_id: str) -> Ticket:

@@ -16,6 +16,7 @@ from tornado.web import Application, RedirectHandler, StaticFileHandler
 
 from .api.handler import MOST_BODY, ApiHandler
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
+from .inside import make_inside_door
 from .pages.base import (
     DownloadHandler,
     LanguageHandler,
@@ -29,7 +30,7 @@ from .pages.reserve import CheckHandler, FormHandler
 from .pages.table import DOWNLOADS, PAGES, PRESSES, RESERVATION, START
 
 ADDRESS = "127.0.0.1"
-"""The proxy, which runs on the same host, is the only way in."""
+"""The proxy, which runs on the same host, is the only way in for people."""
 FAREWELL_SECONDS = 15.0
 """How long a step that is under way may still take when the controller is told to stop."""
 THREADS = 16
@@ -82,8 +83,14 @@ def make_app(house: House, token: str) -> Application:
     )
 
 
-async def serve(house: House, token: str, port: int) -> bool:
+async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> bool:
     """Serve and tick until SIGTERM or SIGINT.
+
+    Args:
+        house: What the handlers need.
+        token: The controller's secret.
+        port: Where the proxy finds it, and where the servers do.
+        inside: The host's address in the network of the servers.
 
     Returns:
         Whether everything ended in time.
@@ -95,6 +102,10 @@ async def serve(house: House, token: str, port: int) -> bool:
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gpuspawner-request"))
     server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=2 * MOST_BODY)
     server.listen(port, ADDRESS)
+    doors: list[HTTPServer] = [server]
+    if inside != ADDRESS:
+        doors.append(make_inside_door(house))
+        doors[-1].listen(port, inside)
     settle_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -102,9 +113,11 @@ async def serve(house: House, token: str, port: int) -> bool:
     log.info("The controller serves %s on %s:%s", house.auth.base_url, ADDRESS, port)
     await stop.wait()
     log.info("The controller ends")
-    server.stop()
+    for door in doors:
+        door.stop()
     ended = await asyncio.to_thread(house.ticking.stop, FAREWELL_SECONDS)
-    await server.close_all_connections()
+    for door in doors:
+        await door.close_all_connections()
     return ended
 
 

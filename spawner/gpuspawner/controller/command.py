@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -87,10 +88,15 @@ def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool
     metrics = Metrics(ledger, services.host, services.clock, services.stale_after, tick.names)
     ticking = Ticking(tick, settings.controller.tick, metrics.observe_tick)
     house = House(make_auth(settings, token), services, metrics, ticking, Watch(services.see_line))
-    port = settings.controller.port
+    port, inside = settings.controller.port, settings.network.hub_address
     try:
-        return asyncio.run(serve(house, token, port))
+        return asyncio.run(serve(house, token, port, inside))
     except OSError as error:
-        raise click.ClickException(
-            f"{ADDRESS}:{port} is not free ({error.strerror}). Stop what uses it, or set controller.port."
-        ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            told = f"This host has no address {inside}. Start Docker first, or set network.hub_address."
+        else:
+            told = (
+                f"Port {port} is not free on {ADDRESS} and {inside} ({error.strerror}). Stop what uses it, "
+                "or set controller.port."
+            )
+        raise click.ClickException(told) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from gpuspawner.policy.settings import SERVICE, Settings
 READ = "custom:gpu:read"
 MANAGE = "custom:gpu:manage"
 RESERVE = "custom:gpu:reserve"
+SESSION = "custom:gpu:session"
+"""Of a server's own token, which has it for that server: the one scope of ours that it has."""
 ADMIN_MARK = "admin-ui"
 """The hub's administrators have it, whose role JupyterHub lets nobody add to: it stands for all of ours."""
 CACHE_SECONDS = 30
@@ -30,6 +32,8 @@ class Caller:
     """The name in the audit trail."""
     groups: frozenset[str]
     scopes: frozenset[str]
+    server: str | None = None
+    """The name of the server whose own token this is; None for everybody else."""
 
     @property
     def as_actor(self) -> Actor:
@@ -52,12 +56,23 @@ def read_caller(model: Mapping[str, Any]) -> Caller:
     if ADMIN_MARK in scopes:
         scopes |= {READ, MANAGE, RESERVE}
     name, is_person = str(model["name"]), model.get("kind", "user") == "user"
+    server = _find_server(name, scopes) if is_person else None
+    # Everybody has this scope without a limit, for else their servers could not be given it.
+    scopes = scopes - {SESSION} if server is None else scopes | {SESSION}
     return Caller(
         person=name if is_person else None,
         actor=name if is_person else f"service {name}",
         groups=frozenset(str(group) for group in model.get("groups") or ()),
         scopes=scopes,
+        server=server,
     )
+
+
+def _find_server(person: str, scopes: Collection[str]) -> str | None:
+    """The server of a person that a token has the scope for; None for none, or for several."""
+    of_person = f"{SESSION}!server={person}/"
+    found = [scope.removeprefix(of_person) for scope in scopes if scope.startswith(of_person)]
+    return found[0] if len(found) == 1 and SESSION not in scopes else None
 
 
 def make_auth(settings: Settings, token: str) -> HubOAuth:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gpuspawner.allocator import utc_now
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.idleness import Limits as IdleLimits
-from gpuspawner.core.model import DeviceRecord, Lease, Party, SpawnRequest
+from gpuspawner.core.images import list_everybodys, list_offered
+from gpuspawner.core.model import DeviceRecord, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import (
     Allowance,
     IdleSessions,
@@ -19,7 +21,8 @@ from gpuspawner.core.policy import (
     resolve_allowance,
 )
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
-from gpuspawner.policy.options import UserOptions, read_options, require_capability
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.policy.options import UserOptions, read_options
 from gpuspawner.policy.policyfile import PolicyFile
 from gpuspawner.policy.reservations import PolicyNames, find_names
 from gpuspawner.policy.settings import Settings
@@ -44,17 +47,26 @@ class PolicyReader:
 
     Args:
         settings: The installation's.
+        known: What is known of its images; nothing unless given.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._images = settings.images
-        self._capabilities = settings.compute_capabilities
+    def __init__(self, settings: Settings, known: KnownImages | None = None) -> None:
+        self._settings = settings
+        self._known = known
         self._base = settings.limits.as_rule()
         self._file = PolicyFile(settings.policy, images=settings.images) if settings.policy else None
 
     def current(self) -> Policy:
         """The policy in force. Raises: SettingsError: It was never good."""
-        return replace(self._file.current() if self._file else Policy(), base=self._base)
+        policy, settings = self._file.current() if self._file else Policy(), self._settings
+        everybodys = list_everybodys(settings.images, settings.candidates)
+        return replace(policy, base=self._base, everybodys_images=everybodys)
+
+    @property
+    def _images(self) -> dict[str, str]:
+        """What can be chosen today: image name → reference."""
+        today = utc_now().astimezone().date()
+        return list_offered(self._settings.images, self._settings.frozen, today)
 
     def courses_taught(self, person: str) -> frozenset[str]:
         """Names of the courses that somebody teaches. Raises: SettingsError."""
@@ -89,11 +101,15 @@ class PolicyReader:
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
         image = choose_image(request, list(self._images), allowance)
-        request = require_capability(request, self._capabilities.get(image))
+        request = replace(request, needs=self.image_needs().get(image) if request.gpus else None)
         judge_quota(request, person, (), allowance)
         judge_devices(request, inventory, allowance)
         party = find_party(policy, person, groups, image)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
+
+    def image_needs(self) -> Mapping[str, ImageNeeds]:
+        """What images need of a card and its driver, by name, as far as it is known."""
+        return self._known.needs() if self._known else {}
 
     def allowance(self, person: str, groups: Collection[str]) -> Allowance:
         """What somebody may use. Raises: SettingsError."""

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions, Undo, UsageReports
 from gpuspawner.allocator.places import LineView
+from gpuspawner.passport.known import KnownImages
 from gpuspawner.ports import HubApi
 
 from .kept import Kept
@@ -26,6 +27,7 @@ class Services:
     sessions: Sessions
     hub: HubApi
     policies: PolicyReader
+    images: KnownImages
     clock: Callable[[], datetime]
     stale_after: timedelta
     line: Line

@@ -13,7 +13,7 @@ from gpuspawner.allocator.usage import count_running, held_in_window
 from gpuspawner.core.budget import describe_budget_end, find_budget_end
 from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.errors import Conflict, NotFound, Refused
-from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Party
+from gpuspawner.core.model import DeviceRecord, ImageNeeds, Lease, LeaseState, Party
 from gpuspawner.core.policy import Policy
 from gpuspawner.core.words import mark
 from gpuspawner.ports import ContainerEngine, HubApi
@@ -31,7 +31,7 @@ CAME_AFTER = timedelta(seconds=2)
 
 
 class KeepPolicy:
-    """Judges the line anew when the policy has changed, and once when the controller starts.
+    """Judges the line anew when the policy or what an image needs has changed, and once at the start.
 
     Args:
         line: The line.
@@ -41,22 +41,22 @@ class KeepPolicy:
 
     def __init__(self, line: Line, hub: HubApi, policies: PolicyReader) -> None:
         self._line, self._hub, self._policies = line, hub, policies
-        self._applied: Policy | None = None
+        self._applied: tuple[Policy, Mapping[str, ImageNeeds]] | None = None
 
     def __call__(self) -> Iterable[str]:
         """Take the step. Raises: HubError, LedgerError, SettingsError: it is taken at a later tick."""
-        policy = self._policies.current()
-        if policy == self._applied:
+        now = self._policies.current(), self._policies.image_needs()
+        if now == self._applied:
             return ()
         if not self._line.is_empty():
             groups, inventory = self._hub.users(), self._line.inventory()
             self._line.refresh(lambda ticket: self._judge(ticket, groups, inventory))
-        self._applied = policy
+        self._applied = now
         return ()
 
     def _judge(
         self, ticket: Ticket, groups: Mapping[str, frozenset[str]], inventory: Sequence[DeviceRecord]
-    ) -> tuple[Party, Terms] | str:
+    ) -> tuple[Party, Terms, ImageNeeds | None] | str:
         mine = groups.get(ticket.owner)
         if mine is None:
             return mark("the hub does not know this person any more")
@@ -64,7 +64,7 @@ class KeepPolicy:
             wish = self._policies.judge(ticket.owner, mine, ticket.request, inventory)
         except Refused as error:
             return mark(f"the policy was changed: {error}")
-        return wish.party, wish.terms
+        return wish.party, wish.terms, wish.request.needs
 
 
 class EndHopeless:

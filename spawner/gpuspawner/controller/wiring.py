@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.mail import MailServer
@@ -16,6 +17,8 @@ from gpuspawner.allocator.outbox import Outbox
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
+from gpuspawner.passport.known import KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
 
 from .culling import CullIdle
@@ -28,6 +31,8 @@ from .telling import Prepare, TellPeople, by_mail, by_webhook, in_terminals
 from .turns import KeepTurns
 from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
 
+ENGINE_SECONDS = 3
+"""How long the Engine may take to say what an image is."""
 LOOK_AGAIN_SECONDS = 2.0
 """How often a server whose person may have come is asked."""
 
@@ -35,13 +40,17 @@ LOOK_AGAIN_SECONDS = 2.0
 def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     """The use cases of this installation; nothing is read or asked yet."""
     host = settings.host or socket.gethostname()
+    known = KnownImages(
+        settings.images, DockerImages(timeout_seconds=ENGINE_SECONDS), Shelf(settings.passports_path)
+    )
     line = Line(ledger, host, STALE_AFTER, window=settings.controller.claim_window)
     return Services(
         ledger=ledger,
         host=host,
         sessions=Sessions(ledger, host),
         hub=HttpHubApi(settings.hub_api_url, token),
-        policies=PolicyReader(settings),
+        policies=PolicyReader(settings, known),
+        images=known,
         clock=utc_now,
         stale_after=STALE_AFTER,
         line=line,

@@ -85,6 +85,8 @@ class Activity:
     """A kernel is busy and does nothing: it waits for input."""
     cores: float | None = None
     """Processors in use between the last two looks; None when that is not known."""
+    has_worked: bool = False
+    """Whether its GPUs were ever seen at work."""
     unknown: tuple[str, ...] = ("what it does",)
     """What the newest look could not tell, in words."""
     look: Look | None = None
@@ -153,7 +155,7 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
     if activity.look is not None and look.at < activity.look.at + LEAST_BETWEEN:
         if look.at > activity.look.at - LEAST_BETWEEN:
             return activity
-        activity = begin_activity(look.at)
+        activity = replace(begin_activity(look.at), has_worked=activity.has_worked)
     cores = _find_cores(activity.look, look)
     gpu_at = activity.gpu_at
     if has_gpus:
@@ -178,6 +180,7 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
         busy_since=busy_since,
         stalled=stalled,
         cores=cores,
+        has_worked=activity.has_worked or (look.gpu is not None and look.gpu.worked_at is not None),
         unknown=_name_unknown(look, cores, has_gpus=has_gpus),
         look=look,
     )

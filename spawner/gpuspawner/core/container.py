@@ -16,6 +16,8 @@ LABEL_SERVER = "gpuspawner.server"
 LABEL_DEVICES = "gpuspawner.devices"
 """UUIDs, separated by commas; empty for a server without a GPU."""
 
+SESSION_URL = "GPUSPAWNER_SESSION_URL"
+"""Variable in the container: where its server asks the controller about its own session."""
 CDI_KIND = "nvidia.com/gpu"
 
 

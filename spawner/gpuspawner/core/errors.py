@@ -15,6 +15,8 @@
     ├── DeliveryError          a message to a person could not be delivered
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
+    ├── PassportError          an image's passport cannot be made, read or believed
+    ├── CheckError             an image cannot be checked; the text says why
     └── RunLockHeld            another process of the same kind uses this ledger
 """
 
@@ -110,6 +112,14 @@ class IllegalTransition(GpuSpawnerError):
 
 class SettingsError(GpuSpawnerError):
     """A settings file is wrong."""
+
+
+class PassportError(GpuSpawnerError):
+    """The passport of an image cannot be made, read or believed."""
+
+
+class CheckError(GpuSpawnerError):
+    """An image cannot be checked, or its result cannot be recorded."""
 
 
 class RunLockHeld(GpuSpawnerError):

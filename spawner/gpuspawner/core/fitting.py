@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .images import suits_image
 from .model import Device, SpawnRequest
 
 _SLICE = " MIG "
@@ -23,7 +24,9 @@ def suits(device: Device, request: SpawnRequest) -> bool:
     if request.memory_bytes is not None and device.memory_bytes < request.memory_bytes:
         return False
     least, has = request.compute_capability, device.compute_capability
-    return least is None or (has is not None and has >= least)
+    if least is not None and (has is None or has < least):
+        return False
+    return request.needs is None or suits_image(request.needs, device)
 
 
 def may_use(device: Device, cards: frozenset[str] | None, slices: frozenset[str] | None) -> bool:

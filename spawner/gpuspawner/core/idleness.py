@@ -30,7 +30,9 @@ class IdleLimits:
     free: timedelta | None = timedelta(minutes=120)
     """As long as nobody waits for them; None for any time."""
     wanted: timedelta | None = timedelta(minutes=30)
-    """While somebody waits for what the lease holds; None for any time."""
+    """While somebody waits for what the lease holds; None for any time. Devices that have worked in the
+    session are left twice as long, but not longer than ``free``: who has never used theirs hardly ever begins
+    to, and who has come back often."""
     warning: timedelta = timedelta(minutes=15)
     """From the first warning to the stop, at least; a limit that is shorter than this warns as long as it
     is."""
@@ -105,9 +107,19 @@ class IdleVerdict:
     """For people."""
 
 
-def choose_idle_limit(limits: IdleLimits, *, demanded: bool) -> timedelta | None:
-    """The limit that holds now: the short one while somebody waits for what the lease holds."""
-    return limits.wanted if demanded else limits.free
+_WANTED = " while somebody waits"
+_WORKED = " while somebody waits, as they have worked before"
+
+
+def choose_idle_limit(limits: IdleLimits, *, demanded: bool, has_worked: bool = False) -> timedelta | None:
+    """The limit that holds now: the short one while somebody waits for what the lease holds, and twice that
+    for devices that have worked."""
+    if not demanded:
+        return limits.free
+    if limits.wanted is None or not has_worked:
+        return limits.wanted
+    twice = 2 * limits.wanted
+    return max(limits.wanted, twice if limits.free is None else min(twice, limits.free))
 
 
 def judge_idle(
@@ -117,6 +129,7 @@ def judge_idle(
     demanded: bool,
     limits: IdleLimits,
     warned_at: datetime | None = None,
+    has_worked: bool = False,
 ) -> IdleVerdict:
     """Judge one lease. A limit that becomes shorter leaves the whole first warning all the same.
 
@@ -126,8 +139,9 @@ def judge_idle(
         demanded: Whether somebody waits for what it holds.
         limits: What holds for it.
         warned_at: When the warning that stands was given; one from before the idle time does not count.
+        has_worked: Whether its devices have worked in the session.
     """
-    limit = choose_idle_limit(limits, demanded=demanded)
+    limit = choose_idle_limit(limits, demanded=demanded, has_worked=has_worked)
     if limit is None:
         idle = describe_duration(now - idle_since)
         why = mark(
@@ -139,9 +153,10 @@ def judge_idle(
     # A limit as short as the warning would warn those who work: they are idle for no time at all.
     warn_at = idle_since + max(limit - lead, min(LEAST_IDLE, lead))
     alike = limits.free == limits.wanted
+    longer = limit != limits.wanted
     why = mark(
         f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
-        f"{'' if alike else ' while somebody waits' if demanded else ' while nobody waits'}"
+        f"{'' if alike else ' while nobody waits' if not demanded else _WORKED if longer else _WANTED}"
     )
     if now < warn_at:
         return IdleVerdict(Step.KEEP, warn_at, why)
@@ -188,7 +203,17 @@ def judge_session(
             text += mark(f" Its server has not answered since {deaf:%H:%M} UTC, and its GPUs do nothing.")
         return Verdict(Step.KEEP, None, None, text, signals)
     found = [
-        (clock, judge_idle(since, now, demanded=demanded, limits=limit, warned_at=warned_at))
+        (
+            clock,
+            judge_idle(
+                since,
+                now,
+                demanded=demanded,
+                limits=limit,
+                warned_at=warned_at,
+                has_worked=activity.has_worked,
+            ),
+        )
         for clock, since, limit in judged or clocks
     ]
     clock, verdict = min(found, key=lambda pair: (_RANK[pair[1].step], pair[1].at or now))

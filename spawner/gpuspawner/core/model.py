@@ -90,6 +90,8 @@ class Device:
     """(major, minor), as in sm_80 = (8, 0)."""
     parent: str | None = None
     """UUID of the whole GPU, for a MIG instance."""
+    driver: str | None = None
+    """Version of the driver that runs it, such as ``580.82.07``."""
     links: tuple[tuple[str, int], ...] = ()
     """How near other whole GPUs are, as (UUID, nearness); a larger number is nearer (core/topology.py)."""
 
@@ -165,6 +167,18 @@ class DeviceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageNeeds:
+    """What an image needs of a GPU and its driver; made of its passport."""
+
+    image: str
+    """Name in the image catalogue, for people."""
+    minimum_driver: str | None = None
+    """The oldest driver that it runs with, such as ``525`` or ``525.60.13``; None: any, it brings no CUDA."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capabilities that there is code for, such as ``8.0``; empty: it brings no code for GPUs."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpawnRequest:
     """A validated wish for a server; made only by :mod:`gpuspawner.policy.options`."""
 
@@ -180,6 +194,8 @@ class SpawnRequest:
     """Least memory of each device."""
     compute_capability: tuple[int, int] | None = None
     """Least compute capability of each device, as (major, minor)."""
+    needs: ImageNeeds | None = None
+    """What its image needs of each device; None when any will do, or when that is not known."""
     session: timedelta | None = None
     """How long the person wants to work at most; None for as long as they may."""
     shorten: bool = False
@@ -238,6 +254,8 @@ class Lease:
     state_since: datetime
     image: str = ""
     """Image reference that it was reserved for."""
+    digest: str | None = None
+    """The id of the image that it runs, ``sha256:…``; None when it was not yet looked up."""
     container_id: str | None = None
     outcome: Outcome | None = None
     """How its container ended, once that is known."""

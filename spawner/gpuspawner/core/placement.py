@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .claims import Ticket
 from .errors import RefusalKind, Refused
 from .fitting import may_use, suits
+from .images import suits_image, why_unsuited
 from .model import Device, DeviceRecord, Health, SpawnRequest
 from .policy import Allowance
 from .quota import why_not_device
@@ -42,6 +43,8 @@ class Offer:
     """Whether these are slices of cards, and no whole ones."""
     capability: tuple[int, int] | None = None
     """Compute capability of the model; None when that is not known."""
+    driver: str | None = None
+    """Version of the driver; None when that is not known."""
     until: datetime | None = None
     """When a session with one of them that is started now must end, if that is before the person's own limit;
     of what is reserved for others: until when."""
@@ -100,9 +103,18 @@ def survey(
         free = [r for r in records if why_not_grantable(r, held, now=now, stale_after=stale_after) is None]
         barred = None if allowed else why_not_device(everything[0].device, allowance)
         device = records[0].device
-        sliced = device.parent is not None
-        capability = device.compute_capability
-        offers.append(Offer(model, device.memory_bytes, len(records), len(free), barred, sliced, capability))
+        offers.append(
+            Offer(
+                model,
+                device.memory_bytes,
+                len(records),
+                len(free),
+                barred,
+                device.parent is not None,
+                device.compute_capability,
+                device.driver,
+            )
+        )
     return tuple(offers)
 
 
@@ -132,9 +144,31 @@ def why_never(request: SpawnRequest, inventory: Sequence[DeviceRecord]) -> str |
         return mark(f"There is no GPU of model {request.model!r} here; there are: {known}.")
     totals = Counter(record.device.model for record in inventory if suits(record.device, request))
     most = max(totals.values(), default=0)
-    if request.gpus > most:
-        return _describe_lack(request, most)
-    return None
+    if request.gpus <= most:
+        return None
+    return why_image_unfit(request, inventory) or _describe_lack(request, most)
+
+
+def why_image_unfit(request: SpawnRequest, inventory: Sequence[DeviceRecord]) -> str | None:
+    """Say why an image runs on too few of the devices that are otherwise right; None when it is not that."""
+    needs = request.needs
+    if needs is None or request.gpus == 0:
+        return None
+    plain = replace(request, needs=None)
+    right = [record.device for record in inventory if suits(record.device, plain)]
+    if max(Counter(device.model for device in right).values(), default=0) < request.gpus:
+        return None
+    fitting = Counter(device.model for device in right if suits_image(needs, device))
+    most = max(fitting.values(), default=0)
+    if most >= request.gpus:
+        return None
+    why = why_unsuited(needs, [device for device in right if not suits_image(needs, device)])
+    if most == 0:
+        return why
+    return mark(
+        f"You asked for {request.gpus} GPUs of one model; the image runs on "
+        f"{most} {'GPU' if most == 1 else 'GPUs'} at most. {why}"
+    )
 
 
 def list_hopeless(tickets: Iterable[Ticket], inventory: Sequence[DeviceRecord]) -> dict[str, str]:

@@ -80,7 +80,7 @@ class Allowance:
     idle_gpu: Limit[timedelta]
     """How long the GPUs of a server may lie idle while nobody waits for them."""
     idle_gpu_wanted: Limit[timedelta]
-    """The same while somebody waits; never longer than ``idle_gpu``."""
+    """The same while somebody waits, twice that for GPUs that have worked; never longer than ``idle_gpu``."""
     keep: Limit[timedelta]
     """How long in all a person may keep an idle server while somebody waits for what it holds."""
     idle_cpu: Limit[timedelta]
@@ -181,6 +181,8 @@ class Policy:
     idle_sessions: IdleSessions = IdleSessions.REPORT
     warn_minutes: tuple[int, ...] = WARN_MINUTES
     """So many minutes before an end its person is warned; at least one."""
+    everybodys_images: frozenset[str] | None = None
+    """What *all* images are: those that are no candidates. None: there is no candidate."""
 
     def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
         """The hub's groups of a person, and those of their own entry."""
@@ -209,12 +211,19 @@ def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> All
     found: dict[str, Any] = {}
     for name in LIMITS:
         if entry and name in entry.rule.limits:
-            found[name] = Limit(entry.rule.limits[name], (entry.rule.name,))
+            said = [entry.rule]
         else:
             everybody = default if name in default.limits else policy.base
             said = [everybody, *(rule for rule in rules if name in rule.limits)]
-            found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
+        if name == "images":
+            said = [_leave_candidates_out(rule, policy.everybodys_images) for rule in said]
+        found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
     return Allowance(**found)
+
+
+def _leave_candidates_out(rule: Rule, everybodys: frozenset[str] | None) -> Rule:
+    """A rule that allows all images allows no candidate: whoever is to try one has a rule that names it."""
+    return Rule(rule.name, {"images": everybodys}) if rule.limits["images"] is None else rule
 
 
 def find_party(policy: Policy, person: str, groups: Iterable[str], image: str) -> Party:

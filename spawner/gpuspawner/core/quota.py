@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from .errors import RefusalKind, Refused
 from .fitting import may_use, suits
@@ -128,6 +129,11 @@ def judge_devices(
         return inventory
     if _most_of_one_model(allowed) >= request.gpus:
         return allowed
+    if request.needs is not None:
+        mine = [record for record in inventory if why_not_device(record.device, allowance) is None]
+        plain = replace(request, needs=None)
+        if _most_of_one_model([one for one in mine if suits(one.device, plain)]) >= request.gpus:
+            return mine  # it is the image that rules these out, and that is the better reason
     reason = next(reason for reason in reasons.values() if reason)
     if not allowed:
         raise Refused(

@@ -170,6 +170,11 @@ def _plan_with(lease: Lease, container: Container, world: World, patience: Patie
             return Collect(lease, container, _describe_end(lease, container.outcome))
         case ContainerState.CREATED if lease.state is LeaseState.RESERVED and hub_is_over:
             return Collect(lease, container, mark("the hub stopped before the server was started"))
+        case ContainerState.CREATED if lease.state is LeaseState.ACTIVE and hub_is_over:
+            # The check of an image makes several under one lease; nobody is left who would start this one.
+            return Collect(
+                lease, container, mark("what checked an image ended before its container was started")
+            )
         case ContainerState.CREATED if late:
             return Collect(lease, container, TOOK_TOO_LONG)
         case ContainerState.CREATED if left_to_us:

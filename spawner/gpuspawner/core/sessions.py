@@ -84,7 +84,7 @@ def _plan_end(lease: Lease, now: datetime, minutes: Sequence[int], hold_stops: b
         if lease.warned is None and minutes:
             ends_at = now + timedelta(minutes=minutes[0])
             return Warn(lease, minutes[0], ends_at, _warning(lease, ends_at, now))
-        why = _why(lease)
+        why = tell_why(lease)
         return Stop(lease, mark(f"Your session was ended: {why}"), lease.warned != 0)
     due = next((m for m in minutes if now >= lease.ends_at - timedelta(minutes=m)), None)
     if due is None or (lease.warned is not None and lease.warned <= due):
@@ -94,10 +94,11 @@ def _plan_end(lease: Lease, now: datetime, minutes: Sequence[int], hold_stops: b
 
 def _warning(lease: Lease, ends_at: datetime, now: datetime) -> str:
     left = max(1, round((ends_at - now) / timedelta(minutes=1)))
-    why = _why(lease)
+    why = tell_why(lease)
     return mark(f"Your session ends in {left} min, at {ends_at:%H:%M} UTC: {why} Save your work.")
 
 
-def _why(lease: Lease) -> str:
+def tell_why(lease: Lease) -> str:
+    """Why a session ends, as a sentence."""
     reason = lease.end_reason or mark("its time is over")
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."

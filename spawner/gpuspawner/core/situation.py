@@ -120,7 +120,8 @@ class Board:
         self._whole: Mask = 0
         for record in self.records:
             device, bit = record.device, self.bits[record.device.uuid]
-            kind = (device.model, device.memory_bytes, device.compute_capability, device.parent is None)
+            whole = device.parent is None
+            kind = (device.model, device.memory_bytes, device.compute_capability, device.driver, whole)
             first, mask = alike.get(kind, (device, 0))
             alike[kind] = (first, mask | bit)
             for name in names_of(device):
@@ -161,7 +162,8 @@ class Board:
     def want(self, ticket: Ticket) -> Want:
         """What a ticket wants; the same value for all that want the same."""
         request, terms = ticket.request, ticket.terms
-        kind = (request.model, request.slice_bytes, request.memory_bytes, request.compute_capability)
+        least = (request.memory_bytes, request.compute_capability, request.needs)
+        kind = (request.model, request.slice_bytes, least)
         stock = self._stock_of.get(kind)
         if stock is None:
             stock = self._stock_of[kind] = self._find_stock(request)

@@ -26,8 +26,9 @@ from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
 from gpuspawner.core.policy import allow
 from gpuspawner.policy.settings import Settings
+from gpuspawner.setup.builds import image_exists
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.images import ImageEntry, list_statuses, load_catalogue
 from gpuspawner.setup.paths import CHECKOUT
 
 from .gpus import prepare_gpus
@@ -107,10 +108,12 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     network = f"gpuspawner-{instance}"
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
-    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82))
+    _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82), (gateway, port + 82))
+    offered = _offered_images()
     settings = write_settings(
         layout,
-        images=_offered_images(),
+        images={one.title: one.reference for one in offered},
+        statuses=list_statuses(offered),
         gateway=gateway,
         host_name=socket.gethostname(),
         port=port,
@@ -130,9 +133,11 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
         time.sleep(0.5)
 
 
-def _offered_images() -> dict[str, str]:
+def _offered_images() -> list[ImageEntry]:
+    """The images of the catalogue that people can choose, the large ones where they were built."""
     try:
-        return {entry.title: entry.reference for entry in load_catalogue() if entry.offered}
+        entries = [entry for entry in load_catalogue() if entry.offered]
+        return [entry for entry in entries if not entry.on_demand or image_exists(entry.reference)]
     except SetupError as error:
         raise GpuSpawnerError(str(error)) from error
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -47,6 +49,11 @@ class Layout:
         return self.state / "logs"
 
     @property
+    def passports(self) -> Path:
+        """The images' passports, which `make images` puts there."""
+        return self.root / "passports"
+
+    @property
     def sim(self) -> Path:
         """The simulated GPUs."""
         return self.state / "sim"
@@ -61,6 +68,7 @@ def write_settings(
     layout: Layout,
     *,
     images: dict[str, str],
+    statuses: Mapping[str, Any] | None = None,
     gateway: str,
     host_name: str,
     port: int,
@@ -84,7 +92,9 @@ def write_settings(
         "state_dir": str(layout.state),
         "host": host_name,
         "images": images,
+        **(statuses or {}),
         "policy": str(layout.policy),
+        "passports": str(layout.passports),
         "container_prefix": prefix,
         "limits": {"gpus_per_server": 2, "gpus_per_person": 2, "memory": "2G", "shm": "256M"},
         "homes": {"kind": "bind", "directory": str(layout.state / "homes")},

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from .facts import CdiSpec, Facts
 from .findings import Finding, Level, parse_version, unknown
+from .images import check_images
 from .installation import check_controller, check_files, check_ledger, check_policy
 
 GIBIBYTE = 1024**3
@@ -316,4 +317,5 @@ CHECKS: tuple[Check, ...] = (
     check_ledger,
     check_controller,
     check_policy,
+    check_images,
 )

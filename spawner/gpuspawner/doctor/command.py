@@ -14,13 +14,14 @@ from pathlib import Path
 import click
 
 from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.nvml import NvmlProbe
 from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, find_ledger, find_settings
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.sim import SimError, Simulation
 
 from .checks import check_all
-from .facts import gather, read_policy
+from .facts import gather, read_images, read_policy
 from .findings import Finding, Level
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  ", Level.UNKNOWN: "unknown"}
@@ -43,7 +44,9 @@ def doctor(ledger: Path | None, host: str, as_json: bool) -> None:
         path = ledger or (Path(named) if named else None)
     _see_simulated_cards(path)
     facts = gather(DockerEngine(), NvmlProbe(host), path, host, now=datetime.now(UTC))
-    facts = replace(facts, policy=read_policy(find_settings(None)))
+    where = find_settings(None)
+    images = read_images(where, DockerImages(timeout_seconds=10))
+    facts = replace(facts, policy=read_policy(where), images=images)
     findings = check_all(facts)
     click.echo(json.dumps(to_json(findings, host), indent=2) if as_json else render(findings))
     if any(finding.level is Level.ERROR for finding in findings):

@@ -19,9 +19,11 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import is_held
 from gpuspawner.core.container import CDI_KIND
 from gpuspawner.core.errors import EngineError, LedgerError, SettingsError
+from gpuspawner.passport.known import KnownImage, KnownImages
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import load_settings
-from gpuspawner.ports import ContainerEngine, EngineInfo, GpuProbe, ProbeReport
+from gpuspawner.ports import ContainerEngine, EngineInfo, GpuProbe, Images, ProbeReport
 
 SECRETS = ("*cookie_secret*", "*secret*", "*token*", "*.key", "*.pem")
 """Names, in the ledger's directory, of files that nobody else may read."""
@@ -86,6 +88,15 @@ class PolicyFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesFacts:
+    """The images that people can choose; the first is the default."""
+
+    passports: str
+    """Directory of their passports."""
+    images: tuple[KnownImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that was found. None is unknown."""
 
@@ -106,6 +117,8 @@ class Facts:
     """None when there is none."""
     ledger: LedgerFacts | None = None
     """None when no ledger was named."""
+    images: ImagesFacts | None = None
+    """None when there are no settings."""
 
 
 def gather(
@@ -144,6 +157,18 @@ def read_policy(settings_file: Path | None) -> PolicyFacts | None:
     except SettingsError as error:
         return PolicyFacts(str(path), str(error))
     return PolicyFacts(str(path))
+
+
+def read_images(settings_file: Path | None, engine: Images) -> ImagesFacts | None:
+    """What is known of the images of the settings; None without settings, or with broken ones."""
+    if settings_file is None:
+        return None
+    try:
+        settings = load_settings(settings_file)
+    except SettingsError:  # the check of the policy says so
+        return None
+    known = KnownImages(settings.images, engine, Shelf(settings.passports_path))
+    return ImagesFacts(str(settings.passports_path), known.all())
 
 
 def _ask_engine(engine: ContainerEngine) -> tuple[EngineInfo | None, str]:

@@ -13,7 +13,7 @@ from . import ENGLISH, FOLDER, LANGUAGES
 from .foreign import FOREIGN, JOINTS
 
 PACKAGE = FOLDER.parent
-SPEAKING = ("core", "allocator", "policy", "adapters", "agent", "controller", "spawner")
+SPEAKING = ("core", "allocator", "policy", "passport", "adapters", "agent", "controller", "spawner")
 """Packages whose sentences come onto pages; what the others say is for whoever sits at a shell."""
 METHODS = [
     *((f"{name}/**.py", "gpuspawner.language.sentences:extract_sentences") for name in SPEAKING),

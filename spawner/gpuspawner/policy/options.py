@@ -7,7 +7,6 @@ them before anything is checked. Only the :class:`~gpuspawner.core.model.SpawnRe
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from difflib import get_close_matches
 from reprlib import Repr
@@ -147,22 +146,6 @@ def split_turn(options: Mapping[str, object]) -> tuple[dict[str, object], str | 
     rest = {name: value for name, value in options.items() if name != "turn"}
     turn = options.get("turn")
     return rest, turn if isinstance(turn, str) else None
-
-
-def require_capability(request: SpawnRequest, needed: str | None) -> SpawnRequest:
-    """The request with what its image needs of a GPU.
-
-    Args:
-        request: What was asked for.
-        needed: The least compute capability, such as ``7.0``; None if any will do.
-
-    Raises:
-        ValueError: It is not written like that.
-    """
-    if needed is None or request.gpus == 0:
-        return request
-    least = read_capability(needed)
-    return replace(request, compute_capability=max(least, request.compute_capability or least))
 
 
 def write_options(request: SpawnRequest, *, turn: str | None = None) -> dict[str, object]:

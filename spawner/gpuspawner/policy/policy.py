@@ -73,7 +73,10 @@ class Limits(_Section):
         Field(description="How far beyond it a person may extend a server by themselves."),
     ] = timedelta(0)
     idle_gpu: Annotated[Time, Field(description="How long GPUs may lie idle while nobody waits.")] = None
-    idle_gpu_wanted: Annotated[Time, Field(description="The same while somebody waits for them.")] = None
+    idle_gpu_wanted: Annotated[
+        Time,
+        Field(description="The same while somebody waits for them; twice that for GPUs that have worked."),
+    ] = None
     keep: Annotated[
         timedelta | None,
         BeforeValidator(or_unlimited(or_zero(read_duration))),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
 
-from .units import read_bytes, read_capability, read_duration
-from .yamlfile import STRICT, read_yaml, suggest
+from .login import Login
+from .units import read_bytes, read_duration
+from .yamlfile import STRICT, YamlFile, read_yaml, suggest
 
 _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 """An amount of memory: a number with a suffix K, M, G, T (powers of 1024). JupyterHub wants one."""
@@ -80,7 +81,12 @@ class Controller(_Section):
     enabled: Annotated[
         bool, Field(description="Whether there is a controller: without it nobody queues.")
     ] = False
-    port: Annotated[int, Field(ge=1, le=65535, description="Its port on 127.0.0.1, for the proxy.")] = 8082
+    port: Annotated[
+        int,
+        Field(
+            ge=1, le=65535, description="Its port: on 127.0.0.1 for the proxy, on hub_address for servers."
+        ),
+    ] = 8082
     token_file: Annotated[
         Path | None, Field(description="The secret it shares with the hub; in state_dir unless set.")
     ] = None
@@ -162,10 +168,20 @@ class Settings(_Section):
     images: Annotated[
         dict[str, str], Field(min_length=1, description="Image name → reference; first is default.")
     ]
-    compute_capabilities: Annotated[
-        dict[str, str],
-        Field(description="Image name → least compute capability that it needs of a GPU, as '7.0'."),
+    candidates: Annotated[
+        list[str], Field(description="Images that only those can choose whose policy names them.")
+    ] = []
+    frozen: Annotated[
+        dict[str, date],
+        Field(description="Image name → last day on which it can be chosen, such as 2027-07-31."),
     ] = {}
+    passports: Annotated[
+        Path | None,
+        Field(
+            description="Directory of the images' passports (docs/passports.md); "
+            "`passports` in state_dir unless set."
+        ),
+    ] = None
     ledger: Annotated[Path | None, Field(description="The ledger; in state_dir unless set.")] = None
     policy: Annotated[
         Path | None, Field(description="Policy file (docs/policy.md); none: limits are the same for all.")
@@ -180,19 +196,26 @@ class Settings(_Section):
     network: Network = Network()
     controller: Controller = Controller()
     notices: Notices = Notices()
+    login: Annotated[
+        Login | None, Field(description="How people log in; none: an authenticator of the site's own.")
+    ] = None
     demo_users: Annotated[dict[str, DemoUser], Field(description="Logins of the demo, by name.")] = {}
 
-    @field_validator("compute_capabilities")
-    @classmethod
-    def _require_capabilities(cls, value: dict[str, str]) -> dict[str, str]:
-        for text in value.values():
-            read_capability(text)
-        return value
+    @model_validator(mode="after")
+    def _require_one_login(self) -> Self:
+        if self.login and self.demo_users:
+            raise ValueError("there are both login and demo_users, which are for trying out; remove one")
+        return self
 
     @property
     def ledger_path(self) -> Path:
         """The ledger's database file."""
         return self.ledger or self.state_dir / "ledger.sqlite"
+
+    @property
+    def passports_path(self) -> Path:
+        """The directory of the images' passports."""
+        return self.passports or self.state_dir / "passports"
 
     @property
     def controller_token_path(self) -> Path:
@@ -214,11 +237,13 @@ class Settings(_Section):
     def servers_page(self) -> str:
         """Where people see their servers: an address, or a path where no address of the hub is set."""
         hub = urlsplit(self.notices.hub or "")
-        return (
-            f"{hub.scheme}://{hub.netloc}{self.service_url}servers"
-            if hub.netloc
-            else (f"{self.service_url}servers")
-        )
+        origin = f"{hub.scheme}://{hub.netloc}" if hub.netloc else ""
+        return f"{origin}{self.service_url}servers"
+
+    @property
+    def session_url(self) -> str:
+        """Where servers ask the controller about their own session."""
+        return f"http://{self.network.hub_address}:{self.controller.port}{self.service_url}api/session"
 
     @property
     def hub_api_url(self) -> str:
@@ -235,8 +260,18 @@ def load_settings(path: Path) -> Settings:
     """
     file = read_yaml(path, kind="settings file", word="a setting")
     settings = file.check(Settings)
-    for name in settings.compute_capabilities:
-        if name not in settings.images:
-            fix = suggest(name, list(settings.images), "images are")
-            raise file.error(["compute_capabilities", name], f": there is no image {name!r}; {fix}")
+    require_images(settings, file)
     return settings
+
+
+def require_images(settings: Settings, file: YamlFile) -> None:
+    """Check that the images that a settings file speaks of are among its images.
+
+    Raises:
+        SettingsError: With file, line, key and fix.
+    """
+    for key, names in (("candidates", settings.candidates), ("frozen", list(settings.frozen))):
+        for name in names:
+            if name not in settings.images:
+                fix = suggest(name, list(settings.images), "images are")
+                raise file.error([key, name], f": there is no image {name!r}; {fix}")

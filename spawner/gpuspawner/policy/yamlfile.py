@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -14,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.words import describe_duration
 
 M = TypeVar("M", bound=BaseModel)
 Key = str | int
 """A step into the file: a key, or a place in a list."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TIMEDELTA = re.compile(r"datetime\.timedelta\((\w+=\d+(?:, \w+=\d+)*)\)")
 _LONGEST_SHOWN = 60
 _PRIVATE = frozenset({"password", "demo_users"})
 """Keys whose values no message repeats: a login that is written wrongly may be its password."""
@@ -83,10 +87,20 @@ class YamlFile:
             return self.error(keys, f" is not {self.word}; {suggest(str(keys[-1]), known, 'known keys are')}")
         if first["type"] == "missing":
             return self.error(keys, " is missing. Add it.")
-        message = first["msg"].removeprefix("Value error, ")
+        message = _in_words(first)
         if not _PRIVATE.isdisjoint(keys):
             return self.error(keys, f": {message}.")
         return self.error(keys, f": {message}; it is {str(first['input'])[:_LONGEST_SHOWN]!r}.")
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What pydantic says, with lengths of time as people write them."""
+    return _TIMEDELTA.sub(_tell_length, error["msg"].removeprefix("Value error, "))
+
+
+def _tell_length(found: re.Match[str]) -> str:
+    parts = (part.partition("=") for part in found[1].split(", "))
+    return describe_duration(timedelta(**{name: int(value) for name, _, value in parts}))
 
 
 def read_yaml(path: Path, *, kind: str, word: str) -> YamlFile:

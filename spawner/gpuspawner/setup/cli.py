@@ -12,20 +12,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from .builds import ensure_images
+from .ansible import ensure_ansible
+from .builds import Choice, choose_all, choose_changed, choose_named, ensure_images, require_names
 from .clean import clean
 from .console import say
 from .dockerd import stop_engine
 from .errors import SetupError
+from .images import load_catalogue
 from .locks import make_locks
 from .paths import Paths
-from .prepare import ensure_engine, prepare, prepare_environment, prepare_what_can_be
+from .prepare import ensure_engine, prepare, prepare_environment, prepare_release, prepare_what_can_be
 from .private import make_private
+from .registry import push_images
+from .sif import export_images
 
 
-def _fresh_images(paths: Paths) -> None:
-    prepare(paths, images=False)
-    ensure_images(paths, fresh=True)
+def _fresh_images(paths: Paths, chosen: Choice) -> None:
+    prepare(paths, images=None)
+    ensure_images(paths, chosen, fresh=True)
+
+
+def _push_images(paths: Paths, chosen: Choice) -> None:
+    prepare(paths, images=chosen)
+    push_images(paths, [entry for entry in load_catalogue() if chosen(entry)])
+
+
+def _export_images(paths: Paths, chosen: Choice) -> None:
+    prepare(paths, images=chosen)
+    export_images(paths, [entry for entry in load_catalogue() if chosen(entry)])
 
 
 def _lock(paths: Paths) -> None:
@@ -45,14 +59,26 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
         lambda paths: prepare_environment(paths, compiler=True),
     ),
     "environment": ("what the linters need", lambda paths: prepare_environment(paths, compiler=False)),
+    "ansible": ("what the playbooks are run and checked with", ensure_ansible),
+    "release": ("what the services of a server run with", prepare_release),
     "engine": ("a running Docker Engine with CDI on", ensure_engine),
-    "images": ("the images that are missing", prepare),
-    "fresh-images": ("all images again, with the packages of today", _fresh_images),
+    "changed-images": (
+        "the small images, and those with another lock than their passport says",
+        lambda paths: prepare(paths, images=choose_changed),
+    ),
     "lock": ("every lock file anew", _lock),
     "stop-engine": ("the Docker Engine stopped, if it was started from this checkout", stop_engine),
     "clean": ("what was made removed, after asking", lambda paths: clean(paths, force=False)),
     "clean-force": ("the same without asking", lambda paths: clean(paths, force=True)),
 }
+
+IMAGE_COMMANDS: dict[str, tuple[str, Callable[[Paths, Choice], None]]] = {
+    "images": ("the images that are missing", lambda paths, chosen: prepare(paths, images=chosen)),
+    "fresh-images": ("images again, with the packages of today", _fresh_images),
+    "push-images": ("images in the registry", _push_images),
+    "sif": ("an archive and an Apptainer definition for each image", _export_images),
+}
+"""These take ``--image NAME,…``; without it they mean all images that people can choose."""
 
 
 def main() -> None:
@@ -63,6 +89,9 @@ def main() -> None:
         described = commands.add_parser(name, help=text)
         if name == "demo":
             described.add_argument("--port", type=int, default=8000, help="where the demo will listen")
+    for name, (about, _) in IMAGE_COMMANDS.items():
+        described = commands.add_parser(name, help=about)
+        described.add_argument("--image", default="", metavar="NAME,…", help="only these images")
     arguments = parser.parse_args()
     command = arguments.command
     handle_signals()
@@ -76,7 +105,10 @@ def main() -> None:
                 # Logs and secrets of this host are in there.
                 make_private(paths.state)
                 make_private(paths.logs)
-            COMMANDS[command][1](paths)
+            if command in IMAGE_COMMANDS:
+                IMAGE_COMMANDS[command][1](paths, _read_choice(arguments.image))
+            else:
+                COMMANDS[command][1](paths)
     except SetupError as error:
         print(f"\nerror: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
@@ -85,8 +117,14 @@ def main() -> None:
         with suppress(OSError):
             say("\nInterrupted. What is finished stays; run the same command again to go on.")
         sys.exit(130)
-    if command in ("demo", "test", "test-strict", "images"):
+    if command in ("demo", "test", "test-strict", "images", "changed-images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
+
+
+def _read_choice(text: str) -> Choice:
+    names = [name for part in text.split(",") if (name := part.strip())]
+    require_names(load_catalogue() if names else (), names)
+    return choose_named(*names) if names else choose_all
 
 
 def handle_signals() -> None:

@@ -6,15 +6,18 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .console import capture, run_step
+from .catalogue import ImageStatus
+from .console import capture, run_step, say
 from .environment import find_python, pip_environment
 from .errors import SetupError
-from .images import load_catalogue
+from .images import ImageEntry, load_catalogue
+from .npm import find_node, find_npm, npm_environment
 from .paths import Paths
-from .proxy import find_node, npm_environment
+from .session import LAB
 
 IMAGE_PYTHON = "3.13"
 COMPILE = (
@@ -30,7 +33,7 @@ COMPILE = (
 
 
 def make_locks(paths: Paths) -> None:
-    """Resolve all requirements anew: hub, tests, build, images and proxy.
+    """Resolve all requirements anew: hub, tests, build, Ansible, images and proxy.
 
     Raises:
         SetupError: Something cannot be resolved.
@@ -42,11 +45,16 @@ def make_locks(paths: Paths) -> None:
     both = ["--group", "host", "--group", "test", "--constraints", str(paths.runtime_lock)]
     _compile(paths, uv, [project, *both], paths.tests_lock)
     _compile(paths, uv, [str(paths.setup / "build.in")], paths.build_lock)
+    # Both read the settings: with the same versions.
+    ansible = [str(paths.ansible_lock.with_suffix(".in")), "--constraints", str(paths.runtime_lock)]
+    _compile(paths, uv, ansible, paths.ansible_lock)
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "hub.txt"
         constraints.write_text(pinned("jupyterhub", paths.runtime_lock.read_text()))
         _lock_images(paths, uv, constraints)
-    _lock_proxy(paths)
+    _lock_npm(paths, "configurable-http-proxy", paths.setup / "proxy")
+    _lock_npm(paths, "JupyterLab's builder", paths.session / LAB)
+    _lock_npm(paths, "the tests' login provider", paths.oidc_sources)
 
 
 def pinned(package: str, lock: str) -> str:
@@ -59,15 +67,26 @@ def pinned(package: str, lock: str) -> str:
 
 def _lock_images(paths: Paths, uv: Path, hub: Path) -> None:
     above: dict[str, list[str]] = {}
-    for entry in load_catalogue():
+    entries = load_catalogue(locked=False)
+    kept = kept_locks(entries)
+    for entry in entries:
         inherited = above.get(entry.parent or "", ["--constraints", str(hub)])
         if entry.lock is None:
             above[entry.name] = inherited
             continue
         lock = entry.folder / entry.lock
+        above[entry.name] = [*inherited, "--constraints", str(lock)]
+        if entry.name in kept and lock.exists():
+            say(f"    {lock.relative_to(paths.root)} stays: {kept[entry.name]} is not to change")
+            continue
         wanted = [str(lock.with_suffix(".in")), "--python-version", IMAGE_PYTHON, *inherited]
         _compile(paths, uv, wanted, lock)
-        above[entry.name] = [*inherited, "--constraints", str(lock)]
+
+
+def kept_locks(entries: Sequence[ImageEntry]) -> dict[str, str]:
+    """Images whose locks stay as they are → the frozen or retired image that stands on it, or is it."""
+    still = [one for one in entries if one.status in (ImageStatus.FROZEN, ImageStatus.RETIRED)]
+    return {name: one.name for one in still for name in one.chain}
 
 
 def _compile(paths: Paths, uv: Path, arguments: list[str], lock: Path) -> None:
@@ -93,20 +112,20 @@ def _ensure_uv(paths: Paths) -> Path:
     return uv
 
 
-def _lock_proxy(paths: Paths) -> None:
+def _lock_npm(paths: Paths, what: str, folder: Path) -> None:
     node = find_node(paths)
-    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    lock = paths.setup / "proxy" / "package-lock.json"
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(lock.with_name("package.json"), folder)
+    lock = folder / "package-lock.json"
+    command = ["install", "--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved=true"]
+    with tempfile.TemporaryDirectory() as work:
+        shutil.copy(lock.with_name("package.json"), work)
         run_step(
-            "Resolving configurable-http-proxy",
-            [str(node), str(npm), "install", "--package-lock-only", "--omit-lockfile-registry-resolved=true"],
+            f"Resolving {what}",
+            [str(node), str(find_npm(node)), *command],
             log=paths.logs / "lock.log",
             environment=npm_environment(node),
-            cwd=Path(folder),
+            cwd=Path(work),
         )
-        tree = json.loads((Path(folder) / lock.name).read_text())
+        tree = json.loads((Path(work) / lock.name).read_text())
     lock.write_text(json.dumps(strip_addresses(tree), indent=2) + "\n")
 
 

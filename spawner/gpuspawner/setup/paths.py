@@ -8,6 +8,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 """Root of the checkout that this file is in."""
+RELEASE_MARK = "RELEASE"
+"""A file that a release has and a checkout has not (ansible/): its programs are for other users too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,19 @@ class Paths:
         return self.state / "logs"
 
     @property
+    def is_release(self) -> bool:
+        """Whether this is a release on a server, and no checkout."""
+        return (self.root / RELEASE_MARK).exists()
+
+    @property
+    def programs(self) -> Path:
+        """Where environment and proxy are. A server's services cannot look into the state directory."""
+        return self.root if self.is_release else self.state
+
+    @property
     def venv(self) -> Path:
         """The Python environment."""
-        return self.state / "venv"
+        return self.programs / "venv"
 
     @property
     def python(self) -> Path:
@@ -44,7 +56,27 @@ class Paths:
     @property
     def node(self) -> Path:
         """configurable-http-proxy, with a ``bin/`` that runs it."""
-        return self.state / "node"
+        return self.programs / "node"
+
+    @property
+    def ansible(self) -> Path:
+        """The environment of Ansible."""
+        return self.state / "ansible"
+
+    @property
+    def ansible_lock(self) -> Path:
+        """What Ansible needs."""
+        return self.root / "ansible" / "requirements.lock"
+
+    @property
+    def oidc(self) -> Path:
+        """The login provider of the tests."""
+        return self.state / "oidc"
+
+    @property
+    def oidc_sources(self) -> Path:
+        """What it is made from."""
+        return self.root / "tests" / "support" / "oidc"
 
     @property
     def work(self) -> Path:
@@ -60,6 +92,11 @@ class Paths:
     def session(self) -> Path:
         """The distribution gpuspawner-session: what runs inside a session."""
         return self.images / "session"
+
+    @property
+    def lab(self) -> Path:
+        """JupyterLab's builder, and the extension that it builds."""
+        return self.state / "lab"
 
     @property
     def setup(self) -> Path:

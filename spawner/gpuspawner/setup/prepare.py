@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .builds import ensure_images, missing_images
+from .builds import Choice, choose_small, ensure_images, missing_images, with_parents
 from .console import say
 from .dockerd import (
     ENGINE_PACKAGES,
@@ -19,6 +20,7 @@ from .engine import Action, Verdict, judge_engine
 from .environment import ensure_environment, find_python, is_ready
 from .errors import SetupError
 from .images import load_catalogue
+from .npm import ensure_packages
 from .packages import install_packages, missing_packages, require_root, update_lists
 from .paths import Paths
 from .proxy import ensure_proxy
@@ -29,16 +31,17 @@ TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox",), ("chromium",)
 """What the tests run beside the demo's programs."""
 PACKAGES = {"chromium": "chromium", "busybox": "busybox-static"}
 """Program → package."""
+TEST_LOGIN = "Installing the tests' login provider (npm)"
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
 
 
-def prepare(paths: Paths, *, images: bool = True, tests: bool = False) -> None:
+def prepare(paths: Paths, *, images: Choice | None = choose_small, tests: bool = False) -> None:
     """Bring the host to the point where the demo, or every test, can run.
 
     Args:
         paths: Of the checkout.
-        images: Whether the images are needed.
+        images: Which images are needed; None for none of them.
         tests: Whether what the tests need, chromium included, is needed too.
 
     Raises:
@@ -47,7 +50,7 @@ def prepare(paths: Paths, *, images: bool = True, tests: bool = False) -> None:
     verdict = _judge()
     needed = [
         *_engine_packages(verdict),
-        *(_image_packages(verdict) if images else ()),
+        *(_image_packages(verdict, images) if images else ()),
         *_compiler_packages(tests=tests),
         *_python_packages(paths, tests=tests),
         *(_programs(*TEST_PROGRAMS, *BROWSER_PROGRAMS) if tests else ()),
@@ -55,9 +58,11 @@ def prepare(paths: Paths, *, images: bool = True, tests: bool = False) -> None:
     _install(paths, verdict, needed)
     ensure_environment(paths, tests=tests)
     ensure_proxy(paths)
+    if tests:
+        ensure_packages(paths, TEST_LOGIN, paths.oidc_sources, paths.oidc)
     _start_if_needed(paths, verdict)
     if images:
-        ensure_images(paths)
+        ensure_images(paths, images)
 
 
 def prepare_environment(paths: Paths, *, compiler: bool) -> None:
@@ -75,6 +80,17 @@ def prepare_environment(paths: Paths, *, compiler: bool) -> None:
     ensure_environment(paths, tests=True)
 
 
+def prepare_release(paths: Paths) -> None:
+    """Make environment and proxy, for every user of this machine; packages of Debian are there already.
+
+    Raises:
+        SetupError: Something cannot be had; names it and the fix.
+    """
+    os.umask(0o022)
+    ensure_environment(paths, tests=False)
+    ensure_proxy(paths)
+
+
 def prepare_what_can_be(paths: Paths) -> None:
     """Bring the host to the point where as many tests as possible can run.
 
@@ -85,12 +101,13 @@ def prepare_what_can_be(paths: Paths) -> None:
     """
     prepare_environment(paths, compiler=True)
     ensure_proxy(paths)
+    ensure_packages(paths, TEST_LOGIN, paths.oidc_sources, paths.oidc)
     nothing = Verdict(Action.NOTHING)
     _attempt("some tests", lambda: _install(paths, nothing, list(_programs(*TEST_PROGRAMS))))
     _attempt("the browser tests", lambda: _install(paths, nothing, list(_programs(*BROWSER_PROGRAMS))))
     if _attempt("the tests with Docker", lambda: ensure_engine(paths)):
         _install(paths, nothing, list(_image_packages(nothing)))
-        ensure_images(paths)
+        ensure_images(paths, choose_small)
 
 
 def _attempt(what: str, step: Callable[[], None]) -> bool:
@@ -131,8 +148,8 @@ def _engine_packages(verdict: Verdict) -> Iterable[str]:
     return (*ENGINE_PACKAGES, *ENGINE_TOOLS) if verdict.action is Action.INSTALL else ()
 
 
-def _image_packages(verdict: Verdict) -> Iterable[str]:
-    if not _all_built(verdict):
+def _image_packages(verdict: Verdict, chosen: Choice = choose_small) -> Iterable[str]:
+    if not _all_built(verdict, chosen):
         yield from BOOTSTRAP_PACKAGES
         if not _has_buildx():
             yield "docker-buildx"
@@ -152,8 +169,8 @@ def _programs(*programs: str) -> Iterable[str]:
     return (PACKAGES[program] for program in programs if shutil.which(program) is None)
 
 
-def _all_built(verdict: Verdict) -> bool:
-    return verdict.action is Action.NOTHING and not missing_images(load_catalogue())
+def _all_built(verdict: Verdict, chosen: Choice) -> bool:
+    return verdict.action is Action.NOTHING and not missing_images(with_parents(load_catalogue(), chosen))
 
 
 def _has_buildx() -> bool:

@@ -212,6 +212,9 @@ def render_history(user: str, found: Sequence[Event], days: int) -> str:
 
 
 def _list_evidence(event: Event) -> list[str]:
+    digest = event.data.get("digest")
+    if digest:
+        return [f"it ran {event.data.get('image')}, {digest}"]
     signals = event.data.get("signals")
     if not isinstance(signals, list):
         return []

@@ -64,7 +64,11 @@ def show(lease_id: str, ledger: Path | None, host: str, as_json: bool) -> None:
         print_json({"schema": 1, **to_json(found)})
         return
     click.echo(render([found]))
-    parts = {"Evidence": found.evidence, "Ends because": found.end_reason if found.ends_at else ""}
+    parts = {
+        "Image": one_image(found),
+        "Evidence": found.evidence,
+        "Ends because": found.end_reason if found.ends_at else "",
+    }
     for title, text in parts.items():
         if text:
             click.echo(clean(f"{title}: {text}"))
@@ -157,6 +161,11 @@ def render(leases: Sequence[Lease]) -> str:
     return "\n".join(render_table(_HEADINGS, rows))
 
 
+def one_image(one: Lease) -> str:
+    """What it runs: the name that was chosen, and the id that this was then."""
+    return f"{one.image}, {one.digest or 'id not known'}" if one.image else ""
+
+
 def to_json(one: Lease) -> dict[str, object]:
     """A session for programs."""
     return {
@@ -168,6 +177,7 @@ def to_json(one: Lease) -> dict[str, object]:
         "reason": one.reason,
         "evidence": one.evidence,
         "image": one.image,
+        "digest": one.digest,
         "groups": list(one.party.groups),
         "courses": list(one.party.courses),
         "created_at": one.created_at.isoformat(),

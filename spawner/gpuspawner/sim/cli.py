@@ -87,10 +87,12 @@ def sim() -> None:
     help="CDI spec directory.",
 )
 @click.option("--no-cdi", is_flag=True, help="Write no CDI spec: for use without containers.")
-def create(root: Path, layout: str, instance: str | None, cdi_dir: Path, no_cdi: bool) -> None:
+@click.option("--keep", is_flag=True, help="Keep one that is there; put back its library and CDI spec.")
+def create(root: Path, layout: str, *, instance: str | None, cdi_dir: Path, no_cdi: bool, keep: bool) -> None:
     """Make a simulation: state, NVML library, nvidia-smi, CDI spec."""
     name = instance or default_instance(root)
-    simulation = Simulation.create(root, layout, instance=name, cdi_dir=None if no_cdi else cdi_dir)
+    make = Simulation.ensure if keep else Simulation.create
+    simulation = make(root, layout, instance=name, cdi_dir=None if no_cdi else cdi_dir)
     click.echo(f"Simulation {name} in {simulation.root}:")
     for card in simulation.cards:
         click.echo(f"GPU {card.index}: {card.name} (UUID: {card.uuid})")

@@ -19,6 +19,7 @@ from gpuspawner.core.policy import IDLE_GPU, IDLE_GPU_WANTED
 from .compare import CardCount, Options, Study, study, study_generated, summarize
 from .csvfiles import MOST_GPUS, read_trace, write_events, write_sessions
 from .generate import generate_rows, quote_sizes
+from .plot import write_plot
 from .report import render, to_json
 
 _DAY = 24 * 60
@@ -108,7 +109,7 @@ def _limit(limit: timedelta) -> float:
     type=_minutes,
     default=_limit(IDLE_GPU_WANTED),
     show_default=True,
-    help="Ours: the same while somebody waits.",
+    help="Ours: the same while somebody waits; twice that for GPUs that have worked.",
 )
 @click.option(
     "--warning",
@@ -122,11 +123,16 @@ def _limit(limit: timedelta) -> float:
 )
 @click.option(
     "--timeouts",
-    default="10,30,60,120,240",
+    default="10,20,30,45,60,90,120,180,240",
     callback=_read_timeouts,
     metavar="M,M,...",
     show_default=True,
     help="Minutes of the fixed time-outs to compare with.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Draw waste recovered against re-acquisitions: an SVG file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.pass_context
@@ -145,6 +151,7 @@ def simulate(
     warning: float,
     restart: float,
     timeouts: tuple[float, ...],
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Compare rules for idle GPUs on a trace, in virtual time.
@@ -172,6 +179,8 @@ def simulate(
     else:
         raise click.UsageError("Give a trace: --sessions FILE --events FILE, or else --generated N.")
     results = summarize(studies, options)
+    if plot is not None:
+        write_plot(plot, results)
     click.echo(json.dumps(to_json(results), indent=2) if as_json else render(results))
 
 

@@ -50,7 +50,7 @@ class Options:
     """Of our rule."""
     restart: timedelta = timedelta(minutes=2)
     """What a restart costs."""
-    timeouts: tuple[float, ...] = (10, 30, 60, 120, 240)
+    timeouts: tuple[float, ...] = (10, 20, 30, 45, 60, 90, 120, 180, 240)
     """Of the fixed rules, in minutes."""
 
     @property

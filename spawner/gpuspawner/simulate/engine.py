@@ -84,6 +84,8 @@ class _Live:
     """Since when its cards work."""
     idle_since: int | None = None
     warned_at: int | None = None
+    has_worked: bool = False
+    """Whether its cards have worked since it got them: who comes back does so with a new server."""
     reclaimed_at: int | None = None
     """When its cards were taken back; None before it ever lost them, and once it asked again."""
     restarts: bool = False
@@ -208,7 +210,7 @@ class _Run:
         waits = self.out.return_waits if live.restarts else self.out.start_waits
         waits.append(self.now - request.asked_at)
         live.holding = Holding(live.key, request.user, cards, self.now)
-        live.ready = False
+        live.ready = live.has_worked = False
         self.holding[live.key] = live
         self._plan(live, _Kind.READY, self.now + (self.restart if live.restarts else 0))
 
@@ -224,6 +226,7 @@ class _Run:
 
     def _begin_work(self, live: _Live) -> None:
         live.began_at, live.idle_since, live.warned_at = self.now, None, None
+        live.has_worked = True
         self._plan(live, _Kind.WORK_ENDS, live.clock(live.session.work[live.piece].end))
         self._look(live)
 
@@ -269,7 +272,7 @@ class _Run:
             return False
         work = live.next_work() if live.began_at is None else None
         next_work = None if work is None else live.clock(work)
-        view = View(live.holding.since, live.idle_since, live.warned_at, next_work)
+        view = View(live.holding.since, live.idle_since, live.warned_at, live.has_worked, next_work)
         look = self.rule.look(view, self.now, demanded=self.demanded)
         if look.stop:
             self._reclaim(live, live.holding)

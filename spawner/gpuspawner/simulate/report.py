@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 
-from gpuspawner.core.idleness import IdleLimits
+from gpuspawner.core.idleness import IdleLimits, choose_idle_limit
 
 from .compare import CLAIRVOYANT, OURS, Results, Summary
 from .measures import Estimate
@@ -26,16 +27,17 @@ _COLUMNS: tuple[tuple[str, str, float, int], ...] = (
 
 def render(results: Results) -> str:
     """The results for people."""
-    lines = [_describe_traces(results), *results.notes]
+    lines = [describe_traces(results), *results.notes]
     if results.traces > 1:
         lines.append("Means over the traces, ± half of the 95 % confidence interval.")
-    lines.append(_describe_options(results))
+    lines.append(describe_options(results))
     for summary in results.summaries:
         lines += ["", *_render_summary(summary)]
     return "\n".join(lines)
 
 
-def _describe_traces(results: Results) -> str:
+def describe_traces(results: Results) -> str:
+    """What the traces are like."""
     sizes = results.sizes
     what = "1 trace" if results.traces == 1 else f"{results.traces} traces"
     return (
@@ -46,10 +48,13 @@ def _describe_traces(results: Results) -> str:
     )
 
 
-def _describe_options(results: Results) -> str:
+def describe_options(results: Results) -> str:
+    """What our rule is, and what a restart costs."""
     limits = _minutes(results.options.limits)
+    worked = choose_idle_limit(results.options.limits, demanded=True, has_worked=True)
+    longer = f" ({worked / timedelta(minutes=1):g} min for GPUs that have worked)" if worked else ""
     return (
-        f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits, "
+        f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits{longer}, "
         f"warned {limits['warning']:g} min before. A restart costs "
         f"{results.options.restart.total_seconds() / 60:g} min."
     )

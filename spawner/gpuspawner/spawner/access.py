@@ -15,6 +15,7 @@ from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
+from gpuspawner.core.images import list_everybodys
 from gpuspawner.core.model import Party, SpawnRequest
 from gpuspawner.core.policy import (
     SETTINGS,
@@ -31,7 +32,9 @@ from gpuspawner.core.policy import (
 )
 from gpuspawner.core.quota import choose_image, judge_server
 from gpuspawner.core.words import mark
-from gpuspawner.policy.options import parse_options, require_capability
+from gpuspawner.passport.model import Passport
+from gpuspawner.passport.shelf import Shelf
+from gpuspawner.policy.options import parse_options
 from gpuspawner.policy.policyfile import PolicyFile
 
 from .refusals import refuse
@@ -82,7 +85,11 @@ class PersonalSpawner(SpawnerSettings):
             SpawnException: There is a policy, and it was never good: nobody knows what is allowed.
         """
         person, groups = self.user.name, frozenset(group.name for group in self.user.orm_user.groups)
-        policy = replace(await self._read_policy(), base=self._own_rule())
+        policy = replace(
+            await self._read_policy(),
+            base=self._own_rule(),
+            everybodys_images=list_everybodys(self.known_images, self.candidates),
+        )
         self.access = Access(person, groups, policy, resolve_allowance(policy, person, groups))
         return self.access
 
@@ -102,7 +109,7 @@ class PersonalSpawner(SpawnerSettings):
     @property
     def policy_file(self) -> PolicyFile:
         """The file that all spawners of this hub share."""
-        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.catalogue), self.home_dir)
+        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.known_images), self.home_dir)
 
     def describe_policy_problem(self) -> str | None:
         """What is wrong with the policy file, for administrators; nobody else can mend it."""
@@ -126,7 +133,8 @@ class PersonalSpawner(SpawnerSettings):
         """What was found last; before that what the traits say."""
         if self.access is not None:
             return self.access.allowance
-        return resolve_allowance(Policy(self._own_rule()), "", ())
+        everybodys = list_everybodys(self.known_images, self.candidates)
+        return resolve_allowance(Policy(self._own_rule(), everybodys_images=everybodys), "", ())
 
     @property
     def allocator(self) -> Allocator:
@@ -158,16 +166,14 @@ class PersonalSpawner(SpawnerSettings):
             raise
         return request, image
 
-    def require_capability(self, request: SpawnRequest, image: str) -> SpawnRequest:
-        """The request with what its image needs of a GPU.
+    @property
+    def shelf(self) -> Shelf | None:
+        """The images' passports, which all spawners of this hub share; None where there are none."""
+        return _share_shelf(Path(self.passports).absolute()) if self.passports else None
 
-        Raises:
-            InvalidRequest: The site has written that wrongly.
-        """
-        try:
-            return require_capability(request, self.compute_capabilities.get(image))
-        except ValueError as error:
-            raise InvalidRequest(f"The administrator must mend compute_capabilities: {error}.") from None
+    async def find_passport(self, digest: str) -> Passport | None:
+        """The passport of an image. Raises: PassportError: It is damaged, so nobody knows what it needs."""
+        return await asyncio.to_thread(self.shelf.find, digest) if self.shelf else None
 
     def sizes(self) -> dict[str, Any]:
         """DockerSpawner's traits of the container's size, where the policy sets them.
@@ -186,6 +192,11 @@ class PersonalSpawner(SpawnerSettings):
 @cache
 def _share_policy_file(path: Path, images: frozenset[str], home_dir: str) -> PolicyFile:
     return PolicyFile(path, images=images, home_dir=home_dir)
+
+
+@cache
+def _share_shelf(directory: Path) -> Shelf:
+    return Shelf(directory)
 
 
 def _read_bytes(limit: int | float | str | None) -> int | None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
+from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, NotFound
 from gpuspawner.allocator import Stock, utc_now
 from gpuspawner.core.endings import LastEnd
-from gpuspawner.core.errors import GpuSpawnerError, InvalidRequest, LedgerError, Refused
+from gpuspawner.core.errors import GpuSpawnerError, InvalidRequest, LedgerError, PassportError, Refused
 from gpuspawner.language import choose_language
+from gpuspawner.passport.model import Passport
 from gpuspawner.policy.options import write_options
 
 from .containers import ContainerSpawner
 from .refusals import refuse_for
 from .startform import render_page
 from .startpage import build_page, read_form
+
+LOOK_SECONDS = 3.0
+"""How long the start page waits for what the Engine says of the images."""
 
 
 class ChoosingSpawner(ContainerSpawner):
@@ -47,14 +55,37 @@ class ChoosingSpawner(ContainerSpawner):
             access.allowance,
             now=utc_now(),
             images=list(self.catalogue),
+            candidates=self.candidates,
+            last_days=self.last_days,
             last=options if isinstance(options, dict) else {},
-            needs=self.compute_capabilities,
+            passports=await self.look_at_images(),
             queue_url=self.queue_url,
             problem=self.describe_policy_problem(),
             ended=await self.find_last_end(),
             refused=self._failed_start,
         )
         return render_page(page, self.find_language())
+
+    async def look_at_images(self) -> dict[str, Passport]:
+        """The passports of the images that are offered, as far as they are known in time; for pages."""
+        found: dict[str, Passport] = {}
+        if self.shelf is None:
+            return found
+        with suppress(TimeoutError, *ENGINE_FAILURES):
+            async with asyncio.timeout(LOOK_SECONDS):
+                for name, reference in self.catalogue.items():
+                    passport = await self._look_at_image(reference)
+                    if passport is not None:
+                        found[name] = passport
+        return found
+
+    async def _look_at_image(self, reference: str) -> Passport | None:
+        try:
+            about = await self.docker("inspect_image", reference)
+            return await self.find_passport(about["Id"])
+        except (NotFound, PassportError) as error:
+            self.log.warning("The start page knows nothing of the image %s: %s", reference, error)
+            return None
 
     def find_language(self) -> str:
         """The language of who looks: JupyterHub sets the handler before it asks for the form."""

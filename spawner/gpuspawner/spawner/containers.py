@@ -16,6 +16,7 @@ from jupyterhub.utils import fmt_ip_url
 
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.core.container import (
+    SESSION_URL,
     Size,
     build_gpu_environment,
     build_host_config,
@@ -30,6 +31,9 @@ from gpuspawner.core.words import mark
 from .access import PersonalSpawner
 from .refusals import refuse
 
+IMAGE_DIGEST = "GPUSPAWNER_IMAGE_DIGEST"
+"""Tells a session which image it runs."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,6 +45,8 @@ class ContainerSpawner(PersonalSpawner):
     """Where the person's files are; set before the container is created."""
     lease: Lease | None = None
     """What the container is created with; None is a start without the ledger."""
+    digest: str = ""
+    """The id of the image that the container is made of; set before it is created."""
     course_mounts: tuple[Mount, ...] = ()
     """What the person's courses have for the image of this server."""
 
@@ -113,37 +119,56 @@ class ContainerSpawner(PersonalSpawner):
             else:
                 return
 
-    async def pull_image(self, image: str) -> None:
-        """Look for the image; the policy ``never`` gets a sentence instead of Docker's error."""
+    async def find_digest(self, reference: str) -> str:
+        """The id of an image that is here, or is pulled as the site wishes.
+
+        It is looked up once, and the container is made of the image with this id: what is checked runs,
+        wherever its name is moved meanwhile.
+        """
         try:
-            await super().pull_image(image)
+            if self.pull_policy != "never":
+                await super().pull_image(reference)
+            found = await self.docker("inspect_image", reference)
         except NotFound:
             raise refuse(
-                f"The image {image} is not on this server. The administrator must build or load it first.",
+                f"The image {reference} is not on this server. "
+                "The administrator must build or load it first.",
                 reason="image_missing",
                 status=503,
             ) from None
+        digest: str = found["Id"]
+        return digest
+
+    async def pull_image(self, image: str) -> None:
+        """Nothing: DockerSpawner's start comes here, and the image was found before that."""
 
     async def create_object(self) -> Any:
         """Create the container from lease and home; the site adds to that and overrides none of it.
 
         DockerSpawner merges ``extra_host_config`` over its own and replaces lists.
         """
-        if self.home is None:
-            raise RuntimeError("a container is to be created before its home is known")
+        if self.home is None or not self.digest:
+            raise RuntimeError("a container is to be created before its home and its image are known")
         devices = self.lease.devices if self.lease else ()
         site_host, site_create = await self._site_settings()
         size = Size(pids=self.pids_limit, shm_bytes=self.allowance.shm.value or self.shm_size)
         host_config = build_host_config(size, devices, self.home, self.home_dir, self.course_mounts)
         host_config["mounts"] = [*_literal(self.mount_binds), *_literal(host_config["mounts"])]
         ours = {
+            "image": self.digest,
             "labels": _literal(build_labels(self.run.known_ledger_id, self.user.name, self.name, self.lease)),
-            "environment": build_gpu_environment(devices),
+            "environment": {
+                **build_gpu_environment(devices),
+                IMAGE_DIGEST: self.digest,
+                "JUPYTER_IMAGE_SPEC": self.image,
+                **({SESSION_URL: self.session_url} if self.session_url else {}),
+            },
             "user": f"{self.uid}:{self.gid}",
         }
         create = merge_host_config(site_create, ours)
         with _replaced(
             self,
+            image=self.digest,
             extra_host_config=merge_host_config(site_host, host_config),
             extra_create_kwargs=create,
             **self.sizes(),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from dockerspawner import DockerSpawner
 from jupyterhub.traitlets import ByteSpecification
-from traitlets import Dict, Enum, Int, TraitError, Unicode, default
+from traitlets import Dict, Enum, Int, List, TraitError, Unicode, default, validate
 
+from gpuspawner.allocator import utc_now
+from gpuspawner.core.images import list_offered
 from gpuspawner.core.model import HomeKind
 from gpuspawner.core.placement import STALE_AFTER
 
@@ -54,12 +57,17 @@ class SpawnerSettings(DockerSpawner):
         Default: none. Then nobody queues: a start that finds no free GPU is refused.
         """,
     ).tag(config=True)
-    compute_capabilities = Dict(
-        key_trait=Unicode(),
-        value_trait=Unicode(),
-        help="""The least compute capability that an image needs, by name: ``{"PyTorch 2.9": "7.0"}``.
+    session_url = Unicode(
+        help="""Where a server asks the controller about its own session, reached from the containers.
 
-        A server with that image gets no older card. Default: any card will do.
+        The server has it as ``GPUSPAWNER_SESSION_URL``. Default: none, and JupyterLab shows nothing.
+        """,
+    ).tag(config=True)
+    passports = Unicode(
+        help="""Directory of the images' passports, which say what each needs of a card (docs/passports.md).
+
+        A server gets no card on which its image does not run. An image without a passport gets any.
+        Default: none, and no image has a passport.
         """,
     ).tag(config=True)
     home_dir = Unicode("/home/jovyan", help="Where the images expect a person's home.").tag(config=True)
@@ -95,6 +103,27 @@ class SpawnerSettings(DockerSpawner):
         min=0,
         help="Seconds for which a starting hub waits for a silent Docker Engine before it goes on without.",
     ).tag(config=True)
+
+    candidates = List(
+        Unicode(),
+        help="Images on trial, by their names: only those can choose them whose policy names them.",
+    ).tag(config=True)
+
+    frozen = Dict(
+        help='The last day on which an image can be chosen, by name: ``{"PyTorch 2.7": "2027-07-31"}``. '
+        "Servers that run go on."
+    ).tag(config=True)
+
+    @validate("frozen")
+    def _check_frozen(self, proposal: Any) -> dict[str, str]:
+        for name, day in proposal["value"].items():
+            try:
+                date.fromisoformat(day)
+            except (TypeError, ValueError):
+                raise TraitError(
+                    f'GPUSpawner.frozen: {name!r} must have a day such as "2027-07-31", not {day!r}.'
+                ) from None
+        return dict(proposal["value"])
 
     @default("host")
     def _default_host(self) -> str:
@@ -137,7 +166,17 @@ class SpawnerSettings(DockerSpawner):
 
     @property
     def catalogue(self) -> dict[str, str]:
-        """Image name → reference; the first is the default."""
+        """What can be chosen today, image name → reference; the first is the default."""
+        return list_offered(self.known_images, self.last_days, utc_now().astimezone().date())
+
+    @property
+    def last_days(self) -> dict[str, date]:
+        """Until when frozen images can be chosen."""
+        return {name: date.fromisoformat(day) for name, day in self.frozen.items()}
+
+    @property
+    def known_images(self) -> dict[str, str]:
+        """What may be named, image name → reference, also those that nobody can choose any more."""
         images = self._get_allowed_images()
         if images == "*":
             raise TraitError(

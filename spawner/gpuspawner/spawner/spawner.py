@@ -103,7 +103,8 @@ class GPUSpawner(ChoosingSpawner):
         self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
         self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
         party = access.party(image)
-        request = self.require_capability(request, image)
+        self.digest = await self.find_digest(self.image)
+        request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
         self._step = (30, mark("Creating your server"))
@@ -114,11 +115,18 @@ class GPUSpawner(ChoosingSpawner):
             await self._activate(self.lease.id)
         return address
 
+    async def _add_needs(self, request: SpawnRequest, image: str) -> SpawnRequest:
+        """The request with what its image needs of a GPU. Raises: PassportError."""
+        if request.gpus == 0:
+            return request
+        passport = await self.find_passport(self.digest)
+        return replace(request, needs=passport.needs(image) if passport else None)
+
     async def _reserve(
         self, request: SpawnRequest, party: Party, terms: Terms, turn: str | None, choices: SpawnRequest
     ) -> Lease | None:
         # Names come from JupyterHub's database session, which is not for threads.
-        owner, server, image = self.user.name, self.name, self.image
+        owner, server, image, digest = self.user.name, self.name, self.image, self.digest
         idle_limits = self.access.idle_limits() if self.access else None
         queue = bool(self.queue_url)
 
@@ -131,6 +139,7 @@ class GPUSpawner(ChoosingSpawner):
                 server=server,
                 claimant=claimant,
                 image=image,
+                digest=digest,
                 party=party,
                 terms=terms,
                 queue=queue,

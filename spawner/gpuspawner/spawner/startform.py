@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gpuspawner.core.images import name_for_people
 from gpuspawner.core.words import begin_sentence, describe_bytes
 from gpuspawner.language import ENGLISH, load
 from gpuspawner.language.retell import retell
@@ -46,6 +47,7 @@ def _environment(language: str) -> Environment:
         "length": lambda length: _keep_together(_show_length(length)),
         "hours": lambda hours: _keep_together(_show_hours(hours)),
         "sentence": begin_sentence,
+        "architectures": lambda names: ", ".join(name_for_people(name) for name in names),
         "retold": partial(retell, language=language),
     }
     return environment

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from gpuspawner.allocator import OwnPlace, Stock
 from gpuspawner.core.endings import LastEnd
+from gpuspawner.core.images import fits
+from gpuspawner.core.model import ImageNeeds
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
-from gpuspawner.policy.units import read_capability, read_duration
+from gpuspawner.passport.model import Passport
+from gpuspawner.policy.units import read_duration
 
 ANY_MODEL = "any"
 NO_GPU = "none"
@@ -89,7 +92,15 @@ class ImageChoice:
     barred: str | None = None
     """Why the person may not use it; it is shown, with this."""
     unfit: tuple[str, ...] = ()
-    """Choices that cannot be had with it: their GPUs are too old for it."""
+    """Choices that cannot be had with it: it does not run on their GPUs, or not under the driver."""
+    tried: tuple[str, ...] = ()
+    """On what it was tried: ``sm_80``, ``cpu-avx2``."""
+    torch: str | None = None
+    """The version of torch in it; None without, and when that is not known."""
+    candidate: bool = False
+    """Whether it is on trial."""
+    until: date | None = None
+    """The last day on which it can be chosen; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +184,9 @@ def build_page(
     now: datetime,
     images: Sequence[str],
     last: Mapping[str, object],
-    needs: Mapping[str, str] | None = None,
+    passports: Mapping[str, Passport] | None = None,
+    candidates: Collection[str] = (),
+    last_days: Mapping[str, date] | None = None,
     queue_url: str = "",
     problem: str | None = None,
     ended: LastEnd | None = None,
@@ -187,7 +200,9 @@ def build_page(
         now: The present.
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
-        needs: The least compute capability of a GPU, by the name of the image that needs it.
+        passports: Those of the images, by name, as far as they are known.
+        candidates: Names of images on trial.
+        last_days: Until when images can be chosen, by name, where that is limited.
         queue_url: Where places in line are seen; empty where none can be taken.
         problem: What is wrong with the policy, for whoever can mend it.
         ended: How the last server ended, if there is something to tell.
@@ -218,7 +233,10 @@ def build_page(
         selected=NO_GPU if refused else _preselect(choices, last),
         longest=longest,
         lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
-        images=_list_images(images, allowance, last.get("image"), _list_unfit(needs or {}, usable)),
+        images=tuple(
+            replace(choice, candidate=choice.name in candidates, until=(last_days or {}).get(choice.name))
+            for choice in _list_images(images, allowance, last.get("image"), passports or {}, usable)
+        ),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
         server_memory=allowance.memory.value,
@@ -353,33 +371,39 @@ def _list_lengths(longest: timedelta | None, last: object) -> tuple[Length, ...]
 
 
 def _list_images(
-    images: Sequence[str], allowance: Allowance, last: object, unfit: Mapping[str, tuple[str, ...]]
+    images: Sequence[str],
+    allowance: Allowance,
+    last: object,
+    passports: Mapping[str, Passport],
+    offers: Collection[Offer],
 ) -> tuple[ImageChoice, ...]:
     barred = {name: why_not_image(name, allowance) for name in images}
     # What was asked for last may be anything, also what cannot be looked up in a mapping.
     wanted = last
     if last is None or last in [name for name in images if barred[name]]:
         wanted = next((name for name in images if not barred[name]), None)
-    return tuple(ImageChoice(name, name == wanted, barred[name], unfit.get(name, ())) for name in images)
+    found = []
+    for name in images:
+        choice, passport = ImageChoice(name, name == wanted, barred[name]), passports.get(name)
+        if passport is not None:
+            needs = passport.needs(name)
+            choice = replace(
+                choice,
+                unfit=_list_unfit(needs, offers) if needs else (),
+                tried=tuple(sorted(passport.runs)),
+                torch=passport.versions.torch,
+            )
+        found.append(choice)
+    return tuple(found)
 
 
-def _list_unfit(needs: Mapping[str, str], offers: Collection[Offer]) -> dict[str, tuple[str, ...]]:
-    """By image, the choices whose GPUs are too old for it, or not known to be new enough."""
-    found = {}
-    for image, needed in needs.items():
-        fit = {offer.model for offer in offers if _has(offer.capability, needed)}
-        unfit = [offer.model for offer in offers if offer.model not in fit]
-        if all(offer.sliced or offer.model not in fit for offer in offers):
-            unfit.append(ANY_MODEL)
-        found[image] = tuple(unfit)
-    return found
-
-
-def _has(capability: tuple[int, int] | None, needed: str) -> bool:
-    try:
-        return capability is not None and capability >= read_capability(needed)
-    except ValueError:
-        return False  # the site has written that wrongly, and no start with a GPU gets that image
+def _list_unfit(needs: ImageNeeds, offers: Collection[Offer]) -> tuple[str, ...]:
+    """The choices on whose GPUs an image does not run, or is not known to."""
+    fit = {offer.model for offer in offers if fits(needs, offer.capability, offer.driver)}
+    unfit = [offer.model for offer in offers if offer.model not in fit]
+    if all(offer.sliced or offer.model not in fit for offer in offers):
+        unfit.append(ANY_MODEL)
+    return tuple(unfit)
 
 
 def _whole_number(text: object) -> object:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -348,17 +349,25 @@ def as_nobody(code: str, path: Path) -> str:
     return process.communicate()[0]
 
 
-def test_read_only(ledger: Ledger, path: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's own, and none above them
-        folder.chmod(0o755)
-    with ledger.write() as unit:
-        unit.add_event(Event(NOW, "k", "why"))
-    for file in path.parent.iterdir():
-        file.chmod(0o644)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that everybody may enter: what is above tmp_path is closed again whenever some pytest starts."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_read_only(open_folder: Path) -> None:
+    path = open_folder / "ledger.db"
     write = "with ledger.write() as unit: unit.add_event(Event(datetime.now(UTC), 'k', 'why'))"
     read = "with ledger.read() as unit: print(unit.recent_events(1)[0].kind)"
-    assert "is read-only. Give this process the right to write it" in as_nobody(write, path)
-    assert as_nobody(read, path) == "k\n"
+    with closing(Ledger(path)) as ledger:
+        with ledger.write() as unit:
+            unit.add_event(Event(NOW, "k", "why"))
+        for file in open_folder.iterdir():
+            file.chmod(0o644)
+        assert "is read-only. Give this process the right to write it" in as_nobody(write, path)
+        assert as_nobody(read, path) == "k\n"
 
 
 @pytest.fixture

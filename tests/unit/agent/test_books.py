@@ -273,6 +273,7 @@ def test_a_lease_that_ends_before_it_began_is_released_with_nothing(house: House
 # -- what it costs ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_accounts_of_64_leases_are_cheap(house: House) -> None:
     cards = FakeProbe(HOST, 64, clock=house.clock)
     with house.ledger.write() as unit:

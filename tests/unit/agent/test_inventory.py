@@ -39,8 +39,9 @@ def take(
     leases=(),
     containers=(),
     missing: str | None = None,
+    driver: str | None = None,
 ) -> Inventory:
-    report = ProbeReport("580", readings, missing)
+    report = ProbeReport(driver, readings, missing)
     return take_inventory(report, previous, absent, leases, containers, now=NOW)
 
 
@@ -51,6 +52,13 @@ def only(inventory: Inventory) -> DeviceRecord:
 
 def kinds(inventory: Inventory) -> list[str]:
     return [event.kind for event in inventory.events]
+
+
+def test_the_driver_is_written_down_with_each_card_that_answers() -> None:
+    """A card that is silent keeps the one that it was last seen under: nothing new is known of it."""
+    assert only(take(reading(), driver="580.82.07")).device.driver == "580.82.07"
+    old = replace(OLD, device=replace(OLD.device, driver="570.10"))
+    assert only(take(silent(), previous=(old,), driver="580.82.07")).device.driver == "570.10"
 
 
 def test_a_card_that_answers() -> None:

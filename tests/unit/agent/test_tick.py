@@ -442,6 +442,7 @@ def test_a_release_is_not_written_for_a_lease_that_moved_on(
 # -- nothing blocks -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_stop_that_hangs_holds_up_neither_the_cards_nor_others(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.controller.command import controller
-from support.installation import free_port
+from support.side_by_side import free_port
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def settings(tmp_path: Path) -> Callable[..., Path]:
             "images": {"base": "demo/base:1"},
             "host": "gpu1",
             "controller": {"enabled": True, "port": free_port(), "tick": 0.1},
+            "network": {"hub_address": "127.0.0.1"},
         }
         file = tmp_path / "gpuspawner.yml"
         file.write_text(yaml.safe_dump(data | changes))
@@ -89,8 +90,14 @@ def test_a_port_that_is_taken(settings: Callable[..., Path]) -> None:
         port = taken.getsockname()[1]
         result = run(settings(controller={"enabled": True, "port": port}))
     assert result.exit_code == 1
-    assert f"127.0.0.1:{port} is not free" in result.output
+    assert f"Port {port} is not free on 127.0.0.1" in result.output
     assert "set controller.port" in result.output
+
+
+def test_an_address_that_this_host_does_not_have(settings: Callable[..., Path]) -> None:
+    result = run(settings(network={"hub_address": "192.0.2.77"}))
+    assert result.exit_code == 1
+    assert "This host has no address 192.0.2.77. Start Docker first" in result.output
 
 
 def test_a_state_directory_that_does_not_exist(settings: Callable[..., Path], tmp_path: Path) -> None:
@@ -106,7 +113,7 @@ def test_it_serves_until_a_signal_under_the_hub_s_own_path(
     port = free_port()
     file = settings(
         controller={"enabled": True, "port": port, "tick": 0.1},
-        network={"bind_url": "http://127.0.0.1:8000/lab/"},
+        network={"bind_url": "http://127.0.0.1:8000/lab/", "hub_address": "127.0.0.2"},
     )
     code = "from gpuspawner.controller.command import controller; controller()"
     process = subprocess.Popen(
@@ -129,6 +136,9 @@ def test_it_serves_until_a_signal_under_the_hub_s_own_path(
     assert "Path=/lab/services/gpu/" in away.headers["Set-Cookie"]
     hub_is_away = requests.get(f"{url}/api/me", headers={"Authorization": "token t"}, timeout=30)
     assert hub_is_away.status_code == 503
+    inside = f"http://127.0.0.2:{port}/lab/services/gpu"
+    assert requests.get(f"{inside}/api/session", timeout=5).status_code == 401
+    assert requests.get(f"{inside}/health", timeout=5).status_code == 404
     process.send_signal(number)
     _, told = process.communicate(timeout=20)
     assert process.returncode == 0, told

@@ -113,6 +113,15 @@ def test_a_busy_kernel_is_work_of_every_kind() -> None:
     assert (found.gpu_active_at, found.active_at, found.busy_since) == (NOW, NOW, NOW)
 
 
+def test_only_work_that_was_seen_on_its_gpus_says_that_they_have_worked() -> None:
+    assert not after(look(60), look(30, gpu=None), look(0, kernels=BUSY)).has_worked
+    assert not after(look(60), look(0, gpu=GpuLook(None, NOW))).has_worked
+    works = look(60, gpu=GpuLook(ago(70), None))
+    assert after(works).has_worked
+    assert after(works, look(30), look(0, gpu=None)).has_worked
+    assert after(works, look(3000)).has_worked, "the clock was set back"
+
+
 def test_what_was_done_by_hand_keeps_the_session_only() -> None:
     typed = Kernels(busy=0, idle=1, terminals=1, ran_at=START, typed_at=ago(20))
     found = after(look(60), look(0, kernels=typed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -238,3 +238,35 @@ def test_every_value_is_that_of_its_rules(policy: Policy, groups: set[str]) -> N
             assert limit.value == frozenset().union(*values)
         else:
             assert values == [limit.value]
+
+
+EVERYBODYS = frozenset({"base", "torch"})
+TRYING = Policy(
+    settings_rule(),
+    dict([group("testers", images=frozenset({"new"})), group("all", images=None)]),
+    {"bob": person(images=None), "eve": person(images=frozenset({"new"}))},
+    (course(image="next"),),
+    everybodys_images=EVERYBODYS,
+)
+
+
+@pytest.mark.parametrize(
+    ("who", "groups", "images"),
+    [
+        ("ada", [], EVERYBODYS),
+        ("ada", ["all"], EVERYBODYS),
+        ("bob", [], EVERYBODYS),
+        ("bob", ["testers"], EVERYBODYS),
+        ("ada", ["testers"], EVERYBODYS | {"new"}),
+        ("ada", ["testers", "all"], EVERYBODYS | {"new"}),
+        ("eve", [], {"new"}),
+    ],
+)
+def test_a_candidate_is_for_those_whose_rules_name_it(who: str, groups: list[str], images: set[str]) -> None:
+    assert resolve_allowance(TRYING, who, groups).images.value == images
+
+
+def test_a_course_names_its_image() -> None:
+    named = replace(TRYING.courses[0], rule=Rule("course `cs231`", {"images": frozenset({"next"})}))
+    policy = replace(TRYING, courses=(named,))
+    assert resolve_allowance(policy, "ada", ["students"]).images.value == EVERYBODYS | {"next"}

@@ -15,7 +15,7 @@ def minutes(amount: float) -> timedelta:
     return timedelta(minutes=amount)
 
 
-def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LIMITS):
+def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LIMITS, **more: bool):
     """Idle for so many minutes, warned so many minutes ago: the step, and minutes from now to what comes."""
     verdict = judge_idle(
         ago(60 * idle),
@@ -23,6 +23,7 @@ def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LI
         demanded=demanded,
         limits=limits,
         warned_at=None if warned is None else ago(60 * warned),
+        **more,
     )
     return verdict.step, None if verdict.at is None else (verdict.at - NOW) / minutes(1)
 
@@ -30,6 +31,23 @@ def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LI
 def test_the_limit_is_short_while_somebody_waits() -> None:
     assert choose_idle_limit(LIMITS, demanded=False) == minutes(120)
     assert choose_idle_limit(LIMITS, demanded=True) == minutes(30)
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted", "expected"), [(120, 30, 60), (50, 30, 50), (30, 30, 30), (20, 30, 30), (None, 30, 60)]
+)
+def test_gpus_that_have_worked_are_left_twice_as_long_but_no_longer_than_while_nobody_waits(
+    free: float | None, wanted: float, expected: float
+) -> None:
+    limits = IdleLimits(None if free is None else minutes(free), minutes(wanted))
+    assert choose_idle_limit(limits, demanded=True, has_worked=True) == minutes(expected)
+    assert choose_idle_limit(limits, demanded=True) == limits.wanted
+    assert choose_idle_limit(limits, demanded=False, has_worked=True) == limits.free
+
+
+def test_without_a_limit_while_somebody_waits_there_is_none_for_gpus_that_have_worked() -> None:
+    limits = IdleLimits(minutes(120), None)
+    assert choose_idle_limit(limits, demanded=True, has_worked=True) is None
 
 
 CASES = {
@@ -44,6 +62,14 @@ CASES = {
     "somebody comes when it is warned already": (
         {"idle": 110, "demanded": True, "warned": 5},
         (Step.WARN, 10),
+    ),
+    "somebody comes, and they have worked": (
+        {"idle": 30, "demanded": True, "has_worked": True},
+        (Step.KEEP, 15),
+    ),
+    "they have worked, but long ago": (
+        {"idle": 50, "demanded": True, "has_worked": True},
+        (Step.WARN, 15),
     ),
     "somebody comes in time": ({"idle": 10, "demanded": True}, (Step.KEEP, 5)),
     "they go again": ({"idle": 60, "warned": 10}, (Step.KEEP, 45)),
@@ -73,17 +99,24 @@ def test_the_reason_has_the_figures() -> None:
     assert judge_idle(ago(3000), NOW, demanded=True, limits=LIMITS) == IdleVerdict(
         Step.WARN, NOW + minutes(15), "idle for 50 min of the 30 min allowed while somebody waits"
     )
+    worked = judge_idle(ago(3000), NOW, demanded=True, limits=LIMITS, has_worked=True)
+    assert worked.reason == (
+        "idle for 50 min of the 60 min allowed while somebody waits, as they have worked before"
+    )
 
 
 @given(
     st.integers(0, 300),
     st.none() | st.integers(0, 300),
     st.booleans(),
+    st.booleans(),
     st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(0, 60)),
 )
-def test_nothing_is_stopped_before_its_limit_nor_within_its_warning(idle, warned, demanded, amounts) -> None:
+def test_nothing_is_stopped_before_its_limit_nor_within_its_warning(
+    idle, warned, demanded, has_worked, amounts
+) -> None:
     limits = IdleLimits(*map(minutes, amounts))
-    step, _ = judge(idle, warned=warned, demanded=demanded, limits=limits)
+    step, _ = judge(idle, warned=warned, demanded=demanded, limits=limits, has_worked=has_worked)
     if step is Step.STOP:
         limit = amounts[1] if demanded else amounts[0]
         assert idle >= limit

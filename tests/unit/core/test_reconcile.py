@@ -62,7 +62,7 @@ TABLE = {
     (S.RESERVED, C.EXITED): "- - - Collect | Collect Collect Collect Collect",
     (S.RESERVED, C.REMOVING): "- - - - | - - - -",
     (S.ACTIVE, None): "RequestRelease " * 4 + "| " + "RequestRelease " * 4,
-    (S.ACTIVE, C.CREATED): "- - - - | - - - -",
+    (S.ACTIVE, C.CREATED): "- - - - | Collect Collect Collect Collect",
     (S.ACTIVE, C.RUNNING): "- - - - | - - - -",
     (S.ACTIVE, C.EXITED): "Collect Collect Collect Collect | Collect Collect Collect Collect",
     (S.ACTIVE, C.REMOVING): "- - - - | - - - -",
@@ -315,3 +315,15 @@ def test_over_any_course_of_events_a_card_is_freed_only_when_it_is_free(course: 
             assert now.containers is not None
             assert all(c.lease_id != "lease1" for c in now.containers)
             assert why_not_free("GPU-0", now) is None
+
+
+def test_a_check_that_was_killed_between_two_containers_leaves_none() -> None:
+    one = lease(S.ACTIVE)
+    held, made = container(C.EXITED), replace(container(C.CREATED), id="c" * 64)
+    (first,) = plan_reconcile(world(one, containers=[held, made], dead=True), Patience())
+    assert isinstance(first, Collect)
+    assert first.container == made
+    then = replace(one, state=S.RELEASING)
+    (second,) = plan_reconcile(world(then, containers=[held], dead=True), Patience())
+    assert isinstance(second, Collect)
+    assert second.container == held

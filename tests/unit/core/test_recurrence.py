@@ -184,6 +184,7 @@ def test_a_rule_is_followed_as_in_the_examples_of_the_standard(rule: str, found:
         "FREQ=YEARLY;INTERVAL=1000;BYDAY=53MO",
     ],
 )
+@pytest.mark.alone
 def test_a_rule_that_does_not_take_place_at_its_start_is_not_followed(rule: str) -> None:
     begin = process_time()
     assert starts(rule) == []

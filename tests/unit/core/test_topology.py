@@ -280,16 +280,19 @@ def seconds(fleet: Sequence[Device], count: int) -> float:
 
 
 @pytest.mark.parametrize("levels", [(0, 100), (99, 100), (10, 20, 50, 100, 1200), tuple(range(1000, 2000))])
+@pytest.mark.alone
 def test_every_set_of_sixteen_is_quickly_looked_at(levels: Sequence[int]) -> None:
     assert seconds(some_graph(16, levels, 1), 8) < 0.03
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 32, 63])
 @pytest.mark.parametrize("near", [blocks(8, 10), pcie_pairs])
+@pytest.mark.alone
 def test_sixty_four_devices_are_quick(near: Near, count: int) -> None:
     assert seconds(machine(64, near), count) < 0.01
 
 
+@pytest.mark.alone
 def test_a_thousand_devices_do_not_explode() -> None:
     assert seconds(machine(1000, blocks(8, 0)), 8) < 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -171,20 +172,22 @@ def test_no_message_shows_a_password(file: Path, login: str, says: str) -> None:
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("compute_capabilities: {Bsae: '7.0'}", "there is no image 'Bsae'; did you mean 'Base'?"),
-        ("compute_capabilities: {Base: seven}", "write a compute capability, such as 8.0"),
-        ("compute_capabilities: {Base: 7.0}", "compute_capabilities.Base"),
-    ],
-)
-def test_what_an_image_needs_of_a_gpu(tmp_path: Path, line: str, says: str) -> None:
+def test_where_the_passports_are(tmp_path: Path) -> None:
     path = tmp_path / "gpuspawner.yml"
-    path.write_text(f"state_dir: /s\nimages: {{Base: demo/base:1}}\n{line}\n")
-    with pytest.raises(SettingsError) as caught:
-        load_settings(path)
-    assert "line 3" in str(caught.value)
-    assert says in str(caught.value)
-    path.write_text("state_dir: /s\nimages: {Base: demo/base:1}\ncompute_capabilities: {Base: '7.0'}\n")
-    assert load_settings(path).compute_capabilities == {"Base": "7.0"}
+    path.write_text("state_dir: /s\nimages: {Base: demo/base:1}\n")
+    assert load_settings(path).passports_path == Path("/s/passports")
+    path.write_text("state_dir: /s\nimages: {Base: demo/base:1}\npassports: /p\n")
+    assert load_settings(path).passports_path == Path("/p")
+
+
+def test_images_on_trial_and_until_a_day_must_be_there(file: Path) -> None:
+    file.write_text(GOOD + "candidates: [torch]\nfrozen: {base: 2027-07-31}\n")
+    settings = load_settings(file)
+    assert (settings.candidates, settings.frozen) == (["torch"], {"base": date(2027, 7, 31)})
+    assert "candidates.tork: there is no image 'tork'; did you mean 'torch'?" in refusal(
+        file, GOOD + "candidates: [tork]\n"
+    )
+    assert "frozen.bas: there is no image 'bas'; did you mean 'base'?" in refusal(
+        file, GOOD + "frozen: {bas: 2027-07-31}\n"
+    )
+    assert "frozen.base" in refusal(file, GOOD + "frozen: {base: soon}\n")

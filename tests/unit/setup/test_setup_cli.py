@@ -12,17 +12,7 @@ from collections.abc import Iterator
 import pytest
 from gpuspawner.setup.cli import handle_signals, require_free_ports
 from gpuspawner.setup.errors import SetupError
-
-
-def free_port() -> int:
-    """A port that is free, as is the next one."""
-    for port in range(20000, 60000, 7):
-        try:
-            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
-                return port
-        except OSError:
-            continue
-    raise AssertionError("no two free ports")
+from support.side_by_side import free_port
 
 
 @pytest.fixture
@@ -34,12 +24,12 @@ def signals() -> Iterator[None]:
 
 
 def test_free_ports_are_taken_for_free() -> None:
-    require_free_ports(free_port())
+    require_free_ports(free_port(neighbours=(1,)))
 
 
 @pytest.mark.parametrize("above", [0, 1])
 def test_a_port_that_is_taken_is_told_with_a_command_that_helps(above: int) -> None:
-    port = free_port()
+    port = free_port(neighbours=(1,))
     with (
         socket.create_server(("127.0.0.1", port + above)),
         pytest.raises(SetupError, match=rf"Port {port + above} .*make demo PORT=9000"),

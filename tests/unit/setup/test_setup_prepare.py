@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.setup import prepare as module
-from gpuspawner.setup.cli import COMMANDS
+from gpuspawner.setup.cli import COMMANDS, IMAGE_COMMANDS
 from gpuspawner.setup.engine import Action, Verdict
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.paths import Paths
@@ -32,8 +32,9 @@ class Host:
         patch.setattr(module, "install_packages", lambda names, paths: [self.take(name) for name in names])
         patch.setattr(module, "ensure_environment", lambda paths, tests: self.take("environment"))
         patch.setattr(module, "ensure_proxy", lambda paths: self.take("proxy"))
+        patch.setattr(module, "ensure_packages", lambda *_: self.take("login provider"))
         patch.setattr(module, "start_engine", lambda paths: self.take("start"))
-        patch.setattr(module, "ensure_images", lambda paths: self.take("images"))
+        patch.setattr(module, "ensure_images", lambda paths, chosen: self.take("images"))
 
     def take(self, step: str) -> None:
         if step in self.failing:
@@ -68,7 +69,7 @@ def test_the_tests_without_docker_take_a_compiler_and_no_proxy(host: Host, paths
 def test_the_tests_take_all_there_is(host: Host, paths: Paths) -> None:
     host.programs = {"gcc", "busybox"}
     run("test", paths)
-    assert host.steps == ["environment", "proxy", "root", "chromium", "images"]
+    assert host.steps == ["environment", "proxy", "login provider", "root", "chromium", "images"]
 
 
 UNUSABLE = Verdict(Action.NOTHING, "CDI is off.")
@@ -81,7 +82,7 @@ def test_without_a_usable_engine_the_other_tests_run(
     host.programs = {"gcc", "busybox", "chromium"}
     host.verdict, host.failing = found, {"start"}
     run("test", paths)
-    assert host.steps == ["environment", "proxy"]
+    assert host.steps == ["environment", "proxy", "login provider"]
     told = capsys.readouterr().out
     assert "warning: the tests with Docker cannot run here. " + (found.problem or "start failed.") in told
 
@@ -91,11 +92,11 @@ def test_without_a_browser_the_other_tests_run(
 ) -> None:
     host.programs, host.failing = {"gcc", "busybox"}, {"chromium"}
     run("test", paths)
-    assert host.steps == ["environment", "proxy", "root", "images"]
+    assert host.steps == ["environment", "proxy", "login provider", "root", "images"]
     assert "warning: the browser tests cannot run here. chromium failed." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("failing", ["environment", "proxy", "images"])
+@pytest.mark.parametrize("failing", ["environment", "proxy", "login provider", "images"])
 def test_what_every_test_needs_must_be_had(host: Host, paths: Paths, failing: str) -> None:
     host.programs, host.failing = set(module.PACKAGES) | {"gcc"}, {failing}
     with pytest.raises(SetupError, match=failing):
@@ -114,7 +115,7 @@ def test_the_makefile_calls_only_commands_that_exist() -> None:
     called = {
         name
         for line in re.findall(r"\$\(PREPARE\) (.+)", makefile)
-        for name in re.findall(r"(?:^|,)([a-z-]+)", line)
+        for name in re.findall(r"(?:^|,)([a-z][a-z-]*)", line)
     }
-    assert called <= set(COMMANDS)
-    assert {"demo", "test", "test-strict", "clean-force"} <= called
+    assert called <= {*COMMANDS, *IMAGE_COMMANDS}
+    assert {"demo", "test", "test-strict", "clean-force", *IMAGE_COMMANDS} <= called

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gpuspawner.sim import Simulation
 from gpuspawner.sim.native import NativeFiles, build
-from sim_probe import Probe
+from unit.sim.sim_probe import Probe
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.sim import Simulation
-from sim_probe import Probe
+from unit.sim.sim_probe import Probe
 
 MIB = 1024 * 1024
 READ = (
@@ -135,6 +135,7 @@ def test_content_without_a_holder_counts_for_nothing(probe: Probe, sim: Simulati
     assert probe.device(0, READ) == [0, 4, []]
 
 
+@pytest.mark.alone
 def test_links_pipes_directories_and_huge_files_neither_block_nor_show(
     probe: Probe, sim: Simulation, gpu_load: Start, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_links_pipes_directories_and_huge_files_neither_block_nor_show(
     assert other.poll() is None
 
 
+@pytest.mark.alone
 def test_ten_thousand_files_do_not_slow_the_reader(probe: Probe, sim: Simulation, gpu_load: Start) -> None:
     folder = box(sim)
     for number in range(10_000):

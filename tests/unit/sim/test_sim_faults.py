@@ -2,7 +2,7 @@
 
 import pytest
 from gpuspawner.sim import Recovery, SimError, Simulation
-from sim_probe import Probe
+from unit.sim.sim_probe import Probe
 
 LOST, TIMEOUT, MISMATCH = 15, 10, 18
 

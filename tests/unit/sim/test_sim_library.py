@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.sim import Simulation
 from gpuspawner.sim.native import NativeFiles
-from sim_probe import Probe
+from unit.sim.sim_probe import Probe
 
 MIB = 1024 * 1024
 

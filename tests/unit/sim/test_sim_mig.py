@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from gpuspawner.sim import SimError, Simulation
-from sim_probe import Probe
+from unit.sim.sim_probe import Probe
 
 NOT_SUPPORTED, NOT_FOUND = 3, 6
 MIB = 1024 * 1024

@@ -25,7 +25,7 @@ FOUR = trace(
 
 FIXED = fixed_timeout(timedelta(minutes=15))
 OURS = IdleCulling(
-    IdleLimits(free=timedelta(minutes=60), wanted=timedelta(minutes=20), warning=timedelta(minutes=5))
+    IdleLimits(free=timedelta(minutes=60), wanted=timedelta(minutes=10), warning=timedelta(minutes=5))
 )
 
 
@@ -79,8 +79,8 @@ RUNS = {
             1.0,
         ),
     ),
-    # When c comes at 30, b is warned until 35 and a, idle since 20, until 40. From 70 on nobody waits: a
-    # keeps its card.
+    # When c comes at 30, b, which has never worked, is warned until 35. a has, and may be idle for twice as
+    # long; it has been so since 20, and is warned from 35 until 40. From 70 on nobody waits: a keeps it.
     # c's work runs from 50 to 60, just in time; a's second from 72 to 82.
     "ours": (
         OURS,
@@ -132,6 +132,12 @@ def test_a_warning_is_withdrawn_when_nobody_waits_any_more() -> None:
     outcome = play(what, 2, IdleCulling(IdleLimits()))
     assert minutes(outcome.start_waits) == [0, 0, 10, 15]
     assert outcome.reclaims == 1
+
+
+def test_who_has_worked_is_left_twice_as_long_while_somebody_waits() -> None:
+    what = trace(("a", 0, 200, 1, [(10, 11)]), ("b", 45, 60, 1, []))
+    outcome = play(what, 1, IdleCulling(IdleLimits()))
+    assert minutes(outcome.start_waits) == [0, 26]
 
 
 def test_one_stop_is_enough_for_one_that_waits() -> None:

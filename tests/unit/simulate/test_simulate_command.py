@@ -60,7 +60,7 @@ def test_json_has_every_measure_of_every_rule(files) -> None:
 
 
 def test_our_limits_are_what_was_said(files) -> None:
-    said = ["--idle-limit", "60", "--idle-limit-waiting", "20", "--warning", "5"]
+    said = ["--idle-limit", "60", "--idle-limit-waiting", "10", "--warning", "5"]
     rules = json.loads(simulate(*files, "--gpus", "2", *said, "--json").output)["comparisons"][0]["rules"]
     assert rules["ours"]["recovered"]["mean"] == pytest.approx(83 / 230)
 

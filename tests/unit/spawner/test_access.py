@@ -14,8 +14,9 @@ from jupyterhub import orm
 from jupyterhub.spawner import SpawnException
 from sqlalchemy.orm import Session
 from support import build
-from support.fake_docker import FakeDocker, api_error
+from support.fake_docker import FakeDocker, api_error, image_id
 from support.mock_hub import MockHub
+from traitlets import TraitError
 
 GIB = 2**30
 POLICY = """\
@@ -191,7 +192,7 @@ async def test_without_a_policy_too_many_gpus_are_malformed(make: Callable[..., 
 async def test_the_first_allowed_image_is_the_default(site: Site, docker: FakeDocker) -> None:
     site.change("images: [base]", "images: [torch]")
     await site.hub.start({})
-    assert docker.named("jupyter-ada").settings["image"] == "demo/torch:1"
+    assert docker.named("jupyter-ada").settings["image"] == image_id("demo/torch:1")
     assert [lease.image for lease in site.hub.live_leases()] == ["demo/torch:1"]
 
 
@@ -369,3 +370,42 @@ async def test_limits_of_idleness_are_those_of_the_start(site: Site, ledger: Led
         timedelta(minutes=90), timedelta(minutes=30), timedelta(minutes=30)
     )
     assert watch.activity.active_at == lease.created_at
+
+
+# -- images on trial, and images until a day ----------------------------------------------------------------
+
+
+async def test_a_candidate_is_for_those_whose_group_or_course_names_it(site: Site) -> None:
+    site.hub.config.GPUSpawner.candidates = ["torch"]
+    site.change("    images: [base]\n", "    images: all\n")
+    refused = await site.refusal({"image": "torch"})
+    assert "The image 'torch' is not allowed to you: default allows base" in str(refused.jupyterhub_message)
+    assert "torch · on trial (not allowed to you" in " ".join((await site.page()).split())
+    site.enrol("lab")
+    assert (await site.refusal({"image": "torch"})).reason == "not_allowed", "all is not a name"
+    site.enrol("students")
+    assert (await site.hub.start({"image": "torch"})).image == "demo/torch:1"
+
+
+async def test_a_frozen_image_can_be_chosen_until_its_day_and_its_servers_go_on(site: Site) -> None:
+    today = datetime.now().astimezone().date()
+    site.enrol("lab")
+    site.hub.config.GPUSpawner.frozen = {"torch": f"{today:%Y-%m-%d}"}
+    spawner = await site.hub.start({"image": "torch"})
+    assert f"torch · until {today:%Y-%m-%d}" in " ".join((await site.page()).split())
+    spawner.frozen = {"torch": f"{today - timedelta(days=1):%Y-%m-%d}"}
+    assert await spawner.poll() is None
+    page = await site.page()
+    assert "torch" not in page.partition('id="gpu-image"')[2].partition("</select>")[0]
+    await site.hub.stop()
+    site.hub.config.GPUSpawner.frozen = spawner.frozen
+    refused = await site.refusal({"image": "torch"})
+    assert refused.jupyterhub_message == "There is no image 'torch'. You can choose: base."
+    site.enrol("students")
+    assert await site.hub.start({}), "that the policy names it breaks nothing"
+
+
+@pytest.mark.parametrize("day", ["2027-13-01", "soon", 20270731, None])
+def test_a_last_day_that_is_none_is_refused(make: Callable[..., MockHub], day: object) -> None:
+    with pytest.raises(TraitError, match="'torch' must have a day such as"):
+        make(frozen={"torch": day}).spawner()

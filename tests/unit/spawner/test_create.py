@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from docker.types import Mount
-from support.fake_docker import FakeDocker
+from support.fake_docker import FakeDocker, image_id
 from support.mock_hub import MockHub
 
 Make = Callable[..., MockHub]
@@ -64,7 +64,7 @@ def container(devices: list[str], *, lease: str, ledger: str, home: str) -> dict
     }
     host_config["DeviceRequests"] = [cdi_request(*devices)] if devices else []
     return {
-        "image": "demo/base:1",
+        "image": image_id("demo/base:1"),
         "name": "jupyter-ada",
         "command": ["start"],
         "user": "1234:2345",
@@ -141,6 +141,7 @@ async def test_site_adds_and_overrides_nothing(make: Make, docker: FakeDocker, s
         "labels": {"site": "{username}", "gpuspawner.owner": "eve"},
         "user": "root",
         "hostname": "gpu-host",
+        "image": "demo/unchecked:1",
         "environment": {"NVIDIA_VISIBLE_DEVICES": "all", "SITE": "1"},
     }
     hub = make(extra_host_config=shape(site_host), extra_create_kwargs=shape(site_create), **SIZE)
@@ -158,6 +159,7 @@ async def test_site_adds_and_overrides_nothing(make: Make, docker: FakeDocker, s
     assert call["labels"]["gpuspawner.owner"] == "ada"
     assert (call["user"], call["hostname"]) == ("1234:2345", "gpu-host")
     assert call["environment"]["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert call["image"] == image_id("demo/base:1")
     assert call["environment"]["SITE"] == "1"
     assert call["environment"]["JUPYTERHUB_USER"] == "ada"
     # The site's own settings are as they were: the next start adds to them and not to this result.
@@ -201,7 +203,7 @@ async def test_image_of_the_catalogue(make: Make, docker: FakeDocker) -> None:
     hub = make()
     await hub.start({"image": "torch"})
     settings = docker.named("jupyter-ada").settings
-    assert settings["image"] == "demo/torch:1"
+    assert settings["image"] == image_id("demo/torch:1")
     assert settings["environment"]["JUPYTER_IMAGE_SPEC"] == "demo/torch:1"
     assert [lease.image for lease in hub.live_leases()] == ["demo/torch:1"]
 
@@ -209,7 +211,7 @@ async def test_image_of_the_catalogue(make: Make, docker: FakeDocker) -> None:
 async def test_only_one_image(make: Make, docker: FakeDocker) -> None:
     hub = make(allowed_images={})
     await hub.start({})
-    assert docker.named("jupyter-ada").settings["image"] == "demo/base:1"
+    assert docker.named("jupyter-ada").settings["image"] == image_id("demo/base:1")
 
 
 async def test_named_server(make: Make, docker: FakeDocker) -> None:

@@ -187,13 +187,3 @@ async def test_the_announced_end_is_with_the_lease(queueing: MockHub, ledger: Le
     with ledger.read() as unit:
         bob = next(one for one in unit.live_leases(HOST) if one.owner == "bob")
     assert isinstance(bob.ends_at, datetime)
-
-
-@pytest.mark.parametrize(("needed", "reason"), [("8.0", "never_possible"), ("abc", "invalid_request")])
-async def test_what_an_image_needs_of_a_card(
-    make: Callable[..., MockHub], docker: FakeDocker, needed: str, reason: str
-) -> None:
-    """The cards of the tests do not say their compute capability: what is not known does not suit."""
-    hub = make(compute_capabilities={"torch": needed})
-    assert (await refused(hub, {"gpus": 1, "image": "torch"})).reason == reason
-    await hub.start({"gpus": 1, "image": "base"})

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from jupyterhub.spawner import SpawnException
 from support.build import GIB, NOW
 from support.fake_docker import FakeDocker
+from support.fake_images import TORCH, make_passport, run
 from support.mock_hub import LedgerOutage, MockHub
 
 IMAGES = ["base", "torch"]
@@ -253,18 +254,30 @@ def test_lengths_of_a_session(
     assert (alone.lengths, alone.longest) == ((), None), "nobody ends sessions without a controller"
 
 
-def test_cards_that_are_too_old_for_an_image() -> None:
-    old, new = offer("T4", capability=(7, 5)), offer("H100", capability=(9, 0))
+def test_cards_that_an_image_does_not_run_on() -> None:
+    pascal, hopper = offer("P100", capability=(6, 0)), offer("H100", capability=(9, 0))
     part = offer("H100 MIG", sliced=True, capability=(9, 0))
-    needs = {"base": "7.0", "torch": "8.0", "gone": "9.9"}
-    assert [one.unfit for one in page(old, new, needs=needs).images] == [(), ("T4",)]
-    assert [one.unfit for one in page(old, part, offer("X"), needs=needs).images] == [
-        ("X",),
-        ("T4", "X", "any"),
+    known = {
+        "base": make_passport(),
+        "torch": make_passport(compute_capabilities=["7.0", "9.0"]),
+        "gone": make_passport(compute_capabilities=["1.0"]),
+    }
+    assert [one.unfit for one in page(pascal, hopper, passports=known).images] == [(), ("P100",)]
+    assert [one.unfit for one in page(pascal, part, offer("X"), passports=known).images] == [
+        (),
+        ("P100", "X", "any"),
     ], "what is not known does not suit, and a slice is no GPU"
-    assert page(new, needs={"base": "abc"}).images[0].unfit == ("H100", "any")
-    html = render_page(page(offer(HOSTILE), needs={"base": "8.0"}))
+    driver = {"base": make_passport(minimum_driver="580")}
+    new, old = offer("A", driver="580.1"), offer("B", driver="570")
+    assert page(new, old, offer("C"), passports=driver).images[0].unfit == ("B", "C")
+    html = render_page(page(offer(HOSTILE), passports={"base": known["torch"]}))
     assert json.loads(str(Form(html).options[-2]["data-unfit"])) == [HOSTILE, "any"]
+
+
+def test_what_is_known_of_an_image() -> None:
+    known = {"torch": make_passport(**TORCH, runs={"sm_90": run(), "cpu-avx2": run()})}
+    assert "torch · torch 2.9.1 · validated on CPU, sm_90" in read(page(offer(), passports=known))
+    assert "validated" not in read(page(offer(), passports={"torch": make_passport()}))
 
 
 def test_no_cards() -> None:

@@ -352,7 +352,7 @@ async def test_image_is_not_here(make: Make, docker: FakeDocker) -> None:
         "The image demo/base:1 is not on this server. The administrator must build or load it first."
     )
     assert "create_container" not in docker.methods()
-    assert hub.leases() == [("ada", "releasing", ("GPU-0",))]
+    assert hub.leases() == []
 
 
 async def test_rename_is_refused(hub: MockHub) -> None:

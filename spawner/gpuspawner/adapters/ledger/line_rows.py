@@ -21,7 +21,7 @@ from gpuspawner.core.claims import (
     TicketState,
     Usage,
 )
-from gpuspawner.core.model import SpawnRequest
+from gpuspawner.core.model import ImageNeeds, SpawnRequest
 
 from .rows import json_to_party, party_to_json
 
@@ -37,6 +37,7 @@ def request_to_json(request: SpawnRequest) -> dict[str, Any]:
         "slice_bytes": request.slice_bytes,
         "memory_bytes": request.memory_bytes,
         "compute_capability": list(request.compute_capability) if request.compute_capability else None,
+        "needs": needs_to_json(request.needs),
         "session_seconds": request.session.total_seconds() if request.session else None,
         "shorten": request.shorten,
         "wait": request.wait,
@@ -53,10 +54,29 @@ def json_to_request(data: Row) -> SpawnRequest:
         slice_bytes=data["slice_bytes"],
         memory_bytes=data["memory_bytes"],
         compute_capability=(capability[0], capability[1]) if capability else None,
+        needs=json_to_needs(data.get("needs")),
         session=None if session is None else timedelta(seconds=session),
         shorten=data["shorten"],
         wait=data["wait"],
     )
+
+
+def needs_to_json(needs: ImageNeeds | None) -> dict[str, Any] | None:
+    """What an image needs, as it is kept with a wish for it."""
+    if needs is None:
+        return None
+    return {
+        "image": needs.image,
+        "minimum_driver": needs.minimum_driver,
+        "capabilities": list(needs.capabilities),
+    }
+
+
+def json_to_needs(data: Row | None) -> ImageNeeds | None:
+    """The way back of :func:`needs_to_json`; a wish from before there were passports has none."""
+    if data is None:
+        return None
+    return ImageNeeds(data["image"], data["minimum_driver"], tuple(data["capabilities"]))
 
 
 def terms_to_json(terms: Terms) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def device_to_row(record: DeviceRecord) -> dict[str, Any]:
         "seen_at": record.seen_at,
         "sample": sample_to_json(record.sample),
         "links": [list(link) for link in device.links],
+        "driver": device.driver,
         "fault": fault_to_json(record.fault),
     }
 
@@ -57,7 +58,7 @@ def rows_to_devices(rows: Iterable[Sequence[Any]]) -> Iterator[DeviceRecord]:
     """Rows of :data:`~gpuspawner.adapters.ledger.schema.DEVICE_COLUMNS` as values; JSON comes as text."""
     for (
         host, uuid, index, model, memory_bytes, major, minor, parent, health, health_reason, standing_fault,
-        occupied_by, baseline_bytes, seen_at, sample, links, fault,
+        occupied_by, baseline_bytes, seen_at, sample, links, fault, driver,
     ) in rows:  # fmt: skip
         yield DeviceRecord(
             device=Device(
@@ -68,6 +69,7 @@ def rows_to_devices(rows: Iterable[Sequence[Any]]) -> Iterator[DeviceRecord]:
                 index=index,
                 compute_capability=None if major is None or minor is None else (major, minor),
                 parent=parent,
+                driver=driver,
                 links=tuple((other, nearness) for other, nearness in _read(links) or ()),
             ),
             health=_HEALTH[health],
@@ -161,6 +163,7 @@ def lease_to_row(lease: Lease) -> dict[str, Any]:
         "created_at": lease.created_at,
         "state_since": lease.state_since,
         "image": lease.image,
+        "digest": lease.digest,
         "container_id": lease.container_id,
         "outcome": outcome_to_json(lease.outcome),
         "evidence": lease.evidence,
@@ -191,6 +194,7 @@ def row_to_lease(row: Row, devices: tuple[str, ...]) -> Lease:
         created_at=row["created_at"],
         state_since=row["state_since"],
         image=row["image"],
+        digest=row["digest"],
         container_id=row["container_id"],
         outcome=json_to_outcome(row["outcome"]),
         evidence=row["evidence"],

@@ -67,6 +67,7 @@ devices = sa.Table(
     sa.Column("sample", sa.JSON),
     sa.Column("links", sa.JSON),
     sa.Column("fault", sa.JSON),
+    sa.Column("driver", sa.Text),
 )
 
 
@@ -136,6 +137,7 @@ leases = sa.Table(
     sa.Column("warned", sa.Integer),
     sa.Column("accounted_at", UtcDateTime),
     sa.Column("choices", sa.Text),
+    sa.Column("digest", sa.Text),
 )
 sa.Index("leases_live", leases.c.host, sqlite_where=leases.c.state != "released")
 sa.Index("leases_owner", leases.c.owner, leases.c.server, leases.c.created_at)
@@ -304,6 +306,18 @@ wishes = sa.Table(
     sa.Column("kept_until", UtcDateTime),
     sa.Column("kept_seconds", sa.Float, nullable=False),
     sa.Column("finish", sa.Boolean, nullable=False),
+)
+
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("groups", sa.Text, nullable=False),
+    sa.Column("first_seen", UtcDateTime, nullable=False),
+    sa.Column("last_seen", UtcDateTime, nullable=False),
 )
 
 messages = sa.Table(

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from gpuspawner.core.culling import Watch, Wish
 
-from .line_unit import LineUnit
+from .identity_unit import IdentityUnit
 from .schema import watches, wishes
 
 _WATCH = TypeAdapter(Watch)
 
 
-class WatchUnit(LineUnit):
+class WatchUnit(IdentityUnit):
     """A part of :class:`~gpuspawner.adapters.ledger.LedgerUnit`."""
 
     def watches(self) -> dict[str, Watch]:

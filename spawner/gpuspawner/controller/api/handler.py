@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -59,7 +59,7 @@ _KINDS = {
 class ApiHandler(OurHandler):
     """Every request below ``api/``."""
 
-    route: Route | None = None
+    routes: Sequence[Route] = ROUTES
 
     async def prepare(self) -> None:
         """Find out who asks, before anything else is looked at."""
@@ -132,7 +132,7 @@ class ApiHandler(OurHandler):
             super().log_exception(kind, value, trace)
 
     def _find_route(self, path: str) -> tuple[Route, dict[str, str]]:
-        there = [(route, found) for route in ROUTES if (found := route.pattern.fullmatch(path))]
+        there = [(route, found) for route in self.routes if (found := route.pattern.fullmatch(path))]
         for route, found in there:
             if route.method == self.request.method:
                 return route, found.groupdict()

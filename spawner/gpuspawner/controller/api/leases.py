@@ -9,6 +9,7 @@ from gpuspawner.controller.services import Services
 from gpuspawner.core.culling import find_demanded, plan_keep
 from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.extension import Extension, plan_own_extension
+from gpuspawner.core.idleness import Verdict
 from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import IdleSessions, Limit
 from gpuspawner.core.words import describe_duration, mark
@@ -100,16 +101,19 @@ def show_idleness(call: Call) -> m.Idleness:
         step=verdict.step.value if verdict else None,
         at=verdict.at if verdict else None,
         reason=verdict.reason if verdict else "",
-        signals=[
-            m.Signal(what=one.what, source=one.source, at=one.at, says=one.says)
-            for one in (verdict.signals if verdict else ())
-        ],
+        signals=list_signals(verdict),
         acted_on=call.services.policies.idle_sessions() is IdleSessions.STOP,
         kept_until=wish.kept_until if wish.kept_until and wish.kept_until > now else None,
         finish=wish.finish,
         can_be_kept_until=keepable.until,
         why_not=keepable.why_not,
     )
+
+
+def list_signals(verdict: Verdict | None) -> list[m.Signal]:
+    """What a verdict rests on."""
+    signals = verdict.signals if verdict else ()
+    return [m.Signal(what=one.what, source=one.source, at=one.at, says=one.says) for one in signals]
 
 
 def keep_own(call: Call) -> m.Kept:
@@ -171,6 +175,7 @@ def _session(lease: Lease) -> m.Session:
         reason=lease.reason,
         devices=list(lease.devices),
         image=lease.image,
+        digest=lease.digest,
         courses=list(lease.party.courses),
         created_at=lease.created_at,
         ends_at=lease.ends_at,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gpuspawner.controller.views.periods import FIRST, LAST
+from gpuspawner.passport.model import Passport
 
 from .basics import Answer, Body, HolderBody, HolderInfo, Reason, Time
 
@@ -142,6 +143,40 @@ class AssignBody(Body):
     reason: Reason
 
 
+# -- images -------------------------------------------------------------------------------------------------
+
+
+class ImageSummary(Answer):
+    """An image that can be chosen."""
+
+    name: str
+    reference: str
+    default: Annotated[bool, Field(description="Whether a start takes it where no other is chosen.")]
+    digest: Annotated[str | None, Field(description="Its id, `sha256:…`; null: it is not here.")]
+    problem: Annotated[str, Field(description="Why it has no passport, for people; empty: it has one.")]
+    barred: Annotated[str | None, Field(description="Why who asks may not use it, for people.")]
+    minimum_driver: Annotated[str | None, Field(description="null: any driver will do, or it is not known.")]
+    compute_capabilities: Annotated[
+        list[str],
+        Field(description="It has code for: `8.0`, `9.0a` (this alone), `12.0+PTX` (and later); empty: any."),
+    ]
+    validated_on: Annotated[list[str], Field(description="Architectures: `sm_80`, `cpu-avx2`.")]
+    not_validated_on: Annotated[list[str], Field(description="Of those that are here.")]
+    does_not_run_on: Annotated[list[str], Field(description="Models of GPUs that are here.")]
+
+
+class ImageInfo(ImageSummary):
+    """An image with all that is known of it."""
+
+    passport: Annotated[Passport | None, Field(description="null: it has none.")]
+
+
+class Images(Answer):
+    """The images, the default first."""
+
+    images: list[ImageSummary]
+
+
 # -- sessions -----------------------------------------------------------------------------------------------
 
 
@@ -154,7 +189,11 @@ class Session(Answer):
     state: Literal["reserved", "active", "releasing", "quarantined", "released"]
     reason: str
     devices: Annotated[list[str], Field(description="UUIDs.")]
-    image: str
+    image: Annotated[str, Field(description="Reference that was chosen.")]
+    digest: Annotated[
+        str | None,
+        Field(description="Id of the image that runs, `sha256:…`; null: not started, or not known."),
+    ]
     courses: list[str]
     created_at: Time
     ends_at: Time | None
@@ -236,6 +275,44 @@ class FinishBody(Body):
     """Let one's own session end by itself as soon as nothing runs in it any more, or not."""
 
     finish: bool
+
+
+class InsideGpu(Answer):
+    """A GPU of one's own session, now."""
+
+    uuid: str
+    model: Annotated[str | None, Field(description="null while the card is not listed.")]
+    memory_bytes: Annotated[int | None, Field(description="Installed; null while the card is not listed.")]
+    at: Annotated[Time | None, Field(description="When it was measured; null: the sensor is silent.")]
+    utilization_percent: int | None
+    memory_used_bytes: int | None
+
+
+class InsideStop(Answer):
+    """What stops a session first, as things are."""
+
+    at: Time
+    cause: Annotated[Literal["end", "idle"], Field(description="An end that was set; or nothing is done.")]
+    reason: Annotated[str, Field(description="For people.")]
+    warned: Annotated[
+        int | None,
+        Field(description="Minutes before it of the last warning; 0: it is under way; null: none yet."),
+    ]
+
+
+class InsideView(Answer):
+    """A session, asked for by its own server."""
+
+    at: Annotated[Time, Field(description="The present.")]
+    server: str
+    gpus: list[InsideGpu]
+    stop: Annotated[InsideStop | None, Field(description="null: nothing stops it, as things are.")]
+    ending: Annotated[bool, Field(description="Whether it is being stopped already.")]
+    reason: Annotated[str, Field(description="How its idleness was judged last, for people; empty: not yet.")]
+    signals: list[Signal]
+    acted_on: Annotated[bool, Field(description="Whether idle sessions are stopped here, or only reported.")]
+    kept_until: Annotated[Time | None, Field(description="Until when it is kept whatever is done in it.")]
+    finish: Annotated[bool, Field(description="Whether it ends as soon as nothing runs in it any more.")]
 
 
 class MessageBody(Body):

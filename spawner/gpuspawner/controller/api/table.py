@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.identity import MANAGE
+from gpuspawner.controller.identity import MANAGE, SESSION
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, audit, calendars, cards, leases, queue, reservations
+from . import accounts, audit, calendars, cards, images, inside, leases, queue, reservations
 from . import linemodels as lm
 from . import models as m
 from .basics import Done
@@ -37,6 +37,18 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/cards/{uuid}/clear", "clearCard", "Say that a GPU's fault is mended.", cards.clear, Done,
         MANAGE, m.ReasonBody, conflicts=True,
+    ),
+    Route(
+        "GET", "/images", "listImages", "The images that can be chosen, and what each needs.",
+        images.list_images, m.Images,
+    ),
+    Route(
+        "GET", "/images/{name}", "showImage", "One image with its passport: all that is known of it.",
+        images.show_image, m.ImageInfo,
+    ),
+    Route(
+        "GET", "/images/{name}/spdx", "showImageParts",
+        "What is in an image, as a list of parts in SPDX 2.3.", images.show_parts, None,
     ),
     Route(
         "GET", "/queue", "showQueue", "The line: your places, and with custom:gpu:manage everybody's.",
@@ -98,6 +110,24 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/leases/{lease_id}/message", "messageSession", "Tell the person of a session something.",
         leases.message, m.MessageInfo, body=m.MessageBody, conflicts=True,
+    ),
+    Route(
+        "GET", "/session", "showInside", "The session of the server that asks, with its own token.",
+        inside.show, m.InsideView, SESSION,
+    ),
+    Route(
+        "POST", "/session/keep", "keepInside",
+        "Let the session of the server that asks go on for 1 h, whatever stops it.", inside.keep,
+        m.InsideView, SESSION, conflicts=True,
+    ),
+    Route(
+        "POST", "/session/finish", "finishInside",
+        "Let the session of the server that asks end as soon as nothing runs in it any more, or not.",
+        inside.finish, m.InsideView, SESSION, m.FinishBody, conflicts=True,
+    ),
+    Route(
+        "POST", "/session/stop", "stopInside", "End the session of the server that asks.", inside.stop, Done,
+        SESSION, conflicts=True,
     ),
     Route(
         "GET", "/reservations", "listReservations", "Reservations that stand, and when they take place.",

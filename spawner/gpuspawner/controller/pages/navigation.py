@@ -32,6 +32,7 @@ _PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
     ("queue", mark("Your place in line"), _anybody),
     ("reservations", mark("Reservations"), _anybody),
     ("courses", mark("Your courses"), _anybody),
+    ("images", mark("Images"), _anybody),
     ("reports", mark("Reports"), _anybody),
     ("board", mark("GPUs and people"), _manages),
 )

@@ -8,7 +8,9 @@ from . import (
     board,
     boardactions,
     calendars,
+    comparison,
     courses,
+    images,
     queue,
     reports,
     reservations,
@@ -25,6 +27,7 @@ ADDRESSES = "reservations/addresses"
 ACTION = r"board/do/(?P<action>[a-z-]{1,30})/(?P<what>[^/]{1,200})"
 LEASE = r"(?P<lease>[^/]{1,200})"
 COURSE = r"(?P<course>[^/]{1,200})"
+IMAGE = r"images/(?P<image>[^/]{1,600})"
 SEAT = f"courses/{COURSE}/seats/{LEASE}"
 
 PAGES: tuple[Page, ...] = (
@@ -41,6 +44,9 @@ PAGES: tuple[Page, ...] = (
     Page(f"courses/{COURSE}/message", "course_message", courses.load_message, menu="courses", live=False),
     Page(f"courses/{COURSE}/extend", "course_extend", courses.load_extend, menu="courses", live=False),
     Page(SEAT, "seat", courses.load_seat, menu="courses", live=False),
+    Page("images", "images", images.load_images, live=False),
+    Page(IMAGE, "image", images.load_image, menu="images", live=False),
+    Page(f"{IMAGE}/changes", "comparison", comparison.load_comparison, menu="images", live=False),
     Page("reports", "reports", reports.load_reports, live=False),
     Page("board", "board", board.load_board, MANAGE),
     Page(ACTION, "board_action", boardactions.load_action, MANAGE, menu="board", live=False),
@@ -48,6 +54,7 @@ PAGES: tuple[Page, ...] = (
 )
 DOWNLOADS: tuple[Download, ...] = (
     Download(rf"servers/{LEASE}/use\.csv", servers.make_use),
+    Download(rf"{IMAGE}/sbom\.spdx\.json", images.make_spdx),
     Download(r"reports\.csv", reports.make_file),
     Download(r"audit\.csv", board.make_audit, MANAGE),
 )

@@ -25,12 +25,12 @@
     const card = chosen();
     const unfit = JSON.parse(page.querySelector("#gpu-image option:checked")?.dataset.unfit ?? "[]");
     for (const input of cards.querySelectorAll("input")) {
-      const tooOld = unfit.includes(input.value);
-      const closed = "closed" in input.dataset || tooOld;
+      const runsNot = unfit.includes(input.value);
+      const closed = "closed" in input.dataset || runsNot;
       // What is chosen stays chosen and keeps the focus; the button says that it cannot be had.
       input.disabled = closed && input !== card;
       input.toggleAttribute("data-gone", closed && input === card);
-      input.closest("label").querySelector(".gpu-unfit").hidden = !tooOld;
+      input.closest("label").querySelector(".gpu-unfit").hidden = !runsNot;
     }
     const count = document.getElementById("gpu-count");
     const most = Number(card?.dataset.most ?? 1);

@@ -1,0 +1,21 @@
+"""Defaults of the server in a session."""
+
+import shutil
+
+c = get_config()  # noqa: F821 - Jupyter puts it there
+
+# Sessions have no desktop and no wastebasket: deleted files go at once, as in any shell.
+c.FileContentsManager.delete_to_trash = False
+# Server and kernel talk through files of this user, not through ports that others on the machine may try.
+c.KernelManager.transport = "ipc"
+# Jupyter's own default is three times as long; Tornado then warns in the log at each kernel.
+c.ServerApp.tornado_settings = {"ws_ping_timeout": 30_000}
+# Where TensorBoard is, the launcher has it, and its address is below the server's own.
+if shutil.which("tensorboard"):
+    c.ServerProxy.servers = {
+        "tensorboard": {
+            "command": ["gpuspawner-tensorboard", "{port}"],
+            "timeout": 60,
+            "launcher_entry": {"title": "TensorBoard"},
+        }
+    }

@@ -1,0 +1,135 @@
+"""Who somebody is: a login provider's own, unchanging subject, and the one name that goes with it here.
+
+Names at a provider change hands: people marry, and the next Ada gets ``ada``. So a person here is a provider
+and its subject. At the first login a name is given out, which is the hub's and the home's from then on, and
+which nobody else ever gets.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from .errors import RefusalKind, Refused
+from .words import mark
+
+LONGEST_NAME = 48
+"""Characters; names of containers and volumes are made from it."""
+LONGEST_SUBJECT = 255
+"""Characters, as OpenID Connect has it."""
+LONGEST_GROUP = 255
+"""Characters; the hub's database keeps no more."""
+MOST_GROUPS = 1000
+"""Groups of one person; whoever is in more is in some that decide nothing here."""
+_UNFIT = re.compile(r"[^a-z0-9._@-]+")
+_ANONYMOUS = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Somebody, as their login provider knows them for ever."""
+
+    provider: str
+    """Which provider, such as its issuer URL."""
+    id: str
+    """What it never gives to anybody else, such as the claim ``sub``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person who has logged in at least once."""
+
+    subject: Subject
+    name: str
+    """The hub's user name; never changes, and is never given to anybody else."""
+    shown: str
+    """What the provider calls them now; only shown."""
+    groups: tuple[str, ...]
+    """Those that the provider named when it last named any, in order."""
+    first_seen: datetime
+    last_seen: datetime
+
+
+def read_subject(provider: str, value: object) -> Subject:
+    """Take the subject from what a provider answered.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``: there is none, so nobody could say who this is next time.
+    """
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not text or len(text) > LONGEST_SUBJECT or not text.isprintable():
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            "The login service did not say who you are in a way that stays the same. Tell the administrator.",
+        )
+    return Subject(provider, text)
+
+
+def read_groups(claim: object) -> tuple[tuple[str, ...], int] | None:
+    """The groups that a claim names, in order, and how many names were left out.
+
+    Groups are compared letter by letter. A name that only looks like another one, through capitals, spaces or
+    letters of other alphabets, is another group, and one that could not be told apart on a screen
+    (compatibility forms, control characters, spaces around it) is left out.
+
+    Args:
+        claim: A list of names, or one name by itself, as some providers have it for people in one group.
+
+    Returns:
+        None where no groups were named at all: that says nothing about what somebody is in.
+    """
+    if isinstance(claim, str):
+        claim = [claim] if claim else []
+    if not isinstance(claim, list | tuple | set | frozenset):
+        return None
+    fit = {name for name in claim if isinstance(name, str) and _is_plain(name)}
+    kept = sorted(fit)[:MOST_GROUPS]
+    return tuple(kept), len(claim) - len(kept)
+
+
+def choose_name(wanted: str, taken: Collection[str]) -> str:
+    """A name for somebody new: what they are called at the provider where nobody has it, else with a number.
+
+    Args:
+        wanted: The provider's name for them; what is unfit for host names and paths is left out.
+        taken: All names that were ever given out.
+    """
+    plain = unicodedata.normalize("NFKD", wanted).encode("ascii", "ignore").decode().lower()
+    base = _UNFIT.sub("-", plain).strip("-._@")[:LONGEST_NAME].rstrip("-._@") or _ANONYMOUS
+    if base not in taken:
+        return base
+    number = 2
+    while f"{base}-{number}" in taken:
+        number += 1
+    return f"{base}-{number}"
+
+
+def describe_newcomer(name: str, wanted: str) -> str:
+    """What the administrator reads when somebody logs in for the first time."""
+    if name == wanted:
+        return mark(f"{name} logged in for the first time")
+    return mark(f"{name} logged in for the first time, as {wanted!r} at the login service")
+
+
+def describe_renamed(name: str, before: str, now: str) -> str:
+    """What the administrator reads when a provider calls somebody otherwise."""
+    return mark(
+        f"the login service now calls {name} {now!r}, and called them {before!r}; their name here stays"
+    )
+
+
+def describe_no_groups(name: str) -> str:
+    """What the administrator reads when a provider says nothing about somebody's groups."""
+    return mark(f"the login service did not say which groups {name} is in; they stay in those of before")
+
+
+def _is_plain(name: str) -> bool:
+    return (
+        0 < len(name) <= LONGEST_GROUP
+        and name.isprintable()
+        and name == name.strip()
+        and name == unicodedata.normalize("NFKC", name)
+    )

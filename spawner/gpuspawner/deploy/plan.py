@@ -1,0 +1,129 @@
+"""From what the administrator wrote to the files of the server, checked before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpuspawner.core.errors import SettingsError
+from gpuspawner.policy.policy import load_policy
+from gpuspawner.policy.settings import Settings, require_images
+from gpuspawner.policy.yamlfile import YamlFile, suggest
+
+SETTINGS_VARIABLE = "gpuspawner_settings"
+"""The variable that holds what goes into the hub's own settings file."""
+STATE_DIR = "/var/lib/gpuspawner"
+CONFIG_DIR = "/etc/gpuspawner"
+NETWORK = "gpuspawner"
+GIVEN = {
+    ("state_dir",): "It is always /var/lib/gpuspawner: the services may write nowhere else",
+    ("ledger",): "It is always in /var/lib/gpuspawner: the services may write nowhere else",
+    ("policy",): "Write the policy into policy.yml beside this file",
+    ("network", "hub_address"): "Set gpuspawner_subnet: its first address is the hub's",
+    ("network", "docker_network"): "It is always called gpuspawner",
+    ("network", "bind_url"): "Browsers come through TLS: set tls_names",
+    ("controller", "token_file"): "It is always in /var/lib/gpuspawner",
+}
+"""Settings that follow from the way of installing, and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the settings of a server follow from."""
+
+    hub_address: str
+    """The hub's address in the servers' network."""
+    images: Mapping[str, str]
+    """Title of each image of the release that is to be offered → its reference."""
+    policy: Path | None
+    """The policy file on this machine; None if there is none."""
+    statuses: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that say which images are candidates or frozen."""
+    extensions: Collection[str] = ()
+    """Names of the files that go into ``jupyterhub_config.d``."""
+
+
+def require_known(variables: Collection[str], known: Collection[str], file: Path) -> None:
+    """Check that each variable of the file is one that some role reads.
+
+    Raises:
+        SettingsError: One is not; with its line and the nearest that is.
+    """
+    for name in variables:
+        if name not in known:
+            fix = suggest(name, sorted(known), "they are")
+            raise _locate(file, {}).error([name], f" is not a variable of any role; {fix}")
+
+
+def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[Settings, str]:
+    """The server's settings, and the text of their file.
+
+    Args:
+        wanted: What the administrator set, with all templates filled in.
+        place: What follows from the way of installing.
+        file: Where they wrote it, for messages.
+
+    Raises:
+        SettingsError: With file, line, key and fix.
+    """
+    written = _find_settings(file, wanted)
+    for keys, instead in GIVEN.items():
+        if _has(wanted, keys):
+            raise written.error(keys, f" cannot be set here. {instead}.")
+    data = complete(wanted, place)
+    settings = YamlFile(written.path, written.kind, written.word, written.node, data).check(Settings)
+    require_images(settings, written)
+    if place.policy is not None:
+        load_policy(place.policy, images=settings.images)
+    if not (settings.login or settings.demo_users or place.extensions):
+        raise SettingsError(
+            f"{file}: nobody could log in. Set {SETTINGS_VARIABLE}.login (docs/login.md); or, to try things "
+            f"out, {SETTINGS_VARIABLE}.demo_users; or put a file that sets c.JupyterHub.authenticator_class "
+            f"into {file.with_name('jupyterhub_config.d')}/."
+        )
+    return settings, yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def complete(wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The settings with what follows from the way of installing."""
+    given: dict[str, Any] = {
+        "state_dir": STATE_DIR,
+        "images": dict(place.images),
+        "network": {"docker_network": NETWORK, "hub_address": place.hub_address},
+        "controller": {"enabled": True},
+    }
+    if "images" not in wanted:
+        given |= {key: value for key, value in place.statuses.items() if value}
+    if place.policy is not None:
+        given["policy"] = f"{CONFIG_DIR}/policy.yml"
+    for key, value in wanted.items():
+        both = isinstance(value, Mapping) and isinstance(given.get(key), dict) and key != "images"
+        given[key] = {**given[key], **value} if both else value
+    return given
+
+
+def _find_settings(file: Path, wanted: Mapping[str, Any]) -> YamlFile:
+    """The settings where they stand in the file, for messages with lines."""
+    whole = _locate(file, wanted)
+    node = next((value for key, value in whole.node.value if key.value == SETTINGS_VARIABLE), whole.node)
+    return replace(whole, node=node)
+
+
+def _locate(file: Path, data: Mapping[str, Any]) -> YamlFile:
+    """Where the keys of a file are. Ansible has read it; what is encrypted in it does not matter here."""
+    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode):
+        raise SettingsError(f"The file {file} must hold keys and values.")
+    return YamlFile(file, "settings", "a setting", node, dict(data))
+
+
+def _has(data: Any, keys: tuple[str, ...]) -> bool:
+    for key in keys:
+        if not isinstance(data, Mapping) or key not in data:
+            return False
+        data = data[key]
+    return True

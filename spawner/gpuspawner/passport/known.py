@@ -1,0 +1,103 @@
+"""The images that people can choose, each with the passport of what its name means now."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from gpuspawner.core.errors import EngineError, NotFound, PassportError
+from gpuspawner.core.model import ImageNeeds
+from gpuspawner.core.words import mark
+from gpuspawner.ports import Images
+
+from .model import Passport
+from .shelf import Shelf
+
+KEEP_SECONDS = 5.0
+"""So long an answer holds: pages ask for the same again and again."""
+AGAIN_SECONDS = 60.0
+"""So long an Engine that did not answer is left alone: each question would wait for its time-out."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """One image."""
+
+    name: str
+    """What people choose it by."""
+    reference: str
+    digest: str | None = None
+    """Its id; None when it is not on this host, or when that is not known."""
+    passport: Passport | None = None
+    problem: str = ""
+    """Why it has no passport; empty when it has one."""
+
+    @property
+    def needs(self) -> ImageNeeds | None:
+        """What it needs of a card and its driver; None when any will do, or when that is not known."""
+        return self.passport.needs(self.name) if self.passport else None
+
+
+class KnownImages:
+    """What is known of the images; for threads.
+
+    Args:
+        images: Name → reference.
+        engine: Says what a reference means.
+        shelf: Their passports.
+        monotonic: Seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        images: Mapping[str, str],
+        engine: Images,
+        shelf: Shelf,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._images, self._engine, self._shelf, self._monotonic = images, engine, shelf, monotonic
+        self._asking = threading.Lock()
+        self._known: dict[str, KnownImage] = {}
+        self._ask_again = float("-inf")
+
+    def all(self) -> tuple[KnownImage, ...]:
+        """Every image, in the order of the settings. Never raises: what is not known says why."""
+        with self._asking:
+            if self._monotonic() >= self._ask_again:
+                keep = KEEP_SECONDS
+                try:
+                    self._known = {name: self._look(name, of) for name, of in self._images.items()}
+                except EngineError as error:
+                    # What was known is not forgotten over that: places in line rest on it.
+                    keep, problem = AGAIN_SECONDS, str(error)
+                    self._known = {
+                        name: replace(self._known.get(name, KnownImage(name, of)), problem=problem)
+                        for name, of in self._images.items()
+                    }
+                self._ask_again = self._monotonic() + keep
+            return tuple(self._known.values())
+
+    def find(self, name: str) -> KnownImage:
+        """One of them. Raises: NotFound."""
+        found = next((one for one in self.all() if one.name == name), None)
+        if found is None:
+            raise NotFound("There is no such image here; the list of images has them all.")
+        return found
+
+    def needs(self) -> dict[str, ImageNeeds]:
+        """What each image needs, by name; one that runs anywhere, or is not known, is left out."""
+        return {one.name: one.needs for one in self.all() if one.needs is not None}
+
+    def _look(self, name: str, reference: str) -> KnownImage:
+        """Raises: EngineError."""
+        facts = self._engine.inspect(reference)
+        if facts is None:
+            return KnownImage(name, reference, problem=mark(f"The image {reference} is not on this server."))
+        try:
+            passport = self._shelf.find(facts.digest)
+        except PassportError as error:
+            return KnownImage(name, reference, facts.digest, problem=str(error))
+        missing = mark("It has no passport: nobody has looked into it yet.")
+        return KnownImage(name, reference, facts.digest, passport, "" if passport else missing)

@@ -1,0 +1,197 @@
+"""The section ``login`` of the settings file: by which service people log in, and who may."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from .units import read_duration
+from .yamlfile import STRICT
+
+Provider = Literal["oidc", "github", "gitlab", "google", "cilogon"]
+
+PUBLIC = {
+    "github": "https://github.com",
+    "gitlab": "https://gitlab.com",
+    "google": "https://accounts.google.com",
+    "cilogon": "https://cilogon.org",
+}
+"""Services at which anybody in the world can have an account, and where they are."""
+TITLES = {
+    "oidc": "your institution",
+    "github": "GitHub",
+    "gitlab": "GitLab",
+    "google": "Google",
+    "cilogon": "CILogon",
+}
+NAMES = {"oidc": "preferred_username", "github": "login", "gitlab": "preferred_username", "google": "email"}
+"""The claim that people are called by."""
+SCOPES = {
+    "oidc": ("openid", "profile", "email"),
+    "github": ("read:user", "read:org"),
+    "gitlab": ("openid", "profile", "email"),
+    "google": ("openid", "profile", "email"),
+    "cilogon": ("openid", "profile", "email", "org.cilogon.userinfo"),
+}
+
+
+class Allow(BaseModel):
+    """Who may log in; whom any of these rules names. At least one is needed."""
+
+    model_config = STRICT
+
+    everybody: Annotated[
+        bool,
+        Field(
+            description="Everybody who has an account there. Refused where anybody in the world can have one."
+        ),
+    ] = False
+    groups: Annotated[
+        frozenset[str],
+        Field(
+            description="Members of these groups, as the service names them; at GitHub `organisation:team`."
+        ),
+    ] = frozenset()
+    users: Annotated[frozenset[str], Field(description="These people, by their names here.")] = frozenset()
+    domains: Annotated[
+        frozenset[str], Field(description="Google only: people of these Workspace domains.")
+    ] = frozenset()
+    idps: Annotated[
+        frozenset[str],
+        Field(description="CILogon only: people of these institutions, by entity ID."),
+    ] = frozenset()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is let in."""
+        return not (self.everybody or self.groups or self.users or self.domains or self.idps)
+
+
+class Admins(BaseModel):
+    """Who administers the hub, and so may log in. Who is not named here administers nothing after a login."""
+
+    model_config = STRICT
+
+    groups: Annotated[frozenset[str], Field(description="Members of these groups.")] = frozenset()
+    users: Annotated[frozenset[str], Field(description="These people, by their names here.")] = frozenset()
+
+
+class Login(BaseModel):
+    """How people log in (docs/login.md)."""
+
+    model_config = STRICT
+
+    provider: Annotated[
+        Provider,
+        Field(description="`oidc`: Keycloak, Entra, Shibboleth's bridge and all that speak OpenID Connect."),
+    ]
+    issuer: Annotated[
+        str | None,
+        Field(description="Address of the service; needed for `oidc`, else that of the public one."),
+    ] = None
+    client_id: Annotated[str, Field(min_length=1, description="What the service knows this hub as.")]
+    client_secret_file: Annotated[
+        Path, Field(description="File, readable by the hub only, that holds the secret that goes with it.")
+    ]
+    title: Annotated[
+        str | None, Field(min_length=1, max_length=60, description="Said on the button: *Sign in with …*.")
+    ] = None
+    username_claim: Annotated[
+        str | None, Field(min_length=1, description="Claim that a person's name is made from.")
+    ] = None
+    groups_claim: Annotated[str, Field(min_length=1, description="Claim that names a person's groups.")] = (
+        "groups"
+    )
+    extra_scopes: Annotated[
+        tuple[str, ...], Field(description="Scopes to ask for beside the usual ones, such as `groups`.")
+    ] = ()
+    callback_url: Annotated[
+        str | None,
+        Field(description="Where the service sends people back to; guessed from their request unless set."),
+    ] = None
+    allow: Allow = Allow()
+    admins: Admins = Admins()
+    stay: Annotated[
+        timedelta,
+        BeforeValidator(read_duration),
+        Field(ge=timedelta(minutes=5), le=timedelta(days=14)),
+        Field(description="How long a browser stays logged in."),
+    ] = timedelta(hours=12)
+    refresh: Annotated[
+        timedelta,
+        BeforeValidator(read_duration),
+        Field(ge=timedelta(minutes=1), le=timedelta(days=1)),
+        Field(description="How often the service is asked again about somebody: groups, administrators."),
+    ] = timedelta(minutes=5)
+
+    @property
+    def url(self) -> str:
+        """Address of the service, without a slash at its end."""
+        return (self.issuer or PUBLIC.get(self.provider, "")).rstrip("/")
+
+    @property
+    def public(self) -> bool:
+        """Whether anybody in the world can have an account there."""
+        return PUBLIC.get(self.provider) == self.url
+
+    @property
+    def scopes(self) -> list[str]:
+        """What is asked for."""
+        return [
+            *SCOPES[self.provider],
+            *(one for one in self.extra_scopes if one not in SCOPES[self.provider]),
+        ]
+
+    @property
+    def name_claim(self) -> str:
+        """The claim that a person's name is made from."""
+        return self.username_claim or NAMES.get(self.provider, "email")
+
+    @model_validator(mode="after")
+    def _require_sense(self) -> Self:
+        if not self.url:
+            raise ValueError(
+                "issuer is missing: the address of the service, such as https://login.example.org/realms/x"
+            )
+        _require_safe_url("issuer", self.url)
+        if self.callback_url:
+            _require_safe_url("callback_url", self.callback_url)
+        if self.allow.empty:
+            raise ValueError(
+                "nobody is allowed to log in. Under allow, name groups or users, or say everybody: true"
+            )
+        if self.allow.everybody and self.public:
+            raise ValueError(
+                f"anybody in the world can have an account at {self.url}, so everybody is too many. "
+                "Name groups, users, domains or idps under allow"
+            )
+        for rule, provider in (("domains", "google"), ("idps", "cilogon")):
+            if getattr(self.allow, rule) and self.provider != provider:
+                raise ValueError(f"allow.{rule} is for the provider {provider} only; name groups or users")
+        return self
+
+
+def _require_safe_url(key: str, url: str) -> None:
+    """Secrets and tokens go there: in the clear only within this machine.
+
+    Raises:
+        ValueError: It is no address, or none that is safe.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme == "http" and parts.hostname and _is_this_machine(parts.hostname):
+        return
+    raise ValueError(f"{key} must begin with https://")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

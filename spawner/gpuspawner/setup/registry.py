@@ -1,0 +1,130 @@
+"""Fetching images from a registry, where one is configured, instead of building them; and pushing them there.
+
+Nothing here is needed: without ``GPUSPAWNER_REGISTRY`` no registry is ever asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .console import capture, run_step, say
+from .errors import SetupError
+from .images import ImageEntry
+from .paths import Paths
+
+VARIABLE = "GPUSPAWNER_REGISTRY"
+PREFIX = re.compile(r"[a-z0-9.-]+(:\d{1,5})?(/[a-z0-9._-]+)*")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGESTS = "digests.toml"
+"""Beside the catalogue: reference → digest, which is the only thing that is fetched under that name."""
+HEADER = (
+    "# What `make push` put into the registry. What is listed here is fetched by this digest and no other.\n"
+)
+
+
+def registry_prefix(environment: Mapping[str, str] = os.environ) -> str | None:
+    """What stands before the names of images in the registry: ``registry.example.org/lab``; None without one.
+
+    Raises:
+        SetupError: It is no such prefix.
+    """
+    text = environment.get(VARIABLE, "").strip().rstrip("/")
+    if text and not PREFIX.fullmatch(text):
+        raise SetupError(
+            f"{VARIABLE} must be a registry and a path in lower case, such as registry.example.org/lab, "
+            f"without https://; it is {text!r}."
+        )
+    return text or None
+
+
+def read_digests(file: Path) -> dict[str, str]:
+    """The digests that are configured, by reference; none without the file.
+
+    Raises:
+        SetupError: The file is malformed; names the entry and the fix.
+    """
+    try:
+        found = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SetupError(f"{file} cannot be read: {error}. Correct it, or remove it.") from error
+    for reference, digest in found.items():
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+            raise SetupError(
+                f"{file}: {reference!r} must be sha256: and 64 hexadecimal digits, not {digest!r}."
+            )
+    return {reference: str(digest) for reference, digest in found.items()}
+
+
+def fetch_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
+    """Fetch what the registry has, by digest where one is configured; the rest is left to be built.
+
+    Raises:
+        SetupError: A configured digest cannot be had: something else must not take its name.
+    """
+    prefix = registry_prefix()
+    if prefix is None:
+        return
+    digests = read_digests(paths.images / DIGESTS)
+    for entry in entries:
+        digest = digests.get(entry.reference)
+        name, _, tag = entry.reference.rpartition(":")
+        wanted = f"{prefix}/{name}@{digest}" if digest else f"{prefix}/{name}:{tag}"
+        try:
+            run_step(
+                f"Fetching {wanted}", ["docker", "pull", wanted], log=paths.logs / f"image-{entry.name}.log"
+            )
+        except SetupError as error:
+            if digest:
+                raise SetupError(
+                    f"{error}\n{DIGESTS} says that {entry.reference} is {digest}. If the registry does not "
+                    "have it any more, remove that line, and the image is built here."
+                ) from error
+            say(f"    {wanted} cannot be had (the log is image-{entry.name}.log); it is built here.")
+            continue
+        for reference in (entry.reference, entry.latest):
+            if capture(["docker", "tag", wanted, reference]) is None:
+                raise SetupError(f"{wanted} was fetched and cannot be tagged as {reference}.")
+
+
+def push_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
+    """Push images, and write their digests down.
+
+    Raises:
+        SetupError: No registry is configured, or it does not take one of them.
+    """
+    prefix = registry_prefix()
+    if prefix is None:
+        raise SetupError(
+            f"No registry is configured. Name one: {VARIABLE}=registry.example.org/lab make push"
+        )
+    file = paths.images / DIGESTS
+    for entry in entries:
+        target = f"{prefix}/{entry.reference}"
+        log = paths.logs / f"image-{entry.name}.log"
+        if capture(["docker", "tag", entry.reference, target]) is None:
+            raise SetupError(f"{entry.reference} is not built, so it cannot be pushed. Run make images.")
+        run_step(f"Pushing {target}", ["docker", "push", target], log=log, fix="Is `docker login` needed?")
+        digests = {**read_digests(file), entry.reference: _find_digest(prefix, entry)}
+        lines = (
+            f"{json.dumps(reference)} = {json.dumps(digest)}\n"
+            for reference, digest in sorted(digests.items())
+        )
+        partial = file.with_name(f"{file.name}.partial")
+        partial.write_text(HEADER + "".join(lines))
+        partial.replace(file)
+
+
+def _find_digest(prefix: str, entry: ImageEntry) -> str:
+    listed = capture(["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", entry.reference])
+    repository = f"{prefix}/{entry.reference.rpartition(':')[0]}@"
+    for one in json.loads(listed or "[]") or ():
+        if one.startswith(repository):
+            return str(one.removeprefix(repository))
+    raise SetupError(f"The Engine does not know the digest of {entry.reference} after pushing it.")

@@ -1,0 +1,208 @@
+"""A fresh server becomes a hub by the commands of docs/install.md. Slow: ``make test-ansible``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from gpuspawner.setup.paths import CHECKOUT
+from support.client import Client
+from support.fresh_server import HOME, FreshServer, fresh_server
+
+pytestmark = [pytest.mark.docker, pytest.mark.server]
+
+BLOCKS = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+SETTINGS = f"{HOME}/ansible/inventory/mine/gpuspawner.yml"
+KNOCK = (
+    "import socket, sys\n"
+    "for where in sys.argv[1:]:\n"
+    "    host, port = where.rsplit(':', 1)\n"
+    "    try: socket.create_connection((host, int(port)), 5).close(); print(where, 'open')\n"
+    "    except OSError: print(where, 'closed')\n"
+)
+"""Run in a server: which of these addresses can be reached."""
+OURS = (
+    "gpuspawner-firewall",
+    "gpuspawner-sim",
+    "gpuspawner-proxy",
+    "gpuspawner-agent",
+    "gpuspawner-hub",
+    "gpuspawner-controller",
+)
+
+
+def play(server: FreshServer, name: str, *more: str) -> tuple[int, str]:
+    """Run a playbook; its exit code, and what it printed."""
+    command = ["../.gpuspawner/ansible/bin/ansible-playbook", "-i", "inventory/mine", f"{name}.yml", *more]
+    begun = time.monotonic()
+    done = server.run(*command, minutes=40, folder=f"{HOME}/ansible")
+    print(f"\n{name}.yml {' '.join(more)}: {time.monotonic() - begun:.0f} s, exit code {done.returncode}")
+    return done.returncode, done.stdout
+
+
+def must_play(server: FreshServer, name: str, *more: str) -> dict[str, int]:
+    """Run a playbook that must succeed; its recap."""
+    code, printed = play(server, name, *more)
+    assert code == 0, printed[-6000:]
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", printed.rpartition("PLAY RECAP")[2])}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FreshServer]:
+    """A server on which the page's commands were run, in order, with its address among the names."""
+    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"]) as server:
+        for block in BLOCKS.findall((CHECKOUT / "docs" / "install.md").read_text()):
+            begun = time.monotonic()
+            server.shell(block, minutes=60)
+            print(f"\n{time.monotonic() - begun:.0f} s:\n{block}")
+            if "cp -r" in block:
+                names = f"[localhost, {address(server)}]"
+                server.shell(f"sed -i 's/^tls_names: .*/tls_names: {names}/' {SETTINGS}")
+        yield server
+
+
+def address(server: FreshServer) -> str:
+    return server.must("hostname", "--ip-address").split()[0]
+
+
+@pytest.fixture(scope="module")
+def ada(server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """Who has logged in through TLS, and trusts the server's own authority alone."""
+    file = tmp_path_factory.mktemp("tls") / "root.crt"
+    file.write_text(server.must("cat", AUTHORITY))
+    password = server.must("cat", f"{HOME}/ansible/inventory/mine/secrets/ada").strip()
+    client = Client(f"https://{address(server)}", "ada", password)
+    client.session.verify = str(file)
+    client.login()
+    assert all(cookie.secure for cookie in client.session.cookies if cookie.path.startswith("/hub"))
+    return client
+
+
+def test_a_second_run_changes_nothing_and_restarts_nothing(server: FreshServer) -> None:
+    before = server.started()
+    assert set(OURS) <= set(before)
+    recap = must_play(server, "site")
+    assert recap["changed"] == 0
+    assert server.started() == before
+
+
+def test_somebody_logs_in_through_tls_and_has_the_card_that_the_ledger_says(
+    server: FreshServer, ada: Client
+) -> None:
+    started = ada.spawn({"gpus": 1}, seconds=300)
+    assert started.ready, started.message
+    devices = json.loads(server.must("gpuspawner", "status", "--json"))["devices"]
+    held = [device["uuid"] for device in devices if device["holder"]]
+    container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").strip()
+    seen = re.findall(r"UUID: (GPU-[-0-9a-f]+)", server.must("docker", "exec", container, "nvidia-smi", "-L"))
+    assert seen == held
+    assert len(held) == 1
+
+
+def test_from_a_server_only_what_is_promised_can_be_reached(server: FreshServer, ada: Client) -> None:
+    server.shell(
+        "systemctl is-active port-of-others || systemd-run --unit port-of-others python3 -m http.server 9999"
+    )
+    networks = server.must("ip", "-4", "route", "show", "default").split()
+    outside, here = networks[2], address(server)
+    container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").strip()
+    expected = {
+        "10.201.0.1:8081": "open",  # the hub's API
+        "10.201.0.1:8082": "open",  # the controller's
+        "deb.debian.org:80": "open",
+        "10.201.0.1:9999": "closed",
+        "10.201.0.1:443": "closed",
+        "10.200.0.1:9999": "closed",  # Docker's own bridge
+        f"{here}:443": "closed",
+        f"{here}:9999": "closed",
+        f"{outside}:22": "closed",
+        "169.254.169.254:80": "closed",
+    }
+    seen = server.must("docker", "exec", container, "python3", "-c", KNOCK, *expected)
+    assert dict(line.rsplit(" ", 1) for line in seen.splitlines()) == expected
+    assert server.must("python3", "-c", KNOCK, f"{here}:9999").split()[1] == "open"  # somebody does listen
+
+
+def test_other_settings_restart_hub_and_controller_and_nobodys_server(
+    server: FreshServer, ada: Client
+) -> None:
+    before = server.started()
+    server.shell(f"sed -i 's/memory: 2G/memory: 3G/' {SETTINGS}")
+    must_play(server, "site")
+    after = server.started()
+    restarted = {name for name in before if before[name] != after[name]}
+    assert restarted == {"gpuspawner-hub", "gpuspawner-controller"}
+    model = ada.model()
+    assert model is not None
+    assert model["ready"]
+
+
+def test_the_next_release_and_the_way_back_leave_servers_and_connections(
+    server: FreshServer, ada: Client
+) -> None:
+    before, first = server.started(), server.must("readlink", "/opt/gpuspawner/current")
+    server.shell("echo '# another release' >>spawner/gpuspawner/__init__.py")
+    must_play(server, "site")
+    second, upgraded = server.must("readlink", "/opt/gpuspawner/current"), server.started()
+    assert second != first
+    follow = {"gpuspawner-agent", "gpuspawner-hub", "gpuspawner-controller"}
+    assert {name for name in before if before[name] != upgraded[name]} == follow
+    must_play(server, "rollback")
+    assert server.must("readlink", "/opt/gpuspawner/current") == first
+    back = server.started()
+    assert {name for name in before if upgraded[name] != back[name]} == follow
+    model = ada.model()
+    assert model is not None
+    assert model["ready"]
+    # The playbook knows that what runs is not what it would bring.
+    must_play(server, "site")
+    assert server.must("readlink", "/opt/gpuspawner/current") == second
+    assert {name for name in before if back[name] != server.started()[name]} == follow
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("s/^tls_certificate:/tls_certifcate:/", "line 10: tls_certifcate is not a variable of any role"),
+        ("s/memory: 3G/memry: 3G/", "limits.memry is not a setting; did you mean 'memory'?"),
+        ("s/^tls_names: .*/tls_names: []/", "tls_names is empty"),
+        ("s/internal/files/", "tls_certificate is files, but there is no file"),
+        ("$a gpuspawner_subnet: 8.8.8.0/24", "gpuspawner_subnet is 8.8.8.0/24; it must be private"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_before_anything_is_touched(
+    server: FreshServer, change: str, says: str
+) -> None:
+    server.shell(f"cp {SETTINGS} /root/kept && sed -i '{change}' {SETTINGS} && touch /root/mark")
+    try:
+        before = server.started()
+        code, printed = play(server, "site")
+        assert code != 0
+        assert says in " ".join(printed.split())
+        touched = server.must("find", "/etc", "/opt", "/usr", "/var/lib/gpuspawner", "-newer", "/root/mark",
+                              "-type", "f", "-not", "-name", "*.sqlite*")  # fmt: skip
+        assert touched.split() == []
+        assert server.started() == before
+    finally:
+        server.shell(f"cp /root/kept {SETTINGS}")
+
+
+def test_uninstalling_must_be_meant_and_keeps_homes_and_ledger(server: FreshServer) -> None:
+    homes = server.must("docker", "volume", "ls", "--quiet", "--filter", "name=gpuspawner-home-")
+    assert homes.strip()
+    before = server.started()
+    code, printed = play(server, "uninstall")
+    assert code != 0
+    assert "uninstall_confirmed" in printed
+    assert server.started() == before
+    must_play(server, "uninstall", "-e", "uninstall_confirmed=true")
+    assert server.must("docker", "volume", "ls", "--quiet", "--filter", "name=gpuspawner-home-") == homes
+    server.must("test", "-f", "/var/lib/gpuspawner/ledger.sqlite")
+    assert server.must("docker", "ps", "--all", "--quiet") == ""
+    assert "gpuspawner" not in server.must("systemctl", "list-units", "--all", "--no-legend")
+    server.must("test", "!", "-e", "/opt/gpuspawner")

@@ -1,0 +1,97 @@
+"""The roles, without a server: variables are documented as they are, and units are what systemd takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from gpuspawner.setup.paths import CHECKOUT
+
+ALL = CHECKOUT / "ansible" / "roles"
+ROLES = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
+PLAN = {
+    "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
+    "simulation_version": "0123456789abcdef", "home_directory": "", "controller": 8082, "base_url": "/",
+}  # fmt: skip
+
+
+def read(file: Path) -> Any:
+    return yaml.safe_load(file.read_text())
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_variable_is_documented_with_the_default_that_it_has(role: Path) -> None:
+    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    documented = {name: about.get("default", []) for name, about in options.items()}
+    assert read(role / "defaults" / "main.yml") == documented
+    for name, about in options.items():
+        assert name.startswith(f"{role.name}_")
+        assert about["description"].endswith("."), name
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_role_checks_its_arguments_before_anything_is_touched(role: Path) -> None:
+    specs = read(role / "meta" / "argument_specs.yml")["argument_specs"]
+    assert specs["preflight"] == specs["main"]
+    checked = read(CHECKOUT / "ansible" / "site.yml")[0]["tasks"][0]["loop"]
+    assert role.name in checked
+    assert (role / "tasks" / "preflight.yml").is_file()
+
+
+def test_preflight_changes_nothing() -> None:
+    reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
+    assert ROLES
+    for role in ROLES:
+        for task in flatten(read(role / "tasks" / "preflight.yml")):
+            module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
+            assert module in reading, f"{role.name}: {task['name']}"
+            assert module != "command" or task["changed_when"] is False, task["name"]
+
+
+def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for task in tasks:
+        inner = [*task.get("block", []), *task.get("rescue", [])]
+        found += flatten(inner) if inner else [task]
+    return found
+
+
+def render(template: Path, **more: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent), trim_blocks=True, undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )  # fmt: skip
+    name = template.name.partition(".")[0]
+    values = {
+        "ansible_managed": "Ansible managed", "gpuspawner_plan": PLAN, "gpuspawner_unit_inputs": "abc",
+        "gpuspawner_simulated_cards": "2xl40s", "gpuspawner_simulation": "/var/lib/gpuspawner/sim",
+        "item": {"name": name, "follows_release": name in ("agent", "hub", "controller")},
+    }  # fmt: skip
+    return environment.get_template(template.name).render(values | more)
+
+
+@pytest.mark.parametrize("template", UNITS, ids=lambda path: path.name.partition(".")[0])
+def test_each_unit_says_what_it_was_started_with(template: Path) -> None:
+    name = template.name.partition(".")[0]
+    written = [line for line in render(template).splitlines() if f"/run/gpuspawner-{name}/inputs" in line]
+    assert len(written) == 1
+    follows = name in ("agent", "hub", "controller")
+    assert ("readlink /opt/gpuspawner/current" in written[0]) is follows
+
+
+@pytest.mark.parametrize("template", UNITS, ids=lambda path: path.name.partition(".")[0])
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_takes_each_unit(template: Path, tmp_path: Path) -> None:
+    unit = tmp_path / f"gpuspawner-{template.name.removesuffix('.j2')}"
+    # The programs are on no machine but the server.
+    unit.write_text(render(template).replace("/opt/gpuspawner/current/venv/bin/", "/bin/echo ").replace(
+        "/opt/gpuspawner/current/node/bin/", "/bin/echo "))  # fmt: skip
+    command = ["systemd-analyze", "verify", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []

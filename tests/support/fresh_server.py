@@ -1,0 +1,143 @@
+"""A fresh Debian server: a container with systemd, in which Docker runs too, made from packages alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from gpuspawner.setup.environment import ca_bundle
+from gpuspawner.setup.paths import CHECKOUT
+
+PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus", "udev", "kmod"),
+    *("python3", "ca-certificates", "openssl", "iproute2", "procps"),
+)
+"""What every Debian server has, and a container has not."""
+MIRRORS = (("http://deb.debian.org/debian", ""), ("http://deb.debian.org/debian-security", "-security"))
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+BOOT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /sbin/init"
+"""The host may mount its control groups in the old way, in which this systemd does not start."""
+PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+HOME = "/root/gpuspawner"
+
+
+@dataclass(frozen=True, slots=True)
+class FreshServer:
+    """One that runs."""
+
+    name: str
+
+    def run(self, *command: str, minutes: float = 5, folder: str = HOME) -> subprocess.CompletedProcess[str]:
+        """Run a command as root; what it prints comes back together."""
+        return subprocess.run(
+            ["docker", "exec", "--workdir", folder, self.name, *command],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=minutes * 60, check=False,
+        )  # fmt: skip
+
+    def must(self, *command: str, minutes: float = 5, folder: str = HOME) -> str:
+        """Run a command that must succeed."""
+        done = self.run(*command, minutes=minutes, folder=folder)
+        said = f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-6000:]}"
+        assert done.returncode == 0, said
+        return done.stdout
+
+    def shell(self, script: str, minutes: float = 5) -> str:
+        """Run lines of a shell, as somebody types them; the first that fails ends it."""
+        return self.must("bash", "-ec", script, minutes=minutes)
+
+    def started(self) -> dict[str, str]:
+        """When each of our processes, and each container, was started."""
+        units = self.shell(
+            "for unit in docker caddy gpuspawner-{firewall,sim,proxy,agent,hub,controller}; do"
+            " echo $unit $(systemctl show --property=ActiveEnterTimestampMonotonic --value $unit); done"
+        )
+        containers = self.shell(
+            "docker ps --all --quiet |"
+            " xargs --no-run-if-empty docker inspect --format '{{.Name}} {{.State.StartedAt}}'"
+        )
+        return dict(line.split() for line in (units + containers).splitlines())
+
+    def put(self, tar: bytes, folder: str) -> None:
+        """Unpack a tar there."""
+        command = ["docker", "exec", "-i", self.name, "tar", "-x", "--no-same-owner", "-C", folder]
+        subprocess.run(command, input=tar, check=True)
+
+
+@contextmanager
+def fresh_server(release: str) -> Iterator[FreshServer]:
+    """A new server with this checkout on it; it and all that was on its disk end with the block."""
+    image = _ensure_image(release)
+    name = f"gpuspawner-test-server-{release}"
+    _docker("rm", "--force", "--volumes", name)
+    # A network of its own: other tests take Docker's usual one down.
+    _docker("network", "create", name)
+    try:
+        _docker(
+            "run", "--detach", "--name", name, "--hostname", "hub", "--network", name, "--privileged",
+            "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "--volume", "/var/lib/docker",
+            image, "/bin/sh", "-c", BOOT, must=True,
+        )  # fmt: skip
+        server = FreshServer(name)
+        _furnish(server)
+        yield server
+    finally:
+        _docker("rm", "--force", "--volumes", name)
+        _docker("network", "rm", name)
+
+
+def _furnish(server: FreshServer) -> None:
+    server.must("systemctl", "is-system-running", "--wait", folder="/")
+    server.must("mkdir", "-p", HOME, folder="/")
+    # As this machine reaches its mirrors: its name server, and the authorities that it trusts.
+    names = Path("/etc/resolv.conf").read_text()
+    server.must("sh", "-c", f"printf %s '{names}' >/etc/resolv.conf", folder="/")
+    bundle = ca_bundle()
+    found = PEM.findall(bundle.read_text()) if bundle else []
+    files = {f"host-{number}.crt": text.encode() for number, text in enumerate(found)}
+    server.put(_tar(files), "/usr/local/share/ca-certificates")
+    server.must("update-ca-certificates")
+    listed = _here(["git", "ls-files", "-co", "--exclude-standard"]).decode().splitlines()
+    kept = "\n".join(name for name in listed if (CHECKOUT / name).is_file())
+    server.put(_here(["tar", "-c", "-T", "-"], kept.encode()), HOME)
+
+
+def _here(command: list[str], given: bytes = b"") -> bytes:
+    return subprocess.run(command, cwd=CHECKOUT, input=given, capture_output=True, check=True).stdout
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+    return target.getvalue()
+
+
+def _ensure_image(release: str) -> str:
+    key = sha256(json.dumps([PACKAGES, MIRRORS]).encode()).hexdigest()[:8]
+    image = f"gpuspawner-test/server-{release}:{key}"
+    if _docker("image", "inspect", image).returncode == 0:
+        return image
+    lines = [f"deb [signed-by={KEYRING}] {uri} {release}{suffix} main" for uri, suffix in MIRRORS]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = str(Path(folder) / "server.tar")
+        include = f"--include={','.join(PACKAGES)}"
+        command = ["mmdebstrap", "--variant=minbase", "--mode=root", include, release, tree, *lines]
+        subprocess.run(command, check=True, capture_output=True)
+        _docker("import", tree, image, must=True)
+    return image
+
+
+def _docker(*arguments: str, must: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=must)

@@ -1,0 +1,88 @@
+"""The images at the API and on their pages, and what the line knows of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from gpuspawner.core.model import ImageNeeds
+from support.build import HOST
+from support.controller import Office
+from support.fake_docker import image_id
+from support.fake_images import TORCH, make_passport, run
+
+NEEDS = ImageNeeds("torch", TORCH["minimum_driver"], TORCH["compute_capabilities"])
+
+
+def describe_cards(office: Office, capability: tuple[int, int], driver: str = "580.1") -> None:
+    with office.services.ledger.write() as unit:
+        for one in unit.inventory(HOST):
+            device = replace(one.device, compute_capability=capability, driver=driver)
+            unit.put_device(replace(one, device=device))
+
+
+def test_the_list(office: Office) -> None:
+    office.shelf.put(make_passport(**TORCH, runs={"sm_80": run()}))
+    describe_cards(office, (6, 0))
+    base, torch = office.get("/images")["images"]
+    assert (base["name"], base["default"], base["digest"]) == ("base", True, image_id("demo/base:1"))
+    assert "nobody has looked into it" in base["problem"]
+    assert (torch["name"], torch["default"], torch["problem"]) == ("torch", False, "")
+    assert (torch["minimum_driver"], torch["compute_capabilities"][-1]) == ("525.60.13", "12.0")
+    assert (torch["validated_on"], torch["not_validated_on"]) == (["sm_80"], ["cpu-avx2", "sm_60"])
+    assert torch["does_not_run_on"] == ["A100"]
+
+
+def test_one_image(office: Office) -> None:
+    office.shelf.put(make_passport(**TORCH))
+    found = office.get("/images/torch")
+    assert found["passport"]["packages"] == {"numpy": "2.3.5", "jupyterlab": "4.5.0"}
+    assert office.get("/images/base")["passport"] is None
+    assert office.ask("GET", "/images/nothing").status_code == 404
+
+
+def test_its_parts(office: Office) -> None:
+    office.shelf.put(make_passport(**TORCH))
+    assert office.get("/images/torch/spdx")["spdxVersion"] == "SPDX-2.3"
+    assert office.ask("GET", "/images/base/spdx").status_code == 404
+    file = office.raw("GET", "/images/torch/sbom.spdx.json", cookies={"service-gpu": office.cookie("ada")})
+    assert json.loads(file.text)["spdxVersion"] == "SPDX-2.3"
+    assert file.headers["Content-Disposition"].endswith('.spdx.json"')
+
+
+def test_a_place_in_line_is_not_given_for_what_can_never_run(office: Office) -> None:
+    office.shelf.put(make_passport(**TORCH))
+    describe_cards(office, (6, 0))
+    wish = {"server": "", "options": {"gpus": 1, "image": "torch"}}
+    status, kind, message = office.refusal("POST", "/queue", "ada", wish)
+    assert (status, kind) == (400, "never_possible")
+    assert "has code for GPUs of compute capability" in message
+    assert office.ask("POST", "/queue", "ada", {"server": "", "options": {"gpus": 1}}).status_code == 201
+
+
+def test_a_place_in_line_remembers_what_its_image_needs(office: Office) -> None:
+    office.shelf.put(make_passport(**TORCH))
+    describe_cards(office, (8, 0))
+    wish = {"server": "", "options": {"gpus": 1, "image": "torch"}}
+    assert office.ask("POST", "/queue", "ada", wish).status_code == 201
+    with office.services.ledger.read() as unit:
+        (ticket,) = unit.live_tickets(HOST)
+    assert ticket.request.needs == NEEDS
+
+
+def test_a_session_says_which_image_it_runs(office: Office) -> None:
+    office.add_lease("ada", "l1", digest=image_id("demo/base:1"))
+    assert office.get("/leases/l1")["digest"] == image_id("demo/base:1")
+
+
+@pytest.mark.parametrize("path", ["/images", "/images/torch", "/images/base", "/images/torch?q=num"])
+def test_the_pages(office: Office, path: str) -> None:
+    office.shelf.put(make_passport(**TORCH, runs={"sm_80": run()}, tests={"x": "failed"}))
+    page = office.raw("GET", path, None, cookies={"service-gpu": office.cookie("ada")})
+    assert page.status_code == 200, page.text
+
+
+def test_no_such_image(office: Office) -> None:
+    page = office.raw("GET", "/images/nothing", None, cookies={"service-gpu": office.cookie("ada")})
+    assert page.status_code == 404

@@ -1,0 +1,183 @@
+"""What stops a deployment before the server is touched, and what goes onto it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gpuspawner.core.errors import SettingsError
+from gpuspawner.deploy.__main__ import (
+    first_address,
+    known_variables,
+    newest,
+    plan,
+    proxy_version,
+    require_layout,
+)
+from gpuspawner.deploy.plan import Place, complete, make_settings, require_known
+from gpuspawner.setup.images import list_statuses, load_catalogue
+from gpuspawner.setup.paths import CHECKOUT
+
+PLACE = Place(hub_address="10.201.0.1", images={"Minimal": "gpuspawner/minimal:1"}, policy=None)
+LOGINS = {"ada": {"password": "long-enough"}}
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "gpuspawner.yml"
+    file.write_text(text)
+    return file
+
+
+def wanted(folder: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+    return settings, write(folder, yaml.safe_dump({"tls_names": ["hub"], "gpuspawner_settings": settings}))
+
+
+def test_what_follows_from_the_way_of_installing_is_filled_in(tmp_path: Path) -> None:
+    settings, text = make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS})))
+    assert yaml.safe_load(text) == {
+        "state_dir": "/var/lib/gpuspawner",
+        "images": {"Minimal": "gpuspawner/minimal:1"},
+        "network": {"docker_network": "gpuspawner", "hub_address": "10.201.0.1"},
+        "controller": {"enabled": True},
+        "demo_users": LOGINS,
+    }
+    assert settings.network.hub_address == "10.201.0.1"
+
+
+def reordered(pair: tuple[dict[str, Any], Path], place: Place = PLACE) -> tuple[dict[str, Any], Place, Path]:
+    return pair[0], place, pair[1]
+
+
+def test_a_section_is_completed_and_images_are_replaced() -> None:
+    own = {"network": {"hub_port": 9081}, "images": {"Own": "lab/own:3"}, "controller": {"enabled": False}}
+    found = complete(own, PLACE)
+    assert found["network"] == {"docker_network": "gpuspawner", "hub_address": "10.201.0.1", "hub_port": 9081}
+    assert found["images"] == {"Own": "lab/own:3"}
+    assert found["controller"] == {"enabled": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"limits": {"memry": "2G"}}, r"line \d+: limits.memry is not a setting; did you mean 'memory'\?"),
+        ({"limits": {"memory": "2 GB"}}, r"limits.memory: .* it is '2 GB'"),
+        ({"state_dir": "/srv"}, r"state_dir cannot be set here\. It is always /var/lib"),
+        ({"network": {"hub_address": "10.0.0.1"}}, r"hub_address cannot be set here\. Set gpuspawner_subnet"),
+        ({"candidates": ["Minmal"]}, r"no image 'Minmal'; did you mean 'Minimal'"),
+        ({}, r"nobody could log in\. Set gpuspawner_settings\.login"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused_by_name(tmp_path: Path, settings: dict[str, Any], says: str) -> None:
+    logins = {"demo_users": LOGINS} if settings else {}
+    with pytest.raises(SettingsError, match=says):
+        make_settings(*reordered(wanted(tmp_path, logins | settings)))
+
+
+def test_the_line_is_that_of_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "tls_names: [hub]\ngpuspawner_settings:\n  limits:\n    gpus_per_sever: 2\n")
+    with pytest.raises(SettingsError, match=r"gpuspawner.yml, line 4: limits.gpus_per_sever"):
+        make_settings({"limits": {"gpus_per_sever": 2}}, PLACE, file)
+
+
+def test_a_password_is_in_no_message(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(*reordered(wanted(tmp_path, {"demo_users": {"ada": {"password": "short"}}})))
+    assert "short" not in str(caught.value)
+
+
+def test_a_file_that_chooses_an_authenticator_is_a_login(tmp_path: Path) -> None:
+    place = Place("10.201.0.1", PLACE.images, None, extensions=["10-login.py"])
+    assert make_settings(*reordered(wanted(tmp_path, {}), place))
+
+
+def test_a_broken_policy_is_refused(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text("groups:\n  default:\n    gpus_per_persn: 2\n")
+    place = Place("10.201.0.1", PLACE.images, policy)
+    with pytest.raises(SettingsError, match=r"policy.yml, line 3: groups.default.gpus_per_persn"):
+        make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS}), place))
+
+
+def test_an_unknown_variable_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "tls_names: [hub]\ntls_certifcate: internal\n")
+    known = known_variables(CHECKOUT / "ansible" / "roles")
+    with pytest.raises(SettingsError, match=r"line 2: tls_certifcate is not .*mean 'tls_certificate'"):
+        require_known(["tls_names", "tls_certifcate"], known, file)
+    require_known(["tls_names", "docker_allow_restart", "gpuspawner_settings"], known, file)
+
+
+def test_a_vaulted_value_does_not_hide_the_lines(tmp_path: Path) -> None:
+    file = write(tmp_path, "a: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3132\ntls_nmes: [hub]\n")
+    with pytest.raises(SettingsError, match="line 4: tls_nmes"):
+        require_known(["tls_nmes"], ["tls_names"], file)
+
+
+@pytest.mark.parametrize("subnet", ["10.89.0.0/30", "8.8.8.0/24", "10.89.0.1/22", "lab", "", "fe80::/129"])
+def test_a_subnet_that_will_not_do(subnet: str) -> None:
+    with pytest.raises(SettingsError, match="gpuspawner_subnet is"):
+        first_address(subnet)
+
+
+@pytest.mark.parametrize("layout", ["2xa10", "two", "100xa100-40gb"])
+def test_cards_that_cannot_be_simulated(layout: str) -> None:
+    with pytest.raises(SettingsError, match=r"^gpuspawner_simulated_cards: "):
+        require_layout(layout)
+    require_layout("")
+
+
+def test_the_newest_driver_counts() -> None:
+    assert newest(["525.60.13", "580.65.06", "90.1"]) == "580.65.06"
+    assert newest([]) == ""
+
+
+def test_the_hub_has_the_first_address() -> None:
+    assert first_address("10.201.0.0/22") == "10.201.0.1"
+
+
+@pytest.mark.parametrize("inventory", ["simulated", "cards"])
+def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> None:
+    file = CHECKOUT / "ansible" / "inventory" / inventory / "gpuspawner.yml"
+    written = yaml.safe_load(file.read_text())
+    for user in written["gpuspawner_settings"].get("demo_users", {}).values():
+        user["password"] = "filled-in-by-ansible"
+    request = {
+        "file": str(file),
+        "names": list(written),
+        "settings": written["gpuspawner_settings"],
+        "images": ["minimal", "pytorch-2.9"],
+        "subnet": "10.201.0.0/22",
+        "archives": str(tmp_path),
+    }
+    answer = plan(request, CHECKOUT)
+    assert (tmp_path / f"{answer['release']}.tar.gz").is_file()
+    assert answer["hub_url"] == "http://10.201.0.1:8081/hub"
+    assert answer["proxy"] == "127.0.0.1:8000"
+    assert answer["controller"] == 8082
+    assert answer["minimum_driver"] == "525.60.13"
+    made = yaml.safe_load(answer["settings"])
+    assert list(made["images"]) == ["JupyterLab", "PyTorch 2.9"]
+    catalogue = load_catalogue(CHECKOUT / "images" / "images.toml")
+    offered = [one for one in catalogue if one.title in made["images"]]
+    assert (made.get("candidates", []), made.get("frozen", {})) == tuple(list_statuses(offered).values())
+    assert answer["policy"].endswith(f"{inventory}/policy.yml")
+
+
+def test_the_command_answers_errors_in_a_sentence(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpuspawner_setings: {}\n")
+    request = {"file": str(file), "names": ["gpuspawner_setings"], "settings": {}}
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuspawner.deploy", str(CHECKOUT)],
+        input=json.dumps(request), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("did you mean 'gpuspawner_settings'?")
+
+
+def test_the_proxy_has_another_version_only_when_it_is_another() -> None:
+    assert proxy_version(CHECKOUT) == proxy_version(CHECKOUT)
+    assert len(proxy_version(CHECKOUT)) == 12

@@ -1,0 +1,101 @@
+"""What the doctor says of the images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from gpuspawner.core.model import Device, DeviceReading
+from gpuspawner.doctor.facts import Facts, ImagesFacts
+from gpuspawner.doctor.findings import Finding
+from gpuspawner.doctor.images import check_images
+from gpuspawner.passport.known import KnownImage
+from gpuspawner.passport.model import Passport
+from gpuspawner.ports import ProbeReport
+from support.fake_images import TORCH, make_passport, run
+
+WELL = Facts(datetime(2030, 5, 1, tzinfo=UTC))
+CPU, BOTH = {"cpu-avx2": run()}, {"cpu-avx2": run(), "sm_80": run()}
+
+
+def card(capability: tuple[int, int] | None = (8, 0), model: str = "NVIDIA A100") -> DeviceReading:
+    return DeviceReading("GPU-a", Device("host", "GPU-a", model, 1, compute_capability=capability))
+
+
+def image(passport: Passport | None, name: str = "torch", problem: str = "") -> KnownImage:
+    return KnownImage(name, "demo/torch:1", passport and passport.digest, passport, problem)
+
+
+def check(
+    *images: KnownImage, cards: tuple[DeviceReading, ...] | None = (card(),), driver: str | None = "580.1"
+) -> list[Finding]:
+    probe = ProbeReport(driver, cards or (), None if cards is not None else "no driver")
+    facts = replace(WELL, probe=probe, images=ImagesFacts("/p", images))
+    return list(check_images(facts))
+
+
+def test_without_settings_nothing_is_said() -> None:
+    assert list(check_images(WELL)) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "cards", "level", "says"),
+    [
+        (BOTH, (card(),), "ok", "torch, the default, runs here; it was tried on cpu-avx2, sm_80"),
+        (CPU, (card(),), "error", "torch is the default, and was never tried on sm_80."),
+        ({}, (), "error", "never tried on cpu-avx2."),
+        (CPU, (), "ok", "tried on cpu-avx2"),
+        (CPU, (card(model="NVIDIA A100 (simulated)"),), "ok", "tried on cpu-avx2"),
+        (CPU, None, "ok", "it runs here; it was tried on cpu-avx2"),
+        (BOTH, (card(), card((9, 0))), "error", "never tried on sm_90."),
+    ],
+)
+def test_the_default_was_tried_on_everything_that_is_here(
+    runs: dict, cards: tuple[DeviceReading, ...] | None, level: str, says: str
+) -> None:
+    (found,) = check(image(make_passport(**TORCH, runs=runs)), cards=cards)
+    assert (found.level, says in found.what) == (level, True), found
+    assert (found.fix.startswith("gpuspawner verify demo/torch:1 --record")) == (level == "error")
+
+
+def test_only_the_default_must_have_been_tried() -> None:
+    one, other = check(image(make_passport(), "base"), image(make_passport(**TORCH), "torch"))
+    assert (one.level, other.level) == ("ok", "ok"), "without torch there is nothing to train"
+    assert "tried on nothing" in other.what
+
+
+@pytest.mark.parametrize(
+    ("cards", "driver", "level"),
+    [
+        ((card((6, 0)),), "580.1", "warning"),
+        ((card(),), "470.1", "warning"),
+        ((card(),), None, "warning"),
+        ((card(None),), "580.1", "warning"),
+        ((card((6, 0)), card()), "580.1", "ok"),
+        ((), "580.1", "ok"),
+        (None, None, "ok"),
+    ],
+)
+def test_an_image_that_runs_on_no_card(
+    cards: tuple[DeviceReading, ...] | None, driver: str | None, level: str
+) -> None:
+    torch = image(make_passport(**TORCH, runs=BOTH))
+    _, found = check(image(make_passport(), "base"), torch, cards=cards, driver=driver)
+    assert found.level == level, found
+    if level == "warning":
+        assert found.what == "torch runs on no GPU of this host."
+        assert "driver 525.60.13" in found.why
+
+
+def test_no_passport_means_any_card() -> None:
+    problem = "It has no passport: nobody has looked into it yet."
+    found = KnownImage("torch", "demo/torch:1", make_passport().digest, None, problem)
+    (finding,) = check(found)
+    assert (finding.level, finding.fix) == ("warning", "gpuspawner passport make demo/torch:1")
+    assert "it is given any card" in finding.why
+
+
+def test_an_image_that_is_not_here() -> None:
+    (finding,) = check(image(None, problem="The image demo/torch:1 is not on this server."))
+    assert (finding.level, finding.fix) == ("unknown", "make images")

@@ -1,0 +1,374 @@
+"""Logging in: each service in the shape of its own replies, and what must never let anybody in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gpuspawner.login.oidc import ALGORITHMS
+from gpuspawner.login.recognised import Denied, Recognised, ServiceSilent
+from support.provider import CLIENT, SECRET, Service
+from tornado.web import HTTPError
+
+MakeLogin = Callable[..., Recognised]
+
+KEYCLOAK = {
+    "sub": "3f1e0c9a-1111-4a5b-9d3e-000000000001",
+    "email_verified": True,
+    "name": "Ada Lovelace",
+    "groups": ["/ml/gpu", "/staff"],
+    "preferred_username": "ada",
+    "given_name": "Ada",
+    "family_name": "Lovelace",
+    "email": "ada@example.org",
+}
+GITLAB = {
+    "sub": "4711",
+    "sub_legacy": "a" * 64,
+    "name": "Ada Lovelace",
+    "nickname": "ada",
+    "preferred_username": "ada",
+    "profile": "https://gitlab.example.org/ada",
+    "groups": ["lab", "lab/gpu"],
+}
+GOOGLE = {
+    "sub": "110248495921238986420",
+    "name": "Ada Lovelace",
+    "picture": "https://lh3.example.org/a",
+    "email": "ada@example.org",
+    "email_verified": True,
+    "hd": "example.org",
+}
+CILOGON = {
+    "sub": "http://cilogon.org/serverA/users/12345",
+    "idp": "https://idp.example.org/shibboleth",
+    "idp_name": "Example University",
+    "eppn": "ada@example.org",
+    "email": "ada@example.org",
+    "given_name": "Ada",
+    "isMemberOf": ["gpu", "staff"],
+}
+GITHUB = {"login": "ada", "id": 583231, "node_id": "MDQ6", "type": "User", "name": "Ada", "email": "a@b.org"}
+TEAMS = [
+    {"id": 1, "name": "GPU people", "slug": "gpu-people", "organization": {"login": "lab", "id": 9}},
+    {"id": 2, "name": "Staff", "slug": "staff", "organization": {"login": "lab", "id": 9}},
+]
+
+
+async def come_back(login: Recognised, service: Service) -> dict[str, Any] | None:
+    """Come back from the service, as JupyterHub's callback does."""
+    found: dict[str, Any] | None = await login.get_authenticated_user(service.make_handler(), None)
+    return found
+
+
+# -- each service -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("provider", "userinfo", "login", "name", "groups"),
+    [
+        ("oidc", KEYCLOAK, {"allow": {"groups": ["/ml/gpu"]}}, "ada", ["/ml/gpu", "/staff"]),
+        ("gitlab", GITLAB, {"allow": {"groups": ["lab/gpu"]}}, "ada", ["lab", "lab/gpu"]),
+        ("google", GOOGLE, {"allow": {"domains": ["example.org"]}}, "ada@example.org", []),
+        (
+            "cilogon",
+            CILOGON,
+            {"allow": {"idps": ["https://idp.example.org/shibboleth"]}, "groups_claim": "isMemberOf"},
+            "ada@example.org",
+            ["gpu", "staff"],
+        ),
+        ("github", GITHUB, {"allow": {"groups": ["lab:gpu-people"]}}, "ada", ["lab:gpu-people", "lab:staff"]),
+    ],
+)
+async def test_somebody_who_may(
+    *,
+    service: Service,
+    make_login: MakeLogin,
+    provider: str,
+    userinfo: Any,
+    login: Any,
+    name: str,
+    groups: Any,
+) -> None:
+    service.userinfo, service.teams = userinfo, TEAMS
+    found = await come_back(make_login(provider, **login), service)
+    assert found is not None
+    assert (found["name"], found["groups"], found["admin"]) == (name, groups, False)
+    (sent,) = service.tokens
+    assert sent["code_verifier"] == "v" * 43  # PKCE
+    assert sent["client_secret"] == SECRET
+
+
+@pytest.mark.parametrize(
+    ("provider", "userinfo", "allow"),
+    [
+        ("oidc", KEYCLOAK, {"groups": ["/ML/gpu", "ml/gpu", "/ml", "/ml/gpu "]}),
+        ("oidc", KEYCLOAK, {"users": ["bob", "Ada"]}),
+        ("gitlab", GITLAB, {"groups": ["lab/gpu/x"]}),
+        ("google", {**GOOGLE, "hd": "example.com"}, {"domains": ["example.org"]}),
+        ("google", {k: v for k, v in GOOGLE.items() if k != "hd"}, {"domains": ["example.org"]}),
+        (
+            "cilogon",
+            {**CILOGON, "idp": "https://elsewhere"},
+            {"idps": ["https://idp.example.org/shibboleth"]},
+        ),
+        ("github", GITHUB, {"groups": ["lab:GPU people", "lab:gpu", "other:gpu-people"]}),
+    ],
+)
+async def test_somebody_who_may_not(
+    service: Service, make_login: MakeLogin, provider: str, userinfo: Any, allow: Any
+) -> None:
+    service.userinfo, service.teams = userinfo, TEAMS
+    login = make_login(provider, allow=allow)
+    assert await come_back(login, service) is None
+    assert await login._in_ledger(lambda people: people.list()) == []
+
+
+async def test_entra_has_groups_in_the_token_only(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo = {"sub": "s-1", "name": "Ada", "picture": "https://graph.example.org/photo"}
+    service.id_claims = {
+        "groups": ["5b0e-1"],
+        "preferred_username": "ada@example.org",
+        "tid": "t",
+        "ver": "2.0",
+    }
+    found = await come_back(make_login(allow={"groups": ["5b0e-1"]}), service)
+    assert found is not None
+    assert (found["name"], found["groups"]) == ("ada@example.org", ["5b0e-1"])
+
+
+async def test_too_many_groups_for_entra_are_no_groups(service: Service, make_login: MakeLogin) -> None:
+    """It then sends where to ask instead: nothing is gained, and who was in a group stays in it."""
+    login = make_login(allow={"groups": ["5b0e-1"]})
+    service.id_claims = {"groups": ["5b0e-1"]}
+    assert await come_back(login, service)
+    service.id_claims = {
+        "_claim_names": {"groups": "src1"},
+        "_claim_sources": {"src1": {"endpoint": "https://x"}},
+    }
+    found = await come_back(login, service)
+    assert found is not None
+    assert found["groups"] == ["5b0e-1"]
+    service.userinfo = {"sub": "s-2", "preferred_username": "eve"}
+    assert await come_back(login, service) is None
+
+
+async def test_a_group_by_itself_is_not_its_letters(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo = {**KEYCLOAK, "groups": "ml"}
+    login = make_login(allow={"groups": ["m", "l"]})
+    assert await come_back(login, service) is None
+
+
+async def test_administrators_come_from_groups(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo = dict(KEYCLOAK)
+    login = make_login(allow={"users": ["nobody"]}, admins={"groups": ["/staff"]})
+    found = await come_back(login, service)
+    assert found is not None
+    assert found["admin"] is True
+    service.userinfo["groups"] = ["/ml/gpu"]
+    assert await come_back(login, service) is None
+    login = make_login(allow={"everybody": True}, admins={"groups": ["/staff"]})
+    found = await come_back(login, service)
+    assert found is not None
+    assert found["admin"] is False  # taken away, not left as it was
+
+
+async def test_names_belong_to_subjects(service: Service, make_login: MakeLogin) -> None:
+    login = make_login(allow={"users": ["ada"]}, admins={"users": ["ada"]})
+    first = await come_back(login, service)
+    assert first is not None
+    assert (first["name"], first["admin"]) == ("ada", True)
+    service.userinfo = {"sub": "s-1", "preferred_username": "countess"}
+    again = await come_back(login, service)
+    assert again is not None
+    assert (again["name"], again["admin"]) == ("ada", True)
+    service.userinfo = {"sub": "s-2", "preferred_username": "ada"}
+    assert await come_back(login, service) is None
+
+
+# -- tokens that must not do --------------------------------------------------------------------------------
+
+
+async def forge(service: Service) -> None:
+    service.published = rsa.generate_private_key(65537, 2048)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "another-hub"},
+        {"aud": [CLIENT, "another-hub"], "azp": "another-hub"},
+        {"iss": "https://evil.example.org"},
+        {"exp": int(time.time()) - 3600},
+        {"exp": None},
+        {"iat": int(time.time()) + 3600},
+        {"nonce": "of another login"},
+        {"nonce": None},
+        {"sub": "somebody-else"},
+        {"sub": None},
+    ],
+    ids=str,
+)
+async def test_a_token_that_is_not_for_this(service: Service, make_login: MakeLogin, claims: Any) -> None:
+    service.id_claims = claims
+    with pytest.raises(Denied):
+        await come_back(make_login(), service)
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+async def test_a_signature_that_anybody_could_make(
+    service: Service, make_login: MakeLogin, algorithm: str
+) -> None:
+    service.algorithm = algorithm
+    with pytest.raises(Denied):
+        await come_back(make_login(), service)
+    assert algorithm not in ALGORITHMS
+
+
+async def test_a_forged_signature(service: Service, make_login: MakeLogin) -> None:
+    service.published = rsa.generate_private_key(65537, 2048)
+    login = make_login()
+    for _ in range(3):
+        with pytest.raises(Denied):
+            await come_back(login, service)
+    assert service.asked.count("keys") == 1  # whoever makes up keys does not make this hub ask for each
+
+
+async def test_new_keys_are_found(service: Service, make_login: MakeLogin) -> None:
+    login: Any = make_login()
+    assert await come_back(login, service)
+    login._keys, login._keys_read_at = {}, float("-inf")
+    service.signing = rsa.generate_private_key(65537, 2048)
+    assert await come_back(login, service)
+
+
+@pytest.mark.parametrize("description", [{"issuer": "https://evil.example.org"}, {"jwks_uri": None}])
+async def test_the_description_of_another_service(
+    service: Service, make_login: MakeLogin, description: Any
+) -> None:
+    service.description = description
+    with pytest.raises(HTTPError) as error:
+        await come_back(make_login(), service)
+    assert error.value.status_code == 502
+    assert service.tokens == []
+
+
+async def test_a_code_that_was_used_before(
+    service: Service, make_login: MakeLogin, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.fails = {"token": 400}
+    with pytest.raises(Denied, match="not valid any more"):
+        await come_back(make_login(), service)
+
+
+@pytest.mark.parametrize("answer", [{"sub": None}, {"sub": ""}, {"sub": {"a": 1}}])
+async def test_nobody_in_particular(service: Service, make_login: MakeLogin, answer: Any) -> None:
+    service.userinfo = {"preferred_username": "ada", **answer}
+    with pytest.raises(Denied):
+        await come_back(make_login(), service)
+
+
+# -- a service that is down ---------------------------------------------------------------------------------
+
+
+class User:
+    """Somebody who is logged in."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.name, self._state = found["name"], found["auth_state"]
+
+    async def get_auth_state(self) -> Any:
+        return self._state
+
+
+@pytest.mark.parametrize("part", ["description", "token", "userinfo", "keys"])
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_down_at_a_login(service: Service, make_login: MakeLogin, part: str, status: int) -> None:
+    service.fails = {part: status}
+    login = make_login()
+    with pytest.raises(ServiceSilent) as error:
+        await come_back(login, service)
+    assert error.value.status_code == 503
+    assert "Try again" in error.value.jupyterhub_message
+    service.fails = {}
+    assert await come_back(login, service)
+
+
+@pytest.mark.parametrize("part", ["token", "userinfo"])
+async def test_down_later_throws_nobody_out(service: Service, make_login: MakeLogin, part: str) -> None:
+    login = make_login()
+    found = await come_back(login, service)
+    assert found is not None
+    service.fails = {"userinfo": 401, part: 503}
+    assert await login.refresh_user(User(found)) is True
+
+
+async def test_gone_later_throws_nobody_out(service: Service, make_login: MakeLogin) -> None:
+    login = make_login()
+    found = await come_back(login, service)
+    assert found is not None
+    await service.stop()
+    assert await login.refresh_user(User(found)) is True
+    assert await make_login().refresh_user(User(found)) is True  # a hub that was started meanwhile
+
+
+async def test_who_is_not_known_any_more_logs_in_again(service: Service, make_login: MakeLogin) -> None:
+    login = make_login()
+    found = await come_back(login, service)
+    assert found is not None
+    service.fails = {"userinfo": 401, "token": 400}
+    assert await login.refresh_user(User(found)) is False
+
+
+async def test_what_changed_is_noticed(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo = dict(KEYCLOAK)
+    login = make_login(admins={"groups": ["/staff"]})
+    found = await come_back(login, service)
+    assert found is not None
+    assert found["admin"] is True
+    service.userinfo["groups"] = ["/new"]
+    after = await login.refresh_user(User(found))
+    assert (after["groups"], after["admin"]) == (["/new"], False)
+    service.userinfo["sub"] = "somebody-else"
+    assert await login.refresh_user(User(found)) is False
+
+
+async def test_a_broken_ledger_lets_nobody_in(service: Service, make_login: MakeLogin) -> None:
+    login = make_login()
+    found = await come_back(login, service)
+    assert found is not None
+    login._identities = None
+    login.ledger = "/nonexistent/ledger.db"
+    with pytest.raises(HTTPError) as error:
+        await come_back(login, service)
+    assert error.value.status_code == 503
+    assert await login.refresh_user(User(found)) is True
+
+
+async def test_logs_and_messages_hold_no_secrets(
+    service: Service, make_login: MakeLogin, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    login = make_login(allow={"groups": ["none"]})
+    texts = []
+    for fails, claims in (({}, {}), ({"token": 400}, {}), ({"userinfo": 500}, {}), ({}, {"aud": "x"})):
+        service.fails, service.id_claims = fails, claims
+        try:
+            await come_back(login, service)
+        except HTTPError as error:
+            texts.append(f"{error} {error.jupyterhub_message}")
+    token = service.make_id_token()
+    for secret in (SECRET, "at-secret", "rt-secret", "the-code", token.split(".")[1][:20]):
+        assert secret not in caplog.text + "".join(texts)
+    assert "invalid_grant" in caplog.text
+
+
+async def test_github_that_hides_its_teams(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo, service.fails = GITHUB, {"teams": 403}
+    found = await come_back(make_login("github"), service)
+    assert found is not None
+    assert found["groups"] == []

@@ -1,0 +1,106 @@
+"""The section ``login`` of the settings file, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gpuspawner import hubconfig
+from gpuspawner.core.errors import SettingsError
+from gpuspawner.policy.settings import load_settings
+from traitlets.config import Config
+
+LOGIN: dict[str, Any] = {
+    "provider": "oidc",
+    "issuer": "https://login.example.org/realms/lab/",
+    "client_id": "hub",
+    "client_secret_file": "secret",
+    "allow": {"groups": ["gpu"]},
+}
+
+
+def load(folder: Path, login: Any, **more: Any) -> Any:
+    path = folder / "gpuspawner.yml"
+    data = {"state_dir": str(folder), "images": {"a": "a:1"}, **more, "login": login}
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"allow": None}, "allow: Input should be"),
+        ({"allow": {}}, "nobody is allowed to log in. Under allow, name groups or users"),
+        ({"allow": {"everybody": False, "groups": []}}, "nobody is allowed"),
+        ({"allow": {"group": ["a"]}}, "login.allow.group is not a setting; did you mean 'groups'?"),
+        ({"allow": {"domains": ["a.org"]}}, "allow.domains is for the provider google only"),
+        ({"allow": {"idps": ["a"]}}, "allow.idps is for the provider cilogon only"),
+        ({"provider": "github", "issuer": None, "allow": {"everybody": True}}, "everybody is too many"),
+        ({"provider": "google", "issuer": None, "allow": {"everybody": True}}, "everybody is too many"),
+        ({"provider": "keycloak"}, "login.provider: Input should be 'oidc'"),
+        ({"issuer": None}, "issuer is missing"),
+        ({"issuer": "http://login.example.org"}, "issuer must begin with https://"),
+        ({"issuer": "login.example.org"}, "issuer must begin with https://"),
+        (
+            {"callback_url": "http://hub.example.org/hub/oauth_callback"},
+            "callback_url must begin with https://",
+        ),
+        ({"client_id": ""}, "login.client_id: String should have at least 1"),
+        ({"stay": "100 d"}, "login.stay: Input should be less than or equal to 14 d"),
+        ({"client_secret": "s"}, "login.client_secret is not a setting; did you mean 'client_secret_file'?"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, {**LOGIN, **change})
+    assert message in str(error.value)
+    assert ", line " in str(error.value)
+
+
+def test_a_service_of_ones_own_may_let_everybody_in(tmp_path: Path) -> None:
+    login = {**LOGIN, "provider": "github", "issuer": "https://git.example.org", "allow": {"everybody": True}}
+    assert load(tmp_path, login).login.allow.everybody
+
+
+def test_not_beside_the_demo(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="both login and demo_users"):
+        load(tmp_path, LOGIN, demo_users={"ada": {"password": "secret-1"}})
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "message"),
+    [(0o644, "s", "chmod 600"), (0o600, " \n", "is empty"), (None, "", "cannot be read: No such file")],
+)
+def test_the_secret_must_be_one(tmp_path: Path, mode: int | None, text: str, message: str) -> None:
+    secret = tmp_path / "secret"
+    if mode is not None:
+        secret.write_text(text)
+        secret.chmod(mode)
+    settings = load(tmp_path, {**LOGIN, "client_secret_file": str(secret)})
+    with pytest.raises(SettingsError, match=message):
+        hubconfig.apply(Config(), settings)
+
+
+def test_what_the_hub_is_told(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s\n")
+    secret.chmod(0o600)
+    config = Config()
+    hubconfig.apply(config, load(tmp_path, {**LOGIN, "client_secret_file": str(secret), "stay": "6 h"}))
+    hubconfig.require_login(config)
+    assert config.JupyterHub.authenticator_class == "gpuspawner.login.oidc.OidcLogin"
+    assert config.JupyterHub.cookie_max_age_days == 0.25
+    assert config.OidcLogin.enable_auth_state is True
+    assert [len(key) for key in config.CryptKeeper["keys"]] == [32]
+    assert config.OidcLogin.provider == "https://login.example.org/realms/lab"
+    assert (tmp_path / "auth_state_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_hub_that_nobody_is_allowed_into_does_not_start() -> None:
+    config = Config()
+    with pytest.raises(SettingsError, match="Nobody is allowed to log in"):
+        hubconfig.require_login(config)
+    config.JupyterHub.authenticator_class = "dummy"
+    hubconfig.require_login(config)

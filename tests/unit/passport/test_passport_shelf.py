@@ -1,0 +1,191 @@
+"""Where passports are kept, what is known of the images that people can choose, and SPDX."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from gpuspawner.core.errors import PassportError
+from gpuspawner.passport.known import AGAIN_SECONDS, KEEP_SECONDS, KnownImages
+from gpuspawner.passport.model import Passport
+from gpuspawner.passport.shelf import Shelf, read_passport, write_passport
+from gpuspawner.passport.spdx import write_spdx
+from support.fake_docker import image_id
+from support.fake_images import TORCH, FakeImages, make_passport
+
+IMAGES = {"base": "demo/base:1", "PyTorch": "demo/torch:1"}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "deep" / "passports")
+
+
+def test_a_shelf(shelf: Shelf) -> None:
+    assert list(shelf.all()) == []
+    assert shelf.find(image_id("demo/torch:1")) is None
+    one, two = make_passport(), make_passport("demo/base:1")
+    assert shelf.put(one).name == f"{one.sha256}.json"
+    shelf.put(two)
+    assert shelf.find(one.digest) == shelf.find(one.sha256) == one
+    assert sorted(p.digest for p in shelf.all() if isinstance(p, Passport)) == sorted(
+        [one.digest, two.digest]
+    )
+
+
+def test_what_was_changed_is_read_again(shelf: Shelf) -> None:
+    shelf.put(make_passport())
+    assert shelf.find(make_passport().digest) == make_passport()
+    shelf.put(make_passport(image="renamed"))
+    found = shelf.find(make_passport().digest)
+    assert found is not None
+    assert found.image == "renamed"
+    shelf.path_of(found.digest).unlink()
+    assert shelf.find(found.digest) is None
+
+
+def test_a_passport_in_another_ones_place(shelf: Shelf) -> None:
+    write_passport(make_passport(), shelf.path_of(image_id("demo/base:1")))
+    with pytest.raises(PassportError, match="is that of another image"):
+        shelf.find(image_id("demo/base:1"))
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:", "../../etc/passwd", "sha256:" + "A" * 64, "a" * 63])
+def test_what_is_no_id(shelf: Shelf, digest: str) -> None:
+    with pytest.raises(PassportError, match="is not the id of an image"):
+        shelf.path_of(digest)
+
+
+def test_a_damaged_one_hides_no_other(shelf: Shelf) -> None:
+    shelf.put(make_passport())
+    shelf.path_of(image_id("demo/base:1")).write_text("{}")
+    (shelf.directory / "notes.json").write_text("not one of ours")
+    found = list(shelf.all())
+    assert sorted(type(one).__name__ for one in found) == ["Passport", "PassportError"]
+
+
+def test_writing_fails_and_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "passport.json"
+    write_passport(make_passport(), path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PassportError, match="cannot be written: No space left on device"):
+        write_passport(make_passport(image="new"), path)
+    assert read_passport(path) == make_passport()
+    assert [one.name for one in tmp_path.iterdir()] == ["passport.json"]
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    assert read_passport(tmp_path / "none.json") is None
+    with pytest.raises(PassportError, match="cannot be read: Is a directory"):
+        read_passport(tmp_path)
+
+
+# -- known images -------------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_is_known_of_images(shelf: Shelf) -> None:
+    passport = make_passport(**TORCH)
+    shelf.put(passport)
+    images = {**IMAGES, "gone": "demo/gone:1"}
+    known = KnownImages(images, FakeImages(*IMAGES.values()), shelf)
+    base, torch, gone = known.all()
+    assert (base.digest, base.passport, base.needs) == (image_id("demo/base:1"), None, None)
+    assert "nobody has looked into it" in base.problem
+    assert (torch.passport, torch.problem) == (passport, "")
+    assert (gone.digest, "is not on this server" in gone.problem) == (None, True)
+    assert known.needs() == {"PyTorch": passport.needs("PyTorch")}
+
+
+def test_answers_are_kept_for_a_moment(shelf: Shelf) -> None:
+    engine, clock = FakeImages(*IMAGES.values()), Clock()
+    known = KnownImages(IMAGES, engine, shelf, clock)
+    known.all()
+    known.all()
+    assert engine.asked == len(IMAGES)
+    shelf.put(make_passport(**TORCH))
+    clock.now += KEEP_SECONDS
+    assert set(known.needs()) == {"PyTorch"}
+
+
+def test_a_silent_engine_makes_nothing_forgotten(shelf: Shelf) -> None:
+    """Places in line rest on what an image needs; and a dead Engine is not asked at every tick."""
+    engine, clock = FakeImages(*IMAGES.values()), Clock()
+    shelf.put(make_passport(**TORCH))
+    known = KnownImages(IMAGES, engine, shelf, clock)
+    before = known.needs()
+    engine.answers = False
+    clock.now += KEEP_SECONDS
+    assert known.needs() == before
+    assert all("no answer within" in one.problem for one in known.all())
+    asked = engine.asked
+    clock.now += AGAIN_SECONDS - 1
+    assert known.needs() == before
+    assert engine.asked == asked
+    engine.answers = True
+    clock.now += 1
+    assert [bool(one.problem) for one in known.all()] == [True, False]
+
+
+def test_an_engine_that_never_answered(shelf: Shelf) -> None:
+    engine = FakeImages()
+    engine.answers = False
+    known = KnownImages(IMAGES, engine, shelf)
+    assert [one.digest for one in known.all()] == [None, None]
+    assert known.needs() == {}
+
+
+def test_a_damaged_passport_is_a_problem_of_its_image(shelf: Shelf) -> None:
+    shelf.directory.mkdir(parents=True)
+    shelf.path_of(image_id("demo/torch:1")).write_text("{}")
+    _, torch = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf).all()
+    assert "is damaged" in torch.problem
+    assert torch.digest == image_id("demo/torch:1")
+
+
+# -- SPDX ---------------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_parts() -> None:
+    found: dict = write_spdx(
+        make_passport(packages={"a-b": "1.0+x"}, debian_packages={"git": "1:2~1"}), "0.1"
+    )
+    image, python, debian = found["packages"]
+    assert found["spdxVersion"] == "SPDX-2.3"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["creationInfo"]["created"])
+    assert image["checksums"] == [{"algorithm": "SHA256", "checksumValue": make_passport().sha256}]
+    assert (python["name"], python["versionInfo"]) == ("a-b", "1.0+x")
+    assert python["externalRefs"][0]["referenceLocator"] == "pkg:pypi/a-b@1.0%2Bx"
+    assert debian["externalRefs"][0]["referenceLocator"] == "pkg:deb/debian/git@1%3A2~1"
+    related = {
+        (one["spdxElementId"], one["relationshipType"], one["relatedSpdxElement"])
+        for one in found["relationships"]
+    }
+    assert related == {
+        ("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image"),
+        ("SPDXRef-Image", "CONTAINS", python["SPDXID"]),
+        ("SPDXRef-Image", "CONTAINS", debian["SPDXID"]),
+    }
+
+
+def test_it_holds_to_the_standard(tmp_path: Path) -> None:
+    """By the standard's own validator, where that is installed (see pyproject.toml)."""
+    parsing = pytest.importorskip("spdx_tools.spdx.parser.parse_anything")
+    validating = pytest.importorskip("spdx_tools.spdx.validation.document_validator")
+    path = tmp_path / "image.spdx.json"
+    path.write_text(json.dumps(write_spdx(make_passport(**TORCH), "0.1.0.dev0")))
+    document = parsing.parse_file(str(path))
+    assert validating.validate_full_spdx_document(document) == []

@@ -1,0 +1,121 @@
+"""A registry, where one is named: what is fetched, by which name, and what is pushed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpuspawner.setup import registry as module
+from gpuspawner.setup.errors import SetupError
+from gpuspawner.setup.images import ImageEntry, load_catalogue
+from gpuspawner.setup.paths import Paths
+from gpuspawner.setup.registry import fetch_images, push_images, read_digests, registry_prefix
+
+PREFIX = "registry.example.org/lab"
+DIGEST = f"sha256:{'5' * 64}"
+
+
+class Engine:
+    """An Engine and a registry that has some references; what it was told to do."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.has: set[str] = set()
+        self.tags: dict[str, str] = {}
+        self.pulled: list[str] = []
+        patch.setattr(module, "run_step", self.run_step)
+        patch.setattr(module, "capture", self.capture)
+
+    def run_step(self, title: str, command: Sequence[str], **more: Any) -> None:
+        if command[1] == "push":
+            self.has.add(command[2])
+        else:
+            self.pulled.append(command[2])
+            if command[2] not in self.has:
+                raise SetupError(f"{title}: failed (exit code 1).")
+
+    def capture(self, command: Sequence[str], **more: Any) -> str:
+        if command[1] == "tag":
+            self.tags[command[3]] = command[2]
+            return ""
+        assert command[1:3] == ["image", "inspect"]
+        return json.dumps([f"{PREFIX}/{command[-1].rpartition(':')[0]}@{DIGEST}", "other/name@sha256:0"])
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setenv("GPUSPAWNER_REGISTRY", PREFIX)
+    return Engine(monkeypatch)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    Paths(tmp_path).images.mkdir()
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def entry() -> ImageEntry:
+    return next(one for one in load_catalogue() if one.name == "minimal")
+
+
+def test_without_a_registry_nobody_is_asked(
+    engine: Engine, paths: Paths, entry: ImageEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GPUSPAWNER_REGISTRY")
+    fetch_images(paths, [entry])
+    assert not engine.pulled
+    with pytest.raises(SetupError, match=r"GPUSPAWNER_REGISTRY=registry\.example\.org/lab make push"):
+        push_images(paths, [entry])
+
+
+def test_what_the_registry_has_is_not_built(engine: Engine, paths: Paths, entry: ImageEntry) -> None:
+    engine.has = {f"{PREFIX}/{entry.reference}"}
+    fetch_images(paths, [entry])
+    assert engine.tags == dict.fromkeys([entry.reference, entry.latest], f"{PREFIX}/{entry.reference}")
+
+
+def test_what_it_does_not_have_is_left_to_be_built(engine: Engine, paths: Paths, entry: ImageEntry) -> None:
+    fetch_images(paths, [entry])
+    assert (engine.pulled, engine.tags) == ([f"{PREFIX}/{entry.reference}"], {})
+
+
+def test_after_a_push_only_that_digest_is_fetched(engine: Engine, paths: Paths, entry: ImageEntry) -> None:
+    push_images(paths, [entry])
+    assert read_digests(paths.images / "digests.toml") == {entry.reference: DIGEST}
+    by_digest = f"{PREFIX}/gpuspawner/minimal@{DIGEST}"
+    with pytest.raises(SetupError, match="remove that line, and the image is built here"):
+        fetch_images(paths, [entry])
+    assert engine.pulled == [by_digest], "a tag that was moved must not stand in"
+    engine.has.add(by_digest)
+    fetch_images(paths, [entry])
+    assert engine.tags[entry.reference] == by_digest
+
+
+def test_a_second_push_keeps_what_is_written(engine: Engine, paths: Paths, entry: ImageEntry) -> None:
+    other = next(one for one in load_catalogue() if one.name == "science")
+    push_images(paths, [entry])
+    push_images(paths, [other])
+    assert set(read_digests(paths.images / "digests.toml")) == {entry.reference, other.reference}
+
+
+@pytest.mark.parametrize("text", ["https://registry.example.org", "Registry/Lab", "a b", "x:y", "-"])
+def test_what_is_no_registry_is_told(text: str) -> None:
+    if text == "-":
+        assert registry_prefix({"GPUSPAWNER_REGISTRY": " localhost:5000/ "}) == "localhost:5000"
+        return
+    with pytest.raises(SetupError, match=r"such as registry\.example\.org/lab, without https://"):
+        registry_prefix({"GPUSPAWNER_REGISTRY": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("x = ", "cannot be read"), ('"a:1" = "sha256:5"', "'a:1' must be sha256:"), ('"a:1" = 5', "not 5")],
+)
+def test_damaged_digests_are_told(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "digests.toml"
+    file.write_text(text)
+    with pytest.raises(SetupError, match=words):
+        read_digests(file)
