@@ -337,10 +337,12 @@ def test_who_waits_shortens_the_limit_of_whom_they_wait_for_and_keeping_has_a_bo
         "edsger": "NVIDIA A100-SXM4-40GB (simulated)",
         "grace": "NVIDIA L40S (simulated)",
     }
+    held = {}
     for user, model in models.items():
         assert site.client(user).spawn({"gpus": 1, "model": model}).ready
+        held[user] = site.lease_of(user)
         grow_old(site, user, timedelta(minutes=40))
-    other, wanted = site.lease_of("ada"), site.lease_of("grace")
+    other, wanted = held["ada"], held["grace"]
     # Another policy is for sessions to come.
     policy = Path(site.settings["policy"])
     policy.write_text(POLICY.replace("keep:", "idle_gpu: 20 min, keep:"))
