@@ -30,6 +30,10 @@ if ! getent passwd "$uid" >/dev/null; then
     export LD_PRELOAD="libnss_wrapper.so${LD_PRELOAD:+:$LD_PRELOAD}"
 fi
 
+# The image's own working directory is a home that is not theirs.
+if [ "$PWD" = /home/jovyan ]; then
+    cd "$HOME"
+fi
 . /etc/profile.d/jupyter.sh
 # Python looks there only if it is there when a kernel starts: the first package would be found after a restart of it.
 mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packages" || true

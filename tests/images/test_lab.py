@@ -38,6 +38,16 @@ def test_anybody_can_run_it(image: ImageEntry) -> None:
         assert not ALARMING.findall(session.log), session.log
 
 
+def test_without_a_hub_it_is_jupyterlab_in_whatever_home_one_has(image: ImageEntry) -> None:
+    # As on a laptop; and as Apptainer does it, with the home and the number of whoever runs it.
+    home = {"tmpfs": {"/tmp": "exec", "/srv/ada": f"uid={STRANGER},mode=700"}}
+    with Session(image, [], uid=STRANGER, environment={"HOME": "/srv/ada"}, **home) as session:
+        assert session.health() == "healthy", session.log
+        where = session.exec("python", "-m", "site", "--user-base").strip()
+        assert where == f"/srv/ada/.local/share/gpuspawner/{image.name}"
+        assert "Serving notebooks from local directory: /srv/ada" in session.log
+
+
 @pytest.mark.parametrize("login", ["", "l"])
 def test_shells_find_its_programs(session: Session, image: ImageEntry, login: str) -> None:
     found = session.exec(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from io import BytesIO
 from tarfile import TarInfo
 from tarfile import open as open_tar
@@ -12,6 +11,7 @@ from gpuspawner.setup.images import ImageEntry, load_catalogue
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.sessions import HOME, Home, Session, engine, run
+from support.wheels import wheel
 
 pytestmark = pytest.mark.docker
 OURS = {"gpuspawner-session", "pip"}
@@ -51,22 +51,6 @@ def test_its_packages_are_those_of_its_locks_and_fit_together(session: Session, 
     assert "No broken requirements" in session.exec(*NOBODYS, "check")
 
 
-def wheel(name: str, version: str = "1.0") -> bytes:
-    """A package of one module, which prints hello, and one program."""
-    files = {
-        f"{name}.py": "def main():\n    print('hello from', __file__)\n",
-        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{name}-{version}.dist-info/entry_points.txt": f"[console_scripts]\n{name}-hello = {name}:main\n",
-        f"{name}-{version}.dist-info/RECORD": "",
-    }
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-    return packed.getvalue()
-
-
 def put(session: Session, path: str, content: bytes) -> None:
     """A file in the container's home."""
     packed = BytesIO()
@@ -93,6 +77,7 @@ def test_what_a_person_installs_survives_and_is_seen_by_no_other_image(
     server = session.exec("sh", "-c", "head -1 /opt/jupyter/bin/jupyter-lab").removeprefix("#!").split()
     find = "from importlib.util import find_spec; print(find_spec('json') and not find_spec('mine'))"
     assert session.exec(*server, "-c", find).strip() == "True"
+    session.exec("pip", "uninstall", "--yes", "mine")
 
 
 def another(image: ImageEntry) -> ImageEntry:

@@ -22,7 +22,9 @@ FIT = """
 from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 from tqdm import tqdm
-print(LinearRegression().fit([[x] for x in tqdm(range(9))], list(range(9))).coef_.round(6)[0], norm.cdf(0))
+found = LinearRegression().fit([[x] for x in tqdm(range(9))], list(range(9))).coef_.round(6)[0]
+print()
+print(found, norm.cdf(0))
 """
 
 
@@ -36,7 +38,7 @@ def test_its_programs_run(session: Session) -> None:
     for program in PROGRAMS.split():
         session.exec("sh", "-c", f"{program} --version 2>&1 || {program} -V 2>&1")
     session.exec(
-        "sh", "-c", "test -x /usr/sbin/sshd && cd /tmp && echo 'int main(){}' >a.c && gcc a.c && ./a.out"
+        "sh", "-c", "test -x /usr/sbin/sshd && cd $HOME && echo 'int main(){}' >a.c && gcc a.c && ./a.out"
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
+from gpuspawner.passport.known import KnownImages
 from pages.conftest import LOOKS, PHONE
 from pages.reader import Reader
 from playwright.sync_api import expect
@@ -29,6 +31,10 @@ def known(office: Office) -> None:
     }
     tests = {"imports": "passed", "jupyterlab starts": "passed", "nccl": "skipped"}
     office.shelf.put(make_passport(**TORCH, runs=runs, tests=tests, packages=PACKAGES))
+    frozen = {"torch": date(2031, 7, 31)}
+    references = {"base": "demo/base:1", "torch": "demo/torch:1", "PyTorch 3": "demo/new:1"}
+    known = KnownImages(references, office.engine, office.shelf, candidates=["PyTorch 3"], frozen=frozen)
+    object.__setattr__(office.services, "images", known)
     cards = [
         device("GPU-a", model="NVIDIA A100-SXM4-40GB", compute_capability=(8, 0), driver="580.82.07"),
         device(
@@ -53,6 +59,8 @@ def test_the_list(reader: Meet, dark: bool, width: int, suffix: str) -> None:
     expect(page.get_by_text("Not validated yet on what is here: sm_60, sm_90")).to_be_visible()
     expect(page.get_by_text("Does not run on Tesla P100-PCIE-16GB")).to_be_visible()
     expect(page.get_by_text("It has no passport")).to_be_visible()
+    expect(page.get_by_text("On trial")).to_be_visible()
+    expect(page.get_by_text("Can be chosen until")).to_be_visible()
     ada.check(f"images{suffix}")
 
 

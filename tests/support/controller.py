@@ -244,6 +244,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
             "images": {"base": "demo/base:1", "torch": "demo/torch:1"},
             "policy": str(tmp_path / "policy.yml"),
             "controller": {"enabled": True},
+            "frozen": {"torch": "9999-07-31"},
         }
     )
     ledger = Ledger(tmp_path / "ledger.db")
@@ -256,7 +257,8 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
     def monotonic() -> float:
         return clock().timestamp()
 
-    known = KnownImages(settings.images, engine, shelf, monotonic)
+    candidates, frozen = settings.candidates, settings.frozen
+    known = KnownImages(settings.images, engine, shelf, monotonic, candidates=candidates, frozen=frozen)
     services = Services(
         ledger=ledger,
         host=HOST,

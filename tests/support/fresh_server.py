@@ -8,6 +8,7 @@ import re
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,11 +38,20 @@ class FreshServer:
     name: str
 
     def run(self, *command: str, minutes: float = 5, folder: str = HOME) -> subprocess.CompletedProcess[str]:
-        """Run a command as root; what it prints comes back together."""
+        """Run a command as root, with the variables of a login alone; all that it prints comes back."""
         return subprocess.run(
-            ["docker", "exec", "--workdir", folder, self.name, *command],
+            [*self._enter(folder), *command],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=minutes * 60, check=False,
         )  # fmt: skip
+
+    def _enter(self, folder: str) -> list[str]:
+        # Not `docker exec`: it puts processes where the server's systemd has control groups of its own below,
+        # and the kernel refuses that.
+        found = _docker("inspect", "--format", "{{.State.Pid}}", self.name, must=True).stdout.strip()
+        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid"]
+        search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        variables = ["HOME=/root", "LANG=C.UTF-8", f"PATH={search}"]
+        return ["nsenter", "--target", found, *spaces, "env", "-i", "-C", folder, *variables]
 
     def must(self, *command: str, minutes: float = 5, folder: str = HOME) -> str:
         """Run a command that must succeed."""
@@ -68,8 +78,7 @@ class FreshServer:
 
     def put(self, tar: bytes, folder: str) -> None:
         """Unpack a tar there."""
-        command = ["docker", "exec", "-i", self.name, "tar", "-x", "--no-same-owner", "-C", folder]
-        subprocess.run(command, input=tar, check=True)
+        subprocess.run([*self._enter(folder), "tar", "-x", "--no-same-owner"], input=tar, check=True)
 
 
 @contextmanager
@@ -95,7 +104,11 @@ def fresh_server(release: str) -> Iterator[FreshServer]:
 
 
 def _furnish(server: FreshServer) -> None:
-    server.must("systemctl", "is-system-running", "--wait", folder="/")
+    # Before systemd has begun there is nobody to be asked.
+    deadline = time.monotonic() + 60
+    while (state := server.run("systemctl", "is-system-running", folder="/").stdout.strip()) != "running":
+        assert time.monotonic() < deadline, f"the server does not come up: {state}"
+        time.sleep(0.5)
     server.must("mkdir", "-p", HOME, folder="/")
     # As this machine reaches its mirrors: its name server, and the authorities that it trusts.
     names = Path("/etc/resolv.conf").read_text()

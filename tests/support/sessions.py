@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -22,7 +23,7 @@ ALARMING = re.compile(r"^\[[WEC] |WARNING|Warning|ERROR|CRITICAL|Traceback", re.
 """What must not be in a server's log."""
 SHM = 96 * 2**20
 TOKEN = secrets.token_hex(16)
-LAB = ["jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--no-browser"]
+LAB = ("jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--no-browser", "--ServerApp.base_url=/user/ada/")
 ENTRYPOINT = "gpuspawner-entrypoint"
 
 
@@ -53,7 +54,7 @@ class Home:
 
 def empty_home(uid: int) -> dict[str, Any]:
     """For ``Session``: a home that is gone with the container."""
-    return {"tmpfs": {"/tmp": "", HOME: f"uid={uid},mode=700"}}
+    return {"tmpfs": {"/tmp": "exec", HOME: f"uid={uid},mode=700"}}
 
 
 def run(image: ImageEntry | str, *command: str, **more: Any) -> str:
@@ -70,7 +71,7 @@ def run(image: ImageEntry | str, *command: str, **more: Any) -> str:
 def _hardened() -> dict[str, Any]:
     return {
         "read_only": True,
-        "tmpfs": {"/tmp": ""},
+        "tmpfs": {"/tmp": "exec"},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "shm_size": SHM,
@@ -82,17 +83,21 @@ class Session:
 
     Args:
         image: What to run.
+        command: In it; the image's own command when empty.
         uid: As whom; the image's own user unless given.
         more: More arguments of docker-py's ``containers.run``.
     """
 
-    def __init__(self, image: ImageEntry, *, uid: int | None = None, **more: Any) -> None:
+    def __init__(
+        self, image: ImageEntry, command: Sequence[str] = LAB, *, uid: int | None = None, **more: Any
+    ) -> None:
         user = {} if uid is None else {"user": f"{uid}:{uid}"}
         environment = {"JUPYTER_TOKEN": TOKEN, "JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"}
+        environment |= more.pop("environment", {})
         self.started = time.monotonic()
         self.container = engine().containers.run(
             image.reference,
-            [*LAB, "--ServerApp.base_url=/user/ada/"],
+            [*command],
             detach=True,
             environment=environment,
             **{**_hardened(), **user, **more},

@@ -9,8 +9,9 @@ import pytest
 from gpuspawner.allocator import Stock
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import allow
+from gpuspawner.spawner.imagechoices import ANY_MODEL
 from gpuspawner.spawner.startform import render_page
-from gpuspawner.spawner.startpage import ANY_MODEL, NO_GPU, Advice, StartPage, build_page
+from gpuspawner.spawner.startpage import NO_GPU, Advice, StartPage, build_page
 from support.build import GIB, NOW
 
 A100, L40S = Offer("A100", 40 * GIB, 2, 1), Offer("L40S", 48 * GIB, 1, 0, waits="in use")

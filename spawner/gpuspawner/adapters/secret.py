@@ -24,9 +24,10 @@ def read_private(path: Path) -> str:
     try:
         _require_private(path)
         text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"The secret {path} cannot be read: {why}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"The secret {path} is not text in UTF-8.") from error
+    except OSError as error:
+        raise SettingsError(f"The secret {path} cannot be read: {error.strerror}.") from error
     if not text:
         raise SettingsError(f"The file {path} is empty; it must hold the secret and nothing else.")
     return text

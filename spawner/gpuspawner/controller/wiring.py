@@ -41,7 +41,11 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     """The use cases of this installation; nothing is read or asked yet."""
     host = settings.host or socket.gethostname()
     known = KnownImages(
-        settings.images, DockerImages(timeout_seconds=ENGINE_SECONDS), Shelf(settings.passports_path)
+        settings.images,
+        DockerImages(timeout_seconds=ENGINE_SECONDS),
+        Shelf(settings.passports_path),
+        candidates=settings.candidates,
+        frozen=settings.frozen,
     )
     line = Line(ledger, host, STALE_AFTER, window=settings.controller.claim_window)
     return Services(

@@ -142,6 +142,7 @@ def plan_idle(
         now,
         started_at=lease.created_at,
         has_gpus=bool(lease.devices),
+        gpus=len(lease.devices),
         demanded=bool(lease.devices) and _is_recent(watch.demanded_at, now),
         warned_at=watch.warned_at,
         kept_until=wish.kept_until,

@@ -19,6 +19,10 @@ from .words import describe_duration, mark
 
 LEAST_IDLE = timedelta(minutes=2)
 """Nobody is warned who did something so short a time ago."""
+WORKED_FACTOR = 3
+"""While somebody waits, one device that has worked in its session may be idle for so many times the short
+limit, and several for that time divided by their number. Who has never used theirs hardly ever begins to, and
+who has comes back often; and the more devices lie idle, the more one stop is worth."""
 LOOK_HOLDS_FOR = timedelta(minutes=2)
 """What was last seen longer ago than this is not known any more."""
 
@@ -30,9 +34,8 @@ class IdleLimits:
     free: timedelta | None = timedelta(minutes=120)
     """As long as nobody waits for them; None for any time."""
     wanted: timedelta | None = timedelta(minutes=30)
-    """While somebody waits for what the lease holds; None for any time. Devices that have worked in the
-    session are left twice as long, but not longer than ``free``: who has never used theirs hardly ever begins
-    to, and who has come back often."""
+    """While somebody waits for what the lease holds; None for any time. It is longer for devices that have
+    worked, see :data:`WORKED_FACTOR`."""
     warning: timedelta = timedelta(minutes=15)
     """From the first warning to the stop, at least; a limit that is shorter than this warns as long as it
     is."""
@@ -107,19 +110,20 @@ class IdleVerdict:
     """For people."""
 
 
-_WANTED = " while somebody waits"
-_WORKED = " while somebody waits, as they have worked before"
+def choose_idle_limit(limits: IdleLimits, *, demanded: bool, worked: int = 0) -> timedelta | None:
+    """The limit that holds now: the short one while somebody waits for what the lease holds.
 
-
-def choose_idle_limit(limits: IdleLimits, *, demanded: bool, has_worked: bool = False) -> timedelta | None:
-    """The limit that holds now: the short one while somebody waits for what the lease holds, and twice that
-    for devices that have worked."""
+    Args:
+        limits: What holds for it.
+        demanded: Whether somebody waits.
+        worked: How many devices it holds if they have worked; 0 if they never have.
+    """
     if not demanded:
         return limits.free
-    if limits.wanted is None or not has_worked:
+    if limits.wanted is None or not worked:
         return limits.wanted
-    twice = 2 * limits.wanted
-    return max(limits.wanted, twice if limits.free is None else min(twice, limits.free))
+    longer = WORKED_FACTOR * limits.wanted / worked
+    return max(limits.wanted, longer if limits.free is None else min(longer, limits.free))
 
 
 def judge_idle(
@@ -129,7 +133,7 @@ def judge_idle(
     demanded: bool,
     limits: IdleLimits,
     warned_at: datetime | None = None,
-    has_worked: bool = False,
+    worked: int = 0,
 ) -> IdleVerdict:
     """Judge one lease. A limit that becomes shorter leaves the whole first warning all the same.
 
@@ -139,9 +143,9 @@ def judge_idle(
         demanded: Whether somebody waits for what it holds.
         limits: What holds for it.
         warned_at: When the warning that stands was given; one from before the idle time does not count.
-        has_worked: Whether its devices have worked in the session.
+        worked: How many devices it holds if they have worked in the session; 0 if they never have.
     """
-    limit = choose_idle_limit(limits, demanded=demanded, has_worked=has_worked)
+    limit = choose_idle_limit(limits, demanded=demanded, worked=worked)
     if limit is None:
         idle = describe_duration(now - idle_since)
         why = mark(
@@ -152,17 +156,27 @@ def judge_idle(
     lead = min(limits.warning, limit)
     # A limit as short as the warning would warn those who work: they are idle for no time at all.
     warn_at = idle_since + max(limit - lead, min(LEAST_IDLE, lead))
-    alike = limits.free == limits.wanted
-    longer = limit != limits.wanted
-    why = mark(
-        f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
-        f"{'' if alike else ' while nobody waits' if not demanded else _WORKED if longer else _WANTED}"
-    )
+    why = _explain_limit(idle_since, now, limit, limits, demanded=demanded)
     if now < warn_at:
         return IdleVerdict(Step.KEEP, warn_at, why)
     warned = now if warned_at is None or warned_at < idle_since else warned_at
     stop_at = max(idle_since + limit, warned + lead)
     return IdleVerdict(Step.STOP if now >= stop_at else Step.WARN, stop_at, why)
+
+
+def _explain_limit(
+    idle_since: datetime, now: datetime, limit: timedelta, limits: IdleLimits, *, demanded: bool
+) -> str:
+    if demanded and limit != limits.wanted:
+        return mark(
+            f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed while "
+            "somebody waits, as they have worked before"
+        )
+    alike = limits.free == limits.wanted
+    return mark(
+        f"idle for {describe_duration(now - idle_since)} of the {describe_duration(limit)} allowed"
+        f"{'' if alike else ' while somebody waits' if demanded else ' while nobody waits'}"
+    )
 
 
 def judge_session(
@@ -172,6 +186,7 @@ def judge_session(
     *,
     started_at: datetime,
     has_gpus: bool,
+    gpus: int = 1,
     demanded: bool = False,
     warned_at: datetime | None = None,
     kept_until: datetime | None = None,
@@ -184,6 +199,7 @@ def judge_session(
         now: The present.
         started_at: When it began.
         has_gpus: Whether it holds any.
+        gpus: How many, if so.
         demanded: Whether somebody waits for what it holds.
         warned_at: When the warning that stands was given.
         kept_until: Until when its person asked to keep it whatever it does, as far as they may.
@@ -211,7 +227,7 @@ def judge_session(
                 demanded=demanded,
                 limits=limit,
                 warned_at=warned_at,
-                has_worked=activity.has_worked,
+                worked=gpus if activity.has_worked else 0,
             ),
         )
         for clock, since, limit in judged or clocks

@@ -80,7 +80,8 @@ class Allowance:
     idle_gpu: Limit[timedelta]
     """How long the GPUs of a server may lie idle while nobody waits for them."""
     idle_gpu_wanted: Limit[timedelta]
-    """The same while somebody waits, twice that for GPUs that have worked; never longer than ``idle_gpu``."""
+    """The same while somebody waits; three times that for one that has worked, but never more than
+    ``idle_gpu``."""
     keep: Limit[timedelta]
     """How long in all a person may keep an idle server while somebody waits for what it holds."""
     idle_cpu: Limit[timedelta]

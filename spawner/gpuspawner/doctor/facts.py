@@ -167,7 +167,13 @@ def read_images(settings_file: Path | None, engine: Images) -> ImagesFacts | Non
         settings = load_settings(settings_file)
     except SettingsError:  # the check of the policy says so
         return None
-    known = KnownImages(settings.images, engine, Shelf(settings.passports_path))
+    known = KnownImages(
+        settings.images,
+        engine,
+        Shelf(settings.passports_path),
+        candidates=settings.candidates,
+        frozen=settings.frozen,
+    )
     return ImagesFacts(str(settings.passports_path), known.all())
 
 

@@ -15,22 +15,20 @@ from .findings import Finding, Level, unknown
 
 
 def check_images(facts: Facts) -> Iterator[Finding]:
-    """Every image has a passport that fits a card of this host, and the default was tried on all of them."""
+    """Every image has a passport that fits a card here; what everybody gets was tried on all of them."""
     if facts.images is None:
         return
-    devices = _list_devices(facts)
-    for number, image in enumerate(facts.images.images):
+    devices, images = _list_devices(facts), facts.images.images
+    default = next((image.name for image in images if not image.candidate), "")
+    for image in images:
         if image.passport is None:
             yield _without(image)
             continue
         misfit = _why_no_card_fits(image, devices)
-        if misfit is not None:
-            yield misfit
-        elif number == 0 and devices is not None:
-            yield _judge_default(image.name, image.reference, image.passport, devices)
-        else:
-            tried = ", ".join(image.passport.runs) or "nothing"
-            yield Finding("images", Level.OK, f"{image.name}: it runs here; it was tried on {tried}")
+        if misfit is None:
+            misfit = _why_untried(image, image.passport, devices, is_default=image.name == default)
+        tried = ", ".join(image.passport.runs) or "nothing"
+        yield misfit or Finding("images", Level.OK, f"{image.name} has its passport; it was tried on {tried}")
 
 
 def _list_devices(facts: Facts) -> Sequence[Device] | None:
@@ -45,6 +43,14 @@ def _list_devices(facts: Facts) -> Sequence[Device] | None:
 def _without(image: KnownImage) -> Finding:
     if image.digest is None:
         return unknown("images", f"{image.name}: {image.problem}", "make images")
+    if image.damaged:
+        return Finding(
+            "images",
+            Level.ERROR,
+            f"{image.name}: {image.problem}",
+            "What it needs of cards and driver is not known any more, so it is given no card.",
+            f"gpuspawner passport make {image.reference}",
+        )
     return Finding(
         "images",
         Level.WARNING,
@@ -68,16 +74,23 @@ def _why_no_card_fits(image: KnownImage, devices: Sequence[Device] | None) -> Fi
     )
 
 
-def _judge_default(name: str, reference: str, passport: Passport, devices: Sequence[Device]) -> Finding:
-    """The first image is what a start takes: it must have been tried on every architecture that is here."""
-    untried = passport.list_untried(find_fleet(devices))
+def _why_untried(
+    image: KnownImage, passport: Passport, devices: Sequence[Device] | None, *, is_default: bool
+) -> Finding | None:
+    """What everybody gets must have been tried on every architecture here; a frozen one is left as it is.
+
+    Where the cards are not known, that is the CPU at least.
+    """
+    if image.candidate or (image.until is not None and not is_default):
+        return None
+    untried = passport.list_untried(find_fleet(devices or ()))
     if not untried:
-        tried = ", ".join(passport.runs) or "nothing: it brings no torch"
-        return Finding("images", Level.OK, f"{name}, the default, runs here; it was tried on {tried}")
+        return None
+    what = "the default" if is_default else "for everybody"
     return Finding(
         "images",
-        Level.ERROR,
-        f"{name} is the default, and was never tried on {', '.join(untried)}.",
+        Level.ERROR if is_default else Level.WARNING,
+        f"{image.name} is {what}, and was never tried on {', '.join(untried)}.",
         "What people get without asking must compute the same again on every kind of card that is here.",
-        f"gpuspawner verify {reference} --record  # or put another image first in the settings",
+        f"gpuspawner verify {image.reference} --record  # or name it under candidates in the settings",
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 
 from gpuspawner.core.errors import EngineError, NotFound, PassportError
 from gpuspawner.core.model import ImageNeeds
@@ -33,6 +34,12 @@ class KnownImage:
     passport: Passport | None = None
     problem: str = ""
     """Why it has no passport; empty when it has one."""
+    damaged: bool = False
+    """Whether it has a passport that cannot be read: it gets no GPU then."""
+    candidate: bool = False
+    """Whether only those can choose it whose policy names it."""
+    until: date | None = None
+    """The last day on which a frozen one can be chosen."""
 
     @property
     def needs(self) -> ImageNeeds | None:
@@ -48,6 +55,8 @@ class KnownImages:
         engine: Says what a reference means.
         shelf: Their passports.
         monotonic: Seconds that only go forward.
+        candidates: Names of those that only some can choose.
+        frozen: Name → last day, of those that can be chosen until then.
     """
 
     def __init__(
@@ -56,8 +65,12 @@ class KnownImages:
         engine: Images,
         shelf: Shelf,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        candidates: Collection[str] = (),
+        frozen: Mapping[str, date] | None = None,
     ) -> None:
         self._images, self._engine, self._shelf, self._monotonic = images, engine, shelf, monotonic
+        self._candidates, self._frozen = frozenset(candidates), dict(frozen or {})
         self._asking = threading.Lock()
         self._known: dict[str, KnownImage] = {}
         self._ask_again = float("-inf")
@@ -73,7 +86,7 @@ class KnownImages:
                     # What was known is not forgotten over that: places in line rest on it.
                     keep, problem = AGAIN_SECONDS, str(error)
                     self._known = {
-                        name: replace(self._known.get(name, KnownImage(name, of)), problem=problem)
+                        name: replace(self._known.get(name, self._begin(name, of)), problem=problem)
                         for name, of in self._images.items()
                     }
                 self._ask_again = self._monotonic() + keep
@@ -92,12 +105,18 @@ class KnownImages:
 
     def _look(self, name: str, reference: str) -> KnownImage:
         """Raises: EngineError."""
+        image = self._begin(name, reference)
         facts = self._engine.inspect(reference)
         if facts is None:
-            return KnownImage(name, reference, problem=mark(f"The image {reference} is not on this server."))
+            return replace(image, problem=mark(f"The image {reference} is not on this server."))
         try:
             passport = self._shelf.find(facts.digest)
         except PassportError as error:
-            return KnownImage(name, reference, facts.digest, problem=str(error))
+            return replace(image, digest=facts.digest, problem=str(error), damaged=True)
         missing = mark("It has no passport: nobody has looked into it yet.")
-        return KnownImage(name, reference, facts.digest, passport, "" if passport else missing)
+        return replace(image, digest=facts.digest, passport=passport, problem="" if passport else missing)
+
+    def _begin(self, name: str, reference: str) -> KnownImage:
+        """What the settings say of an image."""
+        candidate = name in self._candidates
+        return KnownImage(name, reference, candidate=candidate, until=self._frozen.get(name))

@@ -68,7 +68,7 @@ def parse_report(text: str) -> Report:
     try:
         answer = _Answer.model_validate_json(text)
     except ValidationError as error:
-        raise CheckError(_explain(text, error)) from None
+        raise _explain(text, error) from None
     if answer.image.lock_hash is None:
         raise CheckError(
             "The image does not say what it was locked to (/opt/gpuspawner/image.json), so its result holds "
@@ -89,10 +89,11 @@ def parse_report(text: str) -> Report:
     )
 
 
-def _explain(text: str, error: ValidationError) -> str:
+def _explain(text: str, error: ValidationError) -> CheckError:
     try:
-        return _Error.model_validate_json(text).error
+        return CheckError(_Error.model_validate_json(text).error)
     except ValidationError:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"The image's answer makes no sense{f' at {where}' if where else ''}: {first['msg']}."
+        what = first["msg"]
+        where = ".".join(str(part) for part in first["loc"]) or "its beginning"
+        return CheckError(f"The image's answer makes no sense at {where}: {what}.")

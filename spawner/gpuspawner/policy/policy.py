@@ -75,7 +75,9 @@ class Limits(_Section):
     idle_gpu: Annotated[Time, Field(description="How long GPUs may lie idle while nobody waits.")] = None
     idle_gpu_wanted: Annotated[
         Time,
-        Field(description="The same while somebody waits for them; twice that for GPUs that have worked."),
+        Field(
+            description="The same while somebody waits for them; three times that for one that has worked."
+        ),
     ] = None
     keep: Annotated[
         timedelta | None,

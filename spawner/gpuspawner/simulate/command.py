@@ -109,7 +109,7 @@ def _limit(limit: timedelta) -> float:
     type=_minutes,
     default=_limit(IDLE_GPU_WANTED),
     show_default=True,
-    help="Ours: the same while somebody waits; twice that for GPUs that have worked.",
+    help="Ours: the same while somebody waits; three times that for one GPU that has worked.",
 )
 @click.option(
     "--warning",

@@ -14,6 +14,7 @@ from gpuspawner.core.idleness import IdleLimits
 from .bound import Clairvoyant
 from .engine import run
 from .generate import generate_rows
+from .habits import Habits, find_habits
 from .measures import MEASURES, Estimate, Measures, above_curve, estimate, measure
 from .orders import FirstComeFirstServed, Order
 from .ourline import OurLine
@@ -90,6 +91,8 @@ class Study:
     """The comparison on one trace, for each number of cards."""
 
     sizes: Sizes
+    habits: Habits
+    """Of people who paused for as long as our short limit."""
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...] = ()
 
@@ -113,6 +116,7 @@ class Results:
     options: Options
     traces: int
     sizes: Mapping[str, Estimate]
+    habits: Mapping[str, Estimate | None]
     summaries: tuple[Summary, ...]
     notes: tuple[str, ...] = field(default=())
 
@@ -150,7 +154,12 @@ def study(trace: Trace, options: Options) -> Study:
         raise TraceError(
             "The simulation ran past the year 9999. Check that the trace is in minutes, or lower --restart."
         ) from error
-    return Study(_size_up(trace), comparisons, trace.notes)
+    return Study(_size_up(trace), _find_habits(trace, options), comparisons, trace.notes)
+
+
+def _find_habits(trace: Trace, options: Options) -> Habits:
+    short = options.limits.wanted
+    return Habits(None, None) if short is None else find_habits(trace, short // timedelta(milliseconds=1))
 
 
 def _compare(trace: Trace, cards: int, options: Options) -> Comparison:
@@ -214,7 +223,10 @@ def summarize(studies: Sequence[Study], options: Options) -> Results:
         )
     sizes = {name: _sure([getattr(s.sizes, name) for s in studies]) for name in Sizes.__dataclass_fields__}
     notes = tuple(dict.fromkeys(note for s in studies for note in s.notes))
-    return Results(options, len(studies), sizes, tuple(summaries), notes)
+    habits = {
+        name: estimate([getattr(s.habits, name) for s in studies]) for name in Habits.__dataclass_fields__
+    }
+    return Results(options, len(studies), sizes, habits, tuple(summaries), notes)
 
 
 def _sure(values: Sequence[float]) -> Estimate:

@@ -272,7 +272,8 @@ class _Run:
             return False
         work = live.next_work() if live.began_at is None else None
         next_work = None if work is None else live.clock(work)
-        view = View(live.holding.since, live.idle_since, live.warned_at, live.has_worked, next_work)
+        worked = live.session.gpus if live.has_worked else 0
+        view = View(live.holding.since, live.idle_since, live.warned_at, worked, next_work)
         look = self.rule.look(view, self.now, demanded=self.demanded)
         if look.stop:
             self._reclaim(live, live.holding)

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .compare import FIXED, HOLD, OURS, Results, Summary
 from .measures import Estimate
-from .report import describe_options, describe_traces
+from .report import describe_options, describe_traces, quote_estimate
 from .traces import TraceError
 
 PANEL_WIDTH, PANEL_HEIGHT = 330, 300
@@ -100,7 +100,9 @@ def _make_panel(summary: Summary, timeouts: Sequence[float]) -> Panel:
         ours=points.get(OURS),
         across=tuple((_across(n * step / last), f"{n * step:g}") for n in range(round(last / step) + 1)),
         up=tuple((_up(percent / 100), f"{percent}") for percent in range(0, 101, 20)),
-        says="" if above is None else f"ours: {_quote(above)} points above the line",
+        says=""
+        if above is None
+        else f"ours: {quote_estimate(above, 100, 1, sign=True)} points above the line",
     )
 
 
@@ -134,8 +136,3 @@ def _find_step(most: float) -> float:
         return 0.25
     base = 10.0 ** (ceil(log10(most)) - 1)
     return next(base * factor for factor in (2, 1, 0.5, 0.25, 0.2, 0.1) if most / (base * factor) >= 3)
-
-
-def _quote(found: Estimate) -> str:
-    half = f" ±{100 * found.half_width:.1f}" if found.half_width else ""
-    return f"{100 * found.mean:+.1f}{half}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ def render(results: Results) -> str:
     lines = [describe_traces(results), *results.notes]
     if results.traces > 1:
         lines.append("Means over the traces, ± half of the 95 % confidence interval.")
-    lines.append(describe_options(results))
+    lines += [describe_options(results), *_describe_habits(results)]
     for summary in results.summaries:
         lines += ["", *_render_summary(summary)]
     return "\n".join(lines)
@@ -51,8 +51,8 @@ def describe_traces(results: Results) -> str:
 def describe_options(results: Results) -> str:
     """What our rule is, and what a restart costs."""
     limits = _minutes(results.options.limits)
-    worked = choose_idle_limit(results.options.limits, demanded=True, has_worked=True)
-    longer = f" ({worked / timedelta(minutes=1):g} min for GPUs that have worked)" if worked else ""
+    worked = choose_idle_limit(results.options.limits, demanded=True, worked=1)
+    longer = f" ({worked / timedelta(minutes=1):g} min for one GPU that has worked)" if worked else ""
     return (
         f"ours: idle limit {limits['free']:g} min, {limits['wanted']:g} min while somebody waits{longer}, "
         f"warned {limits['warning']:g} min before. A restart costs "
@@ -60,15 +60,26 @@ def describe_options(results: Results) -> str:
     )
 
 
+def _describe_habits(results: Results) -> Iterator[str]:
+    pause = _minutes(results.options.limits)["wanted"]
+    begin, back = results.habits["begin_late"], results.habits["come_back"]
+    if begin is not None:
+        share = quote_estimate(begin, 100, 1)
+        yield f"Of the sessions without work in their first {pause:g} min, {share} % have some later."
+    if back is not None:
+        share = quote_estimate(back, 100, 1)
+        yield f"Of the pauses of more than {pause:g} min after work, {share} % end in work."
+
+
 def _render_summary(summary: Summary) -> list[str]:
-    head = f"{_cell(summary.cards, 1, 0)} GPUs"
+    head = f"{quote_estimate(summary.cards, 1, 0)} GPUs"
     if summary.asked.of_mean_held:
         head += f" ({summary.asked} of the mean held)"
     if summary.refused.mean:
         head += f"; {summary.refused.mean:.3g} sessions want more and are left out"
     table = [("RULE", *(heading for _, heading, _, _ in _COLUMNS))]
     table += [
-        (rule, *(_cell(found[name], factor, digits) for name, _, factor, digits in _COLUMNS))
+        (rule, *(quote_estimate(found[name], factor, digits) for name, _, factor, digits in _COLUMNS))
         for rule, found in summary.rules.items()
     ]
     widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
@@ -77,14 +88,16 @@ def _render_summary(summary: Summary) -> list[str]:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
     if summary.above_curve is not None:
+        points = quote_estimate(summary.above_curve, 100, 1, sign=True)
         lines.append(
-            f"{OURS} recovers {_cell(summary.above_curve, 100, 1, sign=True)} points of the waste more than "
-            "fixed time-outs at as many re-acquisitions (on straight lines between them)."
+            f"{OURS} recovers {points} points of the waste more than fixed time-outs at as many "
+            "re-acquisitions (on straight lines between them)."
         )
     return lines
 
 
-def _cell(found: Estimate | None, factor: float, digits: int, *, sign: bool = False) -> str:
+def quote_estimate(found: Estimate | None, factor: float, digits: int, *, sign: bool = False) -> str:
+    """A figure with its interval, times a factor, with so many digits after the point."""
     if found is None:
         return "-"
     text = f"{factor * found.mean:{'+' if sign else ''}.{digits}f}"
@@ -103,6 +116,7 @@ def to_json(results: Results) -> dict[str, object]:
         "schema": 1,
         "traces": results.traces,
         "trace": {name: _figure(found) for name, found in results.sizes.items()},
+        "habits": {name: _figure(found) for name, found in results.habits.items()},
         "notes": list(results.notes),
         "options": {
             "idle_limits_min": _minutes(options.limits),

@@ -23,8 +23,8 @@ class View(NamedTuple):
     """Since when its cards lie idle; None while they work."""
     warned_at: int | None
     """When the warning that stands was given."""
-    has_worked: bool
-    """Whether its cards have worked since it got them."""
+    worked: int
+    """How many cards it has if they have worked since it got them, else 0."""
     next_work: int | None
     """When they will work next if it keeps them; None for never. The future: only for a rule that says so."""
 
@@ -104,7 +104,7 @@ class IdleCulling(_Unforeseeing):
             demanded=demanded,
             limits=self.limits,
             warned_at=None if view.warned_at is None else to_moment(view.warned_at),
-            has_worked=view.has_worked,
+            worked=view.worked,
         )
         if verdict.step is Step.STOP:
             return STOP

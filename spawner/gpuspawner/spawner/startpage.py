@@ -9,15 +9,14 @@ from enum import StrEnum
 
 from gpuspawner.allocator import OwnPlace, Stock
 from gpuspawner.core.endings import LastEnd
-from gpuspawner.core.images import fits
-from gpuspawner.core.model import ImageNeeds
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Allowance
-from gpuspawner.core.quota import find_most_gpus, why_no_gpus, why_not_image
+from gpuspawner.core.quota import find_most_gpus, why_no_gpus
 from gpuspawner.passport.model import Passport
 from gpuspawner.policy.units import read_duration
 
-ANY_MODEL = "any"
+from .imagechoices import ANY_MODEL, ImageChoice, list_images
+
 NO_GPU = "none"
 SESSION_HOURS = (1, 2, 4, 8, 24)
 """Lengths that are offered, where they are shorter than the longest session."""
@@ -81,26 +80,6 @@ class Choice:
     """In how long the turn may come at the earliest; None when nothing can be said."""
     latest: timedelta | None = None
     """In how long at the latest; None when that cannot be bounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageChoice:
-    """One image of the catalogue."""
-
-    name: str
-    selected: bool
-    barred: str | None = None
-    """Why the person may not use it; it is shown, with this."""
-    unfit: tuple[str, ...] = ()
-    """Choices that cannot be had with it: it does not run on their GPUs, or not under the driver."""
-    tried: tuple[str, ...] = ()
-    """On what it was tried: ``sm_80``, ``cpu-avx2``."""
-    torch: str | None = None
-    """The version of torch in it; None without, and when that is not known."""
-    candidate: bool = False
-    """Whether it is on trial."""
-    until: date | None = None
-    """The last day on which it can be chosen; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +214,7 @@ def build_page(
         lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
         images=tuple(
             replace(choice, candidate=choice.name in candidates, until=(last_days or {}).get(choice.name))
-            for choice in _list_images(images, allowance, last.get("image"), passports or {}, usable)
+            for choice in list_images(images, allowance, last.get("image"), passports or {}, usable)
         ),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
@@ -368,42 +347,6 @@ def _list_lengths(longest: timedelta | None, last: object) -> tuple[Length, ...]
         wanted = None
     hours = [n for n in SESSION_HOURS if longest is None or timedelta(hours=n) < longest]
     return tuple(Length(n, timedelta(hours=n) == wanted) for n in hours)
-
-
-def _list_images(
-    images: Sequence[str],
-    allowance: Allowance,
-    last: object,
-    passports: Mapping[str, Passport],
-    offers: Collection[Offer],
-) -> tuple[ImageChoice, ...]:
-    barred = {name: why_not_image(name, allowance) for name in images}
-    # What was asked for last may be anything, also what cannot be looked up in a mapping.
-    wanted = last
-    if last is None or last in [name for name in images if barred[name]]:
-        wanted = next((name for name in images if not barred[name]), None)
-    found = []
-    for name in images:
-        choice, passport = ImageChoice(name, name == wanted, barred[name]), passports.get(name)
-        if passport is not None:
-            needs = passport.needs(name)
-            choice = replace(
-                choice,
-                unfit=_list_unfit(needs, offers) if needs else (),
-                tried=tuple(sorted(passport.runs)),
-                torch=passport.versions.torch,
-            )
-        found.append(choice)
-    return tuple(found)
-
-
-def _list_unfit(needs: ImageNeeds, offers: Collection[Offer]) -> tuple[str, ...]:
-    """The choices on whose GPUs an image does not run, or is not known to."""
-    fit = {offer.model for offer in offers if fits(needs, offer.capability, offer.driver)}
-    unfit = [offer.model for offer in offers if offer.model not in fit]
-    if all(offer.sliced or offer.model not in fit for offer in offers):
-        unfit.append(ANY_MODEL)
-    return tuple(unfit)
 
 
 def _whole_number(text: object) -> object:

@@ -26,7 +26,7 @@ from gpuspawner.controller.turns import KeepTurns
 from gpuspawner.core.claims import Reservation, Terms, Ticket
 from gpuspawner.core.container import LABEL_LEASE
 from gpuspawner.core.errors import EngineError, Refused
-from gpuspawner.core.model import ContainerState, GpuProcess, Lease, Party, SpawnRequest
+from gpuspawner.core.model import ContainerState, GpuProcess, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import Allowance, Policy, allow, find_party, find_terms
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
 
@@ -325,10 +325,10 @@ class World:
 
     # -- policy ---------------------------------------------------------------------------------------------
 
-    def find_terms(self, ticket: Ticket) -> tuple[Party, Terms] | str:
+    def find_terms(self, ticket: Ticket) -> tuple[Party, Terms, ImageNeeds | None] | str:
         """What a ticket's person may use now, or why they may not have it any more."""
         try:
-            return self._judge(ticket.owner, ticket.request)[1:]
+            return (*self._judge(ticket.owner, ticket.request)[1:], ticket.request.needs)
         except Refused as error:
             return str(error)
 

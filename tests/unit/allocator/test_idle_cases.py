@@ -162,6 +162,21 @@ def test_somebody_who_waits_shortens_the_limit_of_who_holds_what_they_want(ward:
     assert ward.lease().ends_at is not None
 
 
+def test_a_gpu_that_has_worked_is_left_three_times_as_long_while_somebody_waits(ward: Ward) -> None:
+    ward.limits = Limits(IdleLimits(free=120 * MINUTE, wanted=30 * MINUTE, warning=15 * MINUTE))
+    ward.use = 80
+    ward.pass_time(5)
+    ward.use = 0
+    with ward.ledger.write() as unit:
+        unit.add_ticket(ticket(1, id="grace"))
+    ward.watch = ward.open()
+    ward.pass_time(74)
+    assert ward.trail() == []
+    ward.pass_time(2)
+    assert ward.trail() == ["idle_warned"]
+    assert "of the 90 min allowed while somebody waits, as they have worked before." in ward.told()[0]
+
+
 def test_a_controller_that_is_started_anew_goes_on_where_it_was(ward: Ward) -> None:
     ward.pass_time(50)
     assert ward.trail() == ["idle_warned"]

@@ -11,7 +11,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.line import MOST_TICKETS_PER_PERSON
 from gpuspawner.core.claims import Terms, TicketState
 from gpuspawner.core.errors import InLine, InvalidRequest, NotFound, RefusalKind, Refused
-from gpuspawner.core.model import LeaseState, Party, SpawnRequest
+from gpuspawner.core.model import ImageNeeds, LeaseState, Party, SpawnRequest
 from support.build import NOW
 from support.office import MINUTE, Office
 
@@ -323,24 +323,28 @@ def test_holding_leaves_a_server_alone_that_is_started(office: Office) -> None:
 # -- policy -------------------------------------------------------------------------------------------------
 
 
+NEEDS = ImageNeeds("torch", "525", ("8.0",))
+
+
 def test_a_changed_policy_reaches_the_line(office: Office) -> None:
     ticket, other = office.ask(owner="ada"), office.ask(owner="bob")
     fresh = Terms(longest=MINUTE * 60)
     changed = office.line.refresh(
-        lambda t: (Party(("lab",)), fresh) if t.owner == "ada" else "group `x` has no GPU any more"
+        lambda t: (Party(("lab",)), fresh, NEEDS) if t.owner == "ada" else "group `x` has no GPU any more"
     )
     assert {one.id for one in changed} == {ticket.id, other.id}
     assert (office.ticket(ticket).terms, office.ticket(ticket).party) == (fresh, Party(("lab",)))
+    assert office.ticket(ticket).request == replace(ticket.request, needs=NEEDS)
     ended = office.ticket(other)
     assert (ended.state, ended.reason) == (T.ENDED, "group `x` has no GPU any more")
-    assert office.line.refresh(lambda t: (t.party, t.terms)) == ()
+    assert office.line.refresh(lambda t: (t.party, t.terms, t.request.needs)) == ()
 
 
 def test_a_changed_policy_reaches_an_offer(office: Office) -> None:
     """It may come back into the line, and is then judged by what holds now."""
     ticket = office.offer()
     fresh = Terms(gpus_per_person=1)
-    office.line.refresh(lambda t: (Party(), fresh))
+    office.line.refresh(lambda t: (Party(), fresh, None))
     assert office.ticket(ticket) == replace(ticket, terms=fresh)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from gpuspawner.controller.upkeep import KeepPolicy
 from gpuspawner.core.model import ImageNeeds
+from gpuspawner.core.placement import list_hopeless
+from gpuspawner.passport.known import KEEP_SECONDS
 from support.build import HOST
 from support.controller import Office
 from support.fake_docker import image_id
@@ -30,6 +34,7 @@ def test_the_list(office: Office) -> None:
     assert "nobody has looked into it" in base["problem"]
     assert (torch["name"], torch["default"], torch["problem"]) == ("torch", False, "")
     assert (torch["minimum_driver"], torch["compute_capabilities"][-1]) == ("525.60.13", "12.0")
+    assert (base["candidate"], base["until"], torch["until"]) == (False, None, "9999-07-31")
     assert (torch["validated_on"], torch["not_validated_on"]) == (["sm_80"], ["cpu-avx2", "sm_60"])
     assert torch["does_not_run_on"] == ["A100"]
 
@@ -86,3 +91,21 @@ def test_the_pages(office: Office, path: str) -> None:
 def test_no_such_image(office: Office) -> None:
     page = office.raw("GET", "/images/nothing", None, cookies={"service-gpu": office.cookie("ada")})
     assert page.status_code == 404
+
+
+def test_who_waits_is_judged_anew_when_a_passport_changes(office: Office) -> None:
+    """Once the image runs on none of the cards, the place ends with that reason."""
+    wish = {"server": "", "options": {"gpus": 1, "image": "torch"}}
+    assert office.ask("POST", "/queue", "ada", wish).status_code == 201
+    office.hub.people["ada"] = frozenset()
+    keep = KeepPolicy(office.line, office.hub, office.services.policies)
+    list(keep())
+    describe_cards(office, (6, 0))
+    office.shelf.put(make_passport(**TORCH))
+    office.now[0] += timedelta(seconds=KEEP_SECONDS)
+    list(keep())
+    with office.services.ledger.read() as unit:
+        (ticket,) = unit.live_tickets(HOST)
+        inventory = unit.inventory(HOST)
+    assert ticket.request.needs == NEEDS
+    assert "does not run on A100" in list_hopeless([ticket], inventory)[ticket.id]

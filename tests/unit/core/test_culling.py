@@ -270,6 +270,16 @@ def test_it_ends_by_itself_once() -> None:
     assert plan_idle(known, HELD, NOW, demanded=False, wish=Wish(finish=True))[1] is None
 
 
+def test_of_gpus_that_have_worked_a_session_with_several_is_warned_sooner() -> None:
+    known = watch(NOW, 40)
+    known = replace(known, activity=replace(known.activity, has_worked=True))
+    assert plan_idle(known, HELD, NOW, demanded=True)[1] is None, "one may be idle for 90 minutes"
+    pair = replace(HELD, devices=("A100-0", "A100-1"))
+    _, news = plan_idle(known, pair, NOW, demanded=True)
+    assert news is not None
+    assert "of the 45 min allowed while somebody waits, as they have worked before" in news.text
+
+
 # -- who is waited for --------------------------------------------------------------------------------------
 
 FLEET = [record(f"A100-{n}", model="A100", index=n) for n in range(2)] + [record("T4-0", model="T4", index=2)]

@@ -15,7 +15,7 @@ def minutes(amount: float) -> timedelta:
     return timedelta(minutes=amount)
 
 
-def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LIMITS, **more: bool):
+def judge(idle: float, *, demanded=False, warned: float | None = None, limits=LIMITS, **more: int):
     """Idle for so many minutes, warned so many minutes ago: the step, and minutes from now to what comes."""
     verdict = judge_idle(
         ago(60 * idle),
@@ -34,20 +34,30 @@ def test_the_limit_is_short_while_somebody_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "wanted", "expected"), [(120, 30, 60), (50, 30, 50), (30, 30, 30), (20, 30, 30), (None, 30, 60)]
+    ("gpus", "free", "wanted", "expected"),
+    [
+        (1, 120, 30, 90),
+        (2, 120, 30, 45),
+        (3, 120, 30, 30),
+        (8, 120, 30, 30),
+        (1, 50, 30, 50),
+        (1, 30, 30, 30),
+        (1, 20, 30, 30),
+        (1, None, 30, 90),
+    ],
 )
-def test_gpus_that_have_worked_are_left_twice_as_long_but_no_longer_than_while_nobody_waits(
-    free: float | None, wanted: float, expected: float
+def test_gpus_that_have_worked_share_three_times_the_short_limit_up_to_the_long_one(
+    gpus: int, free: float | None, wanted: float, expected: float
 ) -> None:
     limits = IdleLimits(None if free is None else minutes(free), minutes(wanted))
-    assert choose_idle_limit(limits, demanded=True, has_worked=True) == minutes(expected)
+    assert choose_idle_limit(limits, demanded=True, worked=gpus) == minutes(expected)
     assert choose_idle_limit(limits, demanded=True) == limits.wanted
-    assert choose_idle_limit(limits, demanded=False, has_worked=True) == limits.free
+    assert choose_idle_limit(limits, demanded=False, worked=gpus) == limits.free
 
 
 def test_without_a_limit_while_somebody_waits_there_is_none_for_gpus_that_have_worked() -> None:
     limits = IdleLimits(minutes(120), None)
-    assert choose_idle_limit(limits, demanded=True, has_worked=True) is None
+    assert choose_idle_limit(limits, demanded=True, worked=1) is None
 
 
 CASES = {
@@ -63,14 +73,12 @@ CASES = {
         {"idle": 110, "demanded": True, "warned": 5},
         (Step.WARN, 10),
     ),
-    "somebody comes, and they have worked": (
-        {"idle": 30, "demanded": True, "has_worked": True},
-        (Step.KEEP, 15),
-    ),
-    "they have worked, but long ago": (
-        {"idle": 50, "demanded": True, "has_worked": True},
+    "somebody comes, and it has worked": ({"idle": 30, "demanded": True, "worked": 1}, (Step.KEEP, 45)),
+    "somebody comes, and one of two has worked": (
+        {"idle": 30, "demanded": True, "worked": 2},
         (Step.WARN, 15),
     ),
+    "it has worked, but long ago": ({"idle": 80, "demanded": True, "worked": 1}, (Step.WARN, 15)),
     "somebody comes in time": ({"idle": 10, "demanded": True}, (Step.KEEP, 5)),
     "they go again": ({"idle": 60, "warned": 10}, (Step.KEEP, 45)),
     "warned before it worked last": ({"idle": 30, "demanded": True, "warned": 40}, (Step.WARN, 15)),
@@ -99,9 +107,9 @@ def test_the_reason_has_the_figures() -> None:
     assert judge_idle(ago(3000), NOW, demanded=True, limits=LIMITS) == IdleVerdict(
         Step.WARN, NOW + minutes(15), "idle for 50 min of the 30 min allowed while somebody waits"
     )
-    worked = judge_idle(ago(3000), NOW, demanded=True, limits=LIMITS, has_worked=True)
+    worked = judge_idle(ago(3000), NOW, demanded=True, limits=LIMITS, worked=1)
     assert worked.reason == (
-        "idle for 50 min of the 60 min allowed while somebody waits, as they have worked before"
+        "idle for 50 min of the 90 min allowed while somebody waits, as they have worked before"
     )
 
 
@@ -109,14 +117,14 @@ def test_the_reason_has_the_figures() -> None:
     st.integers(0, 300),
     st.none() | st.integers(0, 300),
     st.booleans(),
-    st.booleans(),
+    st.integers(0, 8),
     st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(0, 60)),
 )
 def test_nothing_is_stopped_before_its_limit_nor_within_its_warning(
-    idle, warned, demanded, has_worked, amounts
+    idle, warned, demanded, worked, amounts
 ) -> None:
     limits = IdleLimits(*map(minutes, amounts))
-    step, _ = judge(idle, warned=warned, demanded=demanded, limits=limits, has_worked=has_worked)
+    step, _ = judge(idle, warned=warned, demanded=demanded, limits=limits, worked=worked)
     if step is Step.STOP:
         limit = amounts[1] if demanded else amounts[0]
         assert idle >= limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from gpuspawner.core.model import Device, DeviceReading
@@ -42,12 +42,13 @@ def test_without_settings_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("runs", "cards", "level", "says"),
     [
-        (BOTH, (card(),), "ok", "torch, the default, runs here; it was tried on cpu-avx2, sm_80"),
+        (BOTH, (card(),), "ok", "torch has its passport; it was tried on cpu-avx2, sm_80"),
         (CPU, (card(),), "error", "torch is the default, and was never tried on sm_80."),
         ({}, (), "error", "never tried on cpu-avx2."),
+        ({}, None, "error", "never tried on cpu-avx2."),
         (CPU, (), "ok", "tried on cpu-avx2"),
         (CPU, (card(model="NVIDIA A100 (simulated)"),), "ok", "tried on cpu-avx2"),
-        (CPU, None, "ok", "it runs here; it was tried on cpu-avx2"),
+        (CPU, None, "ok", "torch has its passport; it was tried on cpu-avx2"),
         (BOTH, (card(), card((9, 0))), "error", "never tried on sm_90."),
     ],
 )
@@ -59,10 +60,24 @@ def test_the_default_was_tried_on_everything_that_is_here(
     assert (found.fix.startswith("gpuspawner verify demo/torch:1 --record")) == (level == "error")
 
 
-def test_only_the_default_must_have_been_tried() -> None:
-    one, other = check(image(make_passport(), "base"), image(make_passport(**TORCH), "torch"))
-    assert (one.level, other.level) == ("ok", "ok"), "without torch there is nothing to train"
-    assert "tried on nothing" in other.what
+def test_who_must_have_been_tried() -> None:
+    """The first that is no candidate is the default; a candidate is there to be tried, a frozen one stays."""
+    untried = make_passport(**TORCH)
+    trial = replace(image(untried, "new"), candidate=True)
+    frozen = replace(image(untried, "old"), until=date(2031, 7, 31))
+    small, other = image(make_passport(), "base"), image(untried, "other")
+    found = check(trial, small, other, frozen)
+    assert [one.level for one in found] == ["ok", "ok", "warning", "ok"]
+    assert "tried on nothing" in found[1].what, "without torch there is nothing to train"
+    assert "other is for everybody, and was never tried on cpu-avx2, sm_80." in found[2].what
+    assert [one.level for one in check(trial, other)] == ["ok", "error"]
+    assert [one.level for one in check(frozen, other)] == ["error", "warning"]
+
+
+def test_a_damaged_passport() -> None:
+    found = replace(image(make_passport()), passport=None, problem="The passport x is damaged.", damaged=True)
+    (finding,) = check(found)
+    assert (finding.level, "it is given no card" in finding.why) == ("error", True)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +95,7 @@ def test_only_the_default_must_have_been_tried() -> None:
 def test_an_image_that_runs_on_no_card(
     cards: tuple[DeviceReading, ...] | None, driver: str | None, level: str
 ) -> None:
-    torch = image(make_passport(**TORCH, runs=BOTH))
+    torch = replace(image(make_passport(**TORCH, runs=BOTH)), candidate=True)
     _, found = check(image(make_passport(), "base"), torch, cards=cards, driver=driver)
     assert found.level == level, found
     if level == "warning":

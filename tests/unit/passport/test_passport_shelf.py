@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,17 @@ def test_what_is_known_of_images(shelf: Shelf) -> None:
     assert known.needs() == {"PyTorch": passport.needs("PyTorch")}
 
 
+def test_what_the_settings_say_of_images(shelf: Shelf) -> None:
+    """Also while the Engine is silent."""
+    engine, day = FakeImages(*IMAGES.values()), date(2031, 7, 31)
+    engine.answers = False
+    known = KnownImages(IMAGES, engine, shelf, candidates=["PyTorch"], frozen={"Base": day, "base": day})
+    assert [(one.candidate, one.until) for one in known.all()] == [(False, day), (True, None)]
+    engine.answers = True
+    known = KnownImages(IMAGES, engine, shelf, candidates=["PyTorch"], frozen={"base": day})
+    assert [(one.candidate, one.until) for one in known.all()] == [(False, day), (True, None)]
+
+
 def test_answers_are_kept_for_a_moment(shelf: Shelf) -> None:
     engine, clock = FakeImages(*IMAGES.values()), Clock()
     known = KnownImages(IMAGES, engine, shelf, clock)
@@ -152,7 +164,7 @@ def test_a_damaged_passport_is_a_problem_of_its_image(shelf: Shelf) -> None:
     shelf.directory.mkdir(parents=True)
     shelf.path_of(image_id("demo/torch:1")).write_text("{}")
     _, torch = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf).all()
-    assert "is damaged" in torch.problem
+    assert ("is damaged" in torch.problem, torch.damaged) == (True, True)
     assert torch.digest == image_id("demo/torch:1")
 
 

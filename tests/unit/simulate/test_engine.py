@@ -25,7 +25,7 @@ FOUR = trace(
 
 FIXED = fixed_timeout(timedelta(minutes=15))
 OURS = IdleCulling(
-    IdleLimits(free=timedelta(minutes=60), wanted=timedelta(minutes=10), warning=timedelta(minutes=5))
+    IdleLimits(free=timedelta(minutes=60), wanted=timedelta(minutes=20), warning=timedelta(minutes=5))
 )
 
 
@@ -79,15 +79,14 @@ RUNS = {
             1.0,
         ),
     ),
-    # When c comes at 30, b, which has never worked, is warned until 35. a has, and may be idle for twice as
-    # long; it has been so since 20, and is warned from 35 until 40. From 70 on nobody waits: a keeps it.
-    # c's work runs from 50 to 60, just in time; a's second from 72 to 82.
+    # When c comes at 30, b, which has never worked, is warned until 35. a has, and may be idle for
+    # 60: it works again at 60, and keeps its card until it stops.
     "ours": (
         OURS,
         Expected(
-            *([0, 0, 10, 35], [10], 187, 2, 1, 112),
-            [(A, 0, 40), (A, 70, 112), (B, 0, 35), (C, 40, 70), (D, 70, 80)],
-            1.0,
+            *([0, 0, 70, 95], [], 205, 1, 0, 140),
+            [(A, 0, 100), (B, 0, 35), (C, 100, 130), (D, 130, 140)],
+            0.5,
         ),
     ),
     # b and d never need a card. a gives its own up for the pause of 40 and asks again 2 before 60.
@@ -134,10 +133,16 @@ def test_a_warning_is_withdrawn_when_nobody_waits_any_more() -> None:
     assert outcome.reclaims == 1
 
 
-def test_who_has_worked_is_left_twice_as_long_while_somebody_waits() -> None:
+def test_who_has_worked_is_left_three_times_as_long_while_somebody_waits() -> None:
     what = trace(("a", 0, 200, 1, [(10, 11)]), ("b", 45, 60, 1, []))
     outcome = play(what, 1, IdleCulling(IdleLimits()))
-    assert minutes(outcome.start_waits) == [0, 26]
+    assert minutes(outcome.start_waits) == [0, 56]
+
+
+def test_several_that_have_worked_share_that() -> None:
+    what = trace(("a", 0, 200, 2, [(10, 11)]), ("b", 35, 60, 1, []))
+    outcome = play(what, 2, IdleCulling(IdleLimits()))
+    assert minutes(outcome.start_waits) == [0, 21]
 
 
 def test_one_stop_is_enough_for_one_that_waits() -> None:

@@ -121,6 +121,7 @@ async def test_what_was_checked_runs(hub: MockHub, docker: FakeDocker) -> None:
     assert [(one.image, one.digest) for one in hub.live_leases()] == [
         ("demo/torch:1", image_id("demo/torch:1"))
     ]
+    assert ("inspect_image", settings["image"]) in docker.calls, "also its command is asked by the id"
     assert hub.spawner().image == "demo/torch:1"
 
 

@@ -52,6 +52,9 @@ export class Acting {
   async toggleFinish(): Promise<void> {
     const { tell } = this.words;
     const finish = this.watching.view?.finish !== true;
+    if (finish && !(await this.saveOrTell())) {
+      return;
+    }
     await this.attempt(async () => {
       this.watching.take(await this.asking.finish(finish));
       Notification.info(
@@ -65,18 +68,12 @@ export class Acting {
 
   /** *Save all and stop*: stops only if everything was saved. */
   async saveAllAndStop(): Promise<void> {
-    const { tell } = this.words;
     if (this.stopping) {
       return;
     }
     this.stopping = true;
     try {
-      const failed = await this.saving.saveAll();
-      if (failed.length > 0) {
-        this.tellUnsaved(failed);
-        Notification.error(tell('This server was not stopped, since not everything could be saved.'), {
-          autoClose: false
-        });
+      if (!(await this.saveOrTell())) {
         return;
       }
       await this.attempt(async () => {
@@ -185,6 +182,17 @@ export class Acting {
       // Longer than this no timer can be set.
       this.timer = window.setTimeout(() => this.saveInTime(), Math.min(next.at - now, 2 ** 31 - 1));
     }
+  }
+
+  /** Save everything before a stop that the person asks for; whether all of it was saved. */
+  private async saveOrTell(): Promise<boolean> {
+    const failed = await this.saving.saveAll();
+    if (failed.length > 0) {
+      this.tellUnsaved(failed);
+      const text = this.words.tell('This server was not stopped, since not everything could be saved.');
+      Notification.error(text, { autoClose: false });
+    }
+    return failed.length === 0;
   }
 
   private async saveByItself(): Promise<void> {

@@ -28,7 +28,7 @@ export class Chip extends Widget {
     this.button.addEventListener('click', () => this.open());
     this.menu.aboutToClose.connect(() => {
       this.button.setAttribute('aria-expanded', 'false');
-      this.button.focus();
+      this.button.focus({ preventScroll: true });
     });
     this.node.append(this.button);
     watching.changed.connect(() => this.show_());
@@ -53,7 +53,13 @@ export class Chip extends Widget {
       return;
     }
     const label = tellLabel(view, now, away, this.words);
-    this.button.textContent = tellChip(view, now, this.words);
+    this.button.replaceChildren(
+      ...tellChip(view, now, this.words).map((text, n, all) => {
+        const part = document.createElement('span');
+        part.textContent = n < all.length - 1 ? `${text} · ` : text;
+        return part;
+      })
+    );
     this.button.title = label;
     this.button.setAttribute('aria-label', label);
   }

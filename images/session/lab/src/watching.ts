@@ -6,6 +6,7 @@ import { type ISignal, Signal } from '@lumino/signaling';
 import { type Asking, Refusal } from './asking.ts';
 import { chooseInterval } from './plan.ts';
 import type { View } from './view.ts';
+import { STALE } from './words.ts';
 
 /** Where nobody answers it is asked less and less often, but so often at least. */
 const LONGEST = 5 * 60_000;
@@ -16,6 +17,8 @@ export class Watching {
   private readonly spread = Math.random();
   private readonly news = new Signal<this, void>(this);
   private ahead = 0;
+  /** Tells that what was heard last is too old to be believed. */
+  private stale = 0;
 
   /** What was heard last; null: nothing yet. */
   view: View | null = null;
@@ -60,6 +63,8 @@ export class Watching {
     this.ahead = view.at - Date.now();
     this.view = view;
     this.away = false;
+    window.clearTimeout(this.stale);
+    this.stale = window.setTimeout(() => this.news.emit(), STALE + 1000);
     this.poll.frequency = { ...this.poll.frequency, interval: chooseInterval(view, view.at, this.spread) };
     this.news.emit();
   }

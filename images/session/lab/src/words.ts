@@ -86,16 +86,16 @@ export function tellStop(view: View, now: number, words: Words): string {
   return view.keptUntil === null ? '' : tell('kept until %1', tellTime(view.keptUntil, now, words));
 }
 
-/** What the status bar shows; empty where there is nothing to say. */
-export function tellChip(view: View, now: number, words: Words): string {
-  const fresh = forget(view, now);
-  const gpus = fresh.gpus.length === 0 ? words.tell('No GPU') : tellGpus(fresh.gpus, words);
-  return [gpus, tellStop(fresh, now, words)].filter(part => part !== '').join(' · ');
+/** What the status bar shows: the figures; and when it stops, where something stops it. */
+export function tellChip(view: View, now: number, words: Words): string[] {
+  const { gpus } = forget(view, now);
+  const figures = gpus.length === 0 ? words.tell('No GPU') : tellGpus(gpus, words);
+  return [figures, tellStop(view, now, words)].filter(part => part !== '');
 }
 
 /** The same for who listens. */
 export function tellLabel(view: View, now: number, away: boolean, words: Words): string {
-  const parts = [tellChip(view, now, words)];
+  const parts = [tellChip(view, now, words).join(' · ')];
   if (away) {
     parts.push(words.tell('The controller does not answer; last news from %1', tellTime(view.at, now, words)));
   }

@@ -49,6 +49,8 @@ def _summary(
         "name": image.name,
         "reference": image.reference,
         "default": default,
+        "candidate": image.candidate,
+        "until": image.until,
         "digest": image.digest,
         "problem": image.problem,
         "barred": why_not_image(image.name, allowance) if allowance else None,

@@ -152,6 +152,8 @@ class ImageSummary(Answer):
     name: str
     reference: str
     default: Annotated[bool, Field(description="Whether a start takes it where no other is chosen.")]
+    candidate: Annotated[bool, Field(description="Only those can choose it whose policy names it.")]
+    until: Annotated[date | None, Field(description="Last day of a frozen one.")]
     digest: Annotated[str | None, Field(description="Its id, `sha256:…`; null: it is not here.")]
     problem: Annotated[str, Field(description="Why it has no passport, for people; empty: it has one.")]
     barred: Annotated[str | None, Field(description="Why who asks may not use it, for people.")]

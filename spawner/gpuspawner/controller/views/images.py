@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from gpuspawner.controller.links import Links
 from gpuspawner.core.images import find_fleet, list_unfit, name_for_people
@@ -27,6 +27,10 @@ class ImageLine:
     href: str
     default: bool
     """Whether a start takes it where nothing else is chosen."""
+    candidate: bool
+    """Whether it is on trial: only those can choose it whose policy names it."""
+    until: date | None
+    """The last day on which it can be chosen; None: that is not known."""
     barred: str | None
     """Why who looks may not use it."""
     problem: str
@@ -156,6 +160,8 @@ def _show_line(
         name=image.name,
         href=links.below(PAGE, image.name),
         default=default,
+        candidate=image.candidate,
+        until=image.until,
         barred=why_not_image(image.name, allowance) if allowance else None,
         problem=image.problem,
         versions=passport.versions if passport else None,

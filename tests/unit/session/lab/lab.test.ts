@@ -76,7 +76,7 @@ test('figures have units, and what is not known is never 0', () => {
 
 test('the chip says when it stops, until when it lasts, or nothing', () => {
   const figures = 'GPU 87 % · 11.2 of 40 GiB';
-  const chip = (changes: Partial<View>): string => tellChip(view(changes), NOW, words);
+  const chip = (changes: Partial<View>): string => tellChip(view(changes), NOW, words).join(' · ');
   assert.equal(chip({}), figures);
   assert.equal(chip({ stop: stop(100) }), `${figures} · stops 15:40 · extend`);
   assert.equal(chip({ stop: stop(100, { cause: 'end', warned: null }) }), `${figures} · until 15:40`);
@@ -89,7 +89,7 @@ test('the chip says when it stops, until when it lasts, or nothing', () => {
 
 test('old figures are forgotten, the stop is not', () => {
   const old = view({ stop: stop(100) });
-  assert.equal(tellChip(old, NOW + 61_000, words), 'GPU not known · stops 15:40 · extend');
+  assert.deepEqual(tellChip(old, NOW + 61_000, words), ['GPU not known', 'stops 15:40 · extend']);
   assert.match(tellLabel(old, NOW + 61_000, true, words), /does not answer; last news from 14:00\. Show what/);
 });
 
