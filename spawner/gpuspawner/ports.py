@@ -97,6 +97,13 @@ class ContainerEngine(Protocol):
     def processor_seconds(self, container_id: str) -> float | None:
         """Processor time that a container has taken so far; None when it is gone, ended, or not measured."""
 
+    def write_to_terminals(self, container_id: str, line: str) -> None:
+        """Write a line into every terminal that is open in a container, as its own user.
+
+        One that takes nothing is left after a moment, and a container that is gone or does not run has none.
+        Nobody waits for what the container does with it.
+        """
+
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""
 

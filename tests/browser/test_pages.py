@@ -12,6 +12,7 @@ import pytest
 from browser.legibility import faint_texts
 from browser.person import SLOW, Person
 from gpuspawner.allocator import Stock
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import allow
 from gpuspawner.spawner.startform import render_page
@@ -240,7 +241,8 @@ def test_many_cards_and_strange_names_do_no_harm(
             Stock((Offer(script, GIB, 2, 2), *offers), Offer("", GIB, 514, 258)),
             allow(4, 4),
             now=datetime.now(UTC),
-            notice=script,
+            problem=script,
+            ended=LastEnd(datetime.now(UTC), script, script),
             images=[script, "x" * 200, *default_images()],
             last={"gpus": 2, "model": script},
         )

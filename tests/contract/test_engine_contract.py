@@ -34,6 +34,7 @@ class Hand(Protocol):
     def start(self, container_id: str) -> None: ...
     def volume_of(self, container_id: str) -> str: ...
     def has_volume(self, name: str) -> bool: ...
+    def terminals_of(self, container_id: str) -> str: ...
 
 
 class FakeHand:
@@ -66,6 +67,9 @@ class FakeHand:
     def has_volume(self, name: str) -> bool:
         return name in self.engine.volumes
 
+    def terminals_of(self, container_id: str) -> str:
+        return "".join(self.engine.containers[container_id].written)
+
 
 class RealHand:
     """Containers on the Engine of this machine, with the settings that servers get."""
@@ -95,6 +99,13 @@ class RealHand:
 
     def has_volume(self, name: str) -> bool:
         return any(v["Name"] == name for v in self.client.volumes()["Volumes"] or ())
+
+    def terminals_of(self, container_id: str) -> str:
+        return self.run(container_id, "cat /tmp/terminal-*")
+
+    def run(self, container_id: str, script: str) -> str:
+        made = self.client.exec_create(container_id, ["/bin/sh", "-c", script])
+        return bytes(self.client.exec_start(made["Id"])).decode()
 
     def close(self) -> None:
         for id_ in self.made:
@@ -239,10 +250,29 @@ def test_processor_time_of_one_that_runs(bench: Bench) -> None:
     assert engine.processor_seconds(id_) is None
 
 
+TERMINAL = "script -qfc 'sleep 60' /tmp/terminal-{n} >/dev/null </dev/null & "
+LINE = "*** Stopped at 15:40; $(touch /tmp/run) `touch /tmp/run` %s \\n 'a' \"b\" ***"
+
+
+def test_a_line_in_terminals(bench: Bench) -> None:
+    engine, hand = bench
+    id_ = hand.create(labels(), TERMINAL.format(n=1) + TERMINAL.format(n=2) + "wait")
+    engine.write_to_terminals(id_, LINE)
+    hand.start(id_)
+    deadline = time.monotonic() + 20
+    while LINE not in hand.terminals_of(id_):
+        assert time.monotonic() < deadline, "no line came"
+        engine.write_to_terminals(id_, LINE)
+        time.sleep(0.5)
+    engine.stop(id_, 1)
+    engine.write_to_terminals(id_, LINE)
+
+
 def test_what_is_gone_is_success(bench: Bench) -> None:
     engine, _ = bench
     gone = "0" * 64
     assert engine.processor_seconds(gone) is None
+    engine.write_to_terminals(gone, "line")
     engine.stop(gone, 1)
     engine.remove(gone)
     assert engine.read_log_tail(gone, 10) == ""
@@ -306,6 +336,33 @@ def test_cdi_device_of_a_stranger_is_seen(
 
 
 @pytest.mark.docker
+def test_a_line_is_in_each_terminal_and_one_that_takes_nothing_holds_up_none(
+    real: tuple[DockerEngine, RealHand],
+) -> None:
+    engine, hand = real
+    stuck = "script -qfc 'exec yes' /dev/null >/dev/null </dev/null & sleep 0.5; kill -STOP $!; "
+    script = stuck + TERMINAL.format(n=1) + TERMINAL.format(n=2) + "touch /tmp/begun; wait"
+    id_ = hand.create(labels(), script)
+    hand.start(id_)
+    ready = "test -e /tmp/begun && ls /tmp/terminal-1 /tmp/terminal-2 && ls /dev/pts/[0-9]* | wc -l"
+    deadline = time.monotonic() + 20
+    while not hand.run(id_, ready).endswith("3\n"):
+        assert time.monotonic() < deadline, "three terminals never came"
+        time.sleep(0.1)
+    began = time.monotonic()
+    engine.write_to_terminals(id_, LINE)
+    assert time.monotonic() - began < 2
+    while hand.terminals_of(id_).count(LINE) < 2:
+        assert time.monotonic() < deadline, hand.terminals_of(id_)
+        time.sleep(0.1)
+    assert hand.run(id_, "ls /tmp/run").startswith("ls: cannot access"), "the line is no shell's"
+    left = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c 'for [t]erminal in'"
+    while hand.run(id_, left) != "0\n":
+        assert time.monotonic() < deadline, "the one that is stuck is never left"
+        time.sleep(0.2)
+
+
+@pytest.mark.docker
 def test_an_out_of_memory_kernel_long_before_a_good_end_is_not_the_cause(
     real: tuple[DockerEngine, RealHand],
 ) -> None:
@@ -353,6 +410,7 @@ def ask_everything(engine: ContainerEngine) -> Iterator[Callable[[], object]]:
     yield engine.info
     yield engine.list_containers
     yield lambda: engine.read_log_tail("0" * 64, 1)
+    yield lambda: engine.write_to_terminals("0" * 64, "line")
     yield lambda: engine.stop("0" * 64, 1)
     yield lambda: engine.remove("0" * 64)
 
@@ -380,7 +438,7 @@ def test_an_engine_that_is_deaf_proves_nothing(deaf_port: int) -> None:
 
 def test_the_fake_fails_where_it_is_told_to() -> None:
     engine = FakeEngine(LEDGER)
-    for point in ("info", "list_containers", "read_log_tail", "stop", "remove"):
+    for point in ("info", "list_containers", "read_log_tail", "write_to_terminals", "stop", "remove"):
         engine.fail(point)
     for ask in ask_everything(engine):
         with pytest.raises(EngineError):

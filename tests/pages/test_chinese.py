@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from browser.conftest import PATIENCE
 from gpuspawner.allocator import Stock
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import InLine, RefusalKind, Refused
 from gpuspawner.core.placement import Offer
 from gpuspawner.spawner.refusals import CPU_HINT, refuse_for, refuse_in_line
@@ -19,7 +20,7 @@ from pages.reader import Reader
 from pages.test_queue import join
 from pages.test_start import A100, L40S, QUEUE, Form
 from playwright.sync_api import Browser, expect
-from support.build import GIB
+from support.build import GIB, NOW
 from support.chinese import find_english
 from support.controller import Office
 from support.fake_hub import serving
@@ -66,7 +67,8 @@ def all_text(reader: Reader) -> str:
 
 def test_the_start_page(form: Form, visit: Visit) -> None:
     now = datetime.now(UTC)
-    form.values["notice"] = "Your last server was ended because its memory ran out. It may use 512 MiB."
+    text = "Your last server was ended because its memory ran out. It may use 512 MiB."
+    form.values["ended"] = LastEnd(NOW, text, "lease1")
     form.offer(
         replace(
             A100,

@@ -97,7 +97,7 @@ def test_nothing_runs(office: Office, reader: Meet) -> None:
     ada = reader("ada")
     page = ada.visit("/servers")
     expect(page.get_by_text("its longest time was over")).to_be_visible()
-    expect(page.get_by_role("link", name="Start a server again")).to_be_visible()
+    expect(page.get_by_role("link", name="Start a server")).to_be_visible()
     ada.check("servers-none")
 
 

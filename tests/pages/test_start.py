@@ -12,6 +12,7 @@ import pytest
 from browser.conftest import PATIENCE
 from gpuspawner.allocator import OwnPlace, Stock
 from gpuspawner.core.budget import Balance
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import InLine
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Limit, allow
@@ -22,7 +23,7 @@ from gpuspawner.spawner.startpage import build_page
 from pages.conftest import LOOKS
 from pages.reader import Reader
 from playwright.sync_api import Browser, Page, expect
-from support.build import GIB
+from support.build import GIB, NOW
 from support.fake_hub import serving
 from support.fake_images import TORCH, make_passport, run
 from support.hub_pages import OTHER_SERVICE, SERVICE, HubPages
@@ -170,7 +171,8 @@ def test_no_gpus_and_a_notice(form: Form, visit: Visit) -> None:
     form.stock = Stock(
         problem="No GPU is known on this server yet. The administrator should check that the GPU agent runs."
     )
-    form.values["notice"] = "Your last server was ended because its memory ran out. It may use 512 MiB."
+    text = "Your last server was ended because its memory ran out. It may use 512 MiB."
+    form.values["ended"] = LastEnd(NOW, text, "lease1")
     reader = visit()
     expect(button(reader.page)).to_have_text("Start")
     reader.check("start-unknown")
@@ -384,7 +386,8 @@ def test_links_to_the_controller(visit: Visit, hub: HubPages, width: int) -> Non
 
 @pytest.mark.parametrize("path", ["not_running", "spawn_pending", "login"])
 def test_other_pages_of_the_hub(visit: Visit, hub: HubPages, path: str) -> None:
-    hub.notice = "Your last server was ended because its memory ran out. It may use 512 MiB."
+    text = "Your last server was ended because its memory ran out. It may use 512 MiB."
+    hub.ended = LastEnd(NOW, text, "lease1")
     reader = visit(f"/hub/{path}")
     reader.errors.clear()
     reader.check(f"hub-{path}")
@@ -395,7 +398,12 @@ def test_many_models_and_strange_names(form: Form, visit: Visit, width: int) -> 
     script = "<script>document.title = 'taken over'</script>"
     offers = [Offer(f"{'NVIDIAGeForceUltra' * 11}{n}", 96 * GIB, 8, n % 9) for n in range(64)]
     form.offer(Offer(script, GIB, 2, 2), *offers, places=(OwnPlace(script, 1, script, 1),))
-    form.values |= {"notice": script, "images": [script, "x" * 200], "last": {"gpus": 2, "model": script}}
+    form.values |= {
+        "problem": script,
+        "ended": LastEnd(NOW, script, script),
+        "images": [script, "x" * 200],
+        "last": {"gpus": 2, "model": script},
+    }
     reader = visit(width=width)
     expect(reader.page.get_by_role("radio")).to_have_count(67)
     expect(card(reader.page, script)).to_be_checked()

@@ -1,7 +1,8 @@
 # A single-user server that starts in no time. It answers every request; GET …/eat?bytes=N holds that much
 # memory in this very process, GET …/exit?code=N ends it. GET …/api/status says, as JupyterLab's does, since
 # when it runs and when it was last used: the hub's own look at …/api, and that question, do not count.
-# GET …/api/kernels shows one kernel, which was never used until GET …/kernel?state=busy.
+# GET …/api/kernels shows one kernel, which was never used until GET …/kernel?state=busy: it last ran
+# something then, or when &ran=TIME says.
 import json
 import os
 import threading
@@ -31,7 +32,8 @@ class Answer(BaseHTTPRequestHandler):
             threading.Timer(0.1, lambda: held.append(bytearray(os.urandom(1) * size))).start()
         body = {"version": "0"}
         if parts.path.endswith("/kernel"):
-            kernel.update(execution_state=query["state"][0], last_activity=now())
+            ran = query.get("ran", [now()])[0]
+            kernel.update(execution_state=query["state"][0], last_activity=ran)
         if parts.path.endswith("/api/status"):
             body = status
         elif parts.path.endswith("/api/kernels"):

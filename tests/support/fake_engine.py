@@ -11,7 +11,16 @@ from gpuspawner.core.errors import EngineError
 from gpuspawner.core.model import Container, ContainerState, Outcome
 from gpuspawner.ports import Address, EngineInfo
 
-POINTS = ("info", "list_containers", "read_log_tail", "locate", "processor_seconds", "stop", "remove")
+POINTS = (
+    "info",
+    "list_containers",
+    "read_log_tail",
+    "locate",
+    "processor_seconds",
+    "write_to_terminals",
+    "stop",
+    "remove",
+)
 
 
 @dataclass
@@ -26,6 +35,8 @@ class FakeContainer:
     log: str = ""
     anonymous_volumes: set[str] = field(default_factory=set)
     processor_seconds: float = 0.5
+    written: list[str] = field(default_factory=list)
+    """Lines in its terminals."""
 
 
 class FakeEngine:
@@ -108,6 +119,12 @@ class FakeEngine:
         container = self.containers.get(container_id)
         running = container is not None and container.state is ContainerState.RUNNING
         return container.processor_seconds if container and running else None
+
+    def write_to_terminals(self, container_id: str, line: str) -> None:
+        self._ask("write_to_terminals", container_id)
+        container = self.containers.get(container_id)
+        if container is not None and container.state is ContainerState.RUNNING:
+            container.written.append(line)
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         self._ask("stop", container_id)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.hubconfig import HUB_TEMPLATES, HUB_WORDS
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from tornado.web import Application, RequestHandler
@@ -31,7 +32,7 @@ class HubPages:
     scopes: tuple[str, ...] = ()
     error: tuple[str | None, str | None] = (None, None)
     """Plain and HTML message of the last start."""
-    notice: str | None = None
+    ended: LastEnd | None = None
     """How the last server ended."""
     posted: list[dict[str, list[str]]] = field(default_factory=list)
     looks: int = 0
@@ -52,7 +53,7 @@ class HubPages:
     async def render(self, handler: HubHandler, template: str, **values: Any) -> str:
         """A page, with what JupyterHub 6 gives to all of them and to this one."""
         spawner = SimpleNamespace(name="", user=SimpleNamespace(name=self.name), options_form=True)
-        spawner.describe_last_end = lambda: self.notice
+        spawner.find_last_end = lambda: self.ended
         user = SimpleNamespace(
             name=self.name, json_escaped_name=self.name, spawner=spawner, spawners={"": spawner}
         )

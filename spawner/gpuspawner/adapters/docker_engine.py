@@ -44,6 +44,18 @@ _FLAG_TAKES_SECONDS = 1.0
 """Time from a container's end until its OOM flag is set, if it will be."""
 
 
+_INTO_TERMINALS = """
+n=0
+for terminal in /dev/pts/[0-9]*; do
+    n=$((n + 1))
+    [ -w "$terminal" ] && [ "$n" -le 50 ] || continue
+    timeout 2 printf '\\r\\n%s\\r\\n' "$1" >"$terminal" &
+done
+wait
+"""
+"""Each by itself and for two seconds at most: a terminal that was stopped (Ctrl-S) takes nothing."""
+
+
 class DockerEngine:
     """Implements :class:`gpuspawner.ports.ContainerEngine`.
 
@@ -132,6 +144,24 @@ class DockerEngine:
                 return None
             taken: int = found["cpu_stats"]["cpu_usage"]["total_usage"]
         return taken / 1e9 if taken else None
+
+    def write_to_terminals(self, container_id: str, line: str) -> None:
+        """Write a line into every terminal that is open in a container, as its own user.
+
+        It is handed over as an argument, so that no shell reads it. The Engine waits for nothing: who works
+        in there may have changed what runs, and how long that takes.
+        """
+        with self._asking(mark("write into terminals")) as client:
+            try:
+                made = client.exec_create(
+                    container_id, ["/bin/sh", "-c", _INTO_TERMINALS, "sh", line], stdout=False, stderr=False
+                )
+                client.exec_start(made["Id"], detach=True)
+            except NotFound:
+                return
+            except APIError as error:
+                if error.status_code != 409:  # it has ended, or is paused
+                    raise
 
     def stop(self, container_id: str, grace_seconds: int) -> None:
         """End a container; one that is gone or has ended is success."""

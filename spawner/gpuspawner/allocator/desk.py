@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.core.claims import Drain, Terms, Ticket, TicketState
 from gpuspawner.core.drains import find_drain, why_drained
+from gpuspawner.core.endings import describe_lost
 from gpuspawner.core.fitting import suits
 from gpuspawner.core.images import asks_no_more_of_cards
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant, Wait, describe_shortened, grant_without_gpu, plan_line
-from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState, Party, SpawnRequest
+from gpuspawner.core.model import DeviceRecord, Event, Health, Lease, LeaseState, Message, Party, SpawnRequest
 from gpuspawner.core.retry import find_next_try
 from gpuspawner.core.words import mark
 
@@ -270,6 +271,8 @@ class Desk:
         ended = replace(ticket, state=state, state_since=self.now, reason=reason)
         self.unit.update_ticket(ended)
         self._tell(f"ticket.{state.value}", reason, actor, ticket=ticket.id, owner=ticket.owner)
+        if not claimed and actor != ticket.owner:
+            self.unit.add_message(Message(self.now, ticket.owner, describe_lost(ended), actor))
         return ended
 
     def put_back(self, ticket: Ticket, *, at_the_end: bool, reason: str) -> Ticket:

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.activity import Kernels, Look, begin_activity, look_at_gpus, observe
-from gpuspawner.core.culling import NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
+from gpuspawner.core.activity import Kernels, Look, begin_activity, find_deaf, look_at_gpus, observe
+from gpuspawner.core.culling import DEAF, NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import Event, Lease, LeaseState, Message, Sample
 from gpuspawner.core.usage import SAMPLE_SPEAKS_FOR
+from gpuspawner.core.words import mark
 
 from .clock import utc_now
 from .gather import gather
@@ -40,6 +41,8 @@ class Judged:
     """With its newest verdict."""
     told: Told | None
     """What its person is told now; None for nothing new."""
+    grows_deaf: bool = False
+    """Whether it is new that its server does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class IdleWatch:
     Args:
         ledger: Where everything is kept.
         host: The host whose sessions these are.
-        find_limits: Says what the policy allows a session now; asked once, when it is first seen.
+        find_limits: Says what the policy allows a session now; asked once, when it is first seen, and only
+            where that was not noted at its start.
         stale_after: Age from which a report on a device is no longer believed.
         clock: Says the present.
     """
@@ -120,7 +124,12 @@ class IdleWatch:
                 hold_stops=hold_stops,
                 only_report=only_report,
             )
-            found.append(Judged(lease, wish, watch, told))
+            was_deaf = watch.deaf_since is not None
+            watch = replace(
+                watch, deaf_since=find_deaf(watch.activity, lease.created_at) if lease.devices else None
+            )
+            grows_deaf = watch.deaf_since is not None and not was_deaf
+            found.append(Judged(lease, wish, watch, told, grows_deaf))
         return tuple(found)
 
     def carry_out(self, judged: tuple[Judged, ...]) -> None:
@@ -138,7 +147,9 @@ class IdleWatch:
         with self._ledger.write() as unit:
             live = {lease.id: lease for lease in _list_running(unit, self._host)}
             wishes = unit.wishes()
-            unit.drop_watches([one for one in unit.watched() if one not in live])
+            # What was noted at the start of a session that is not there yet stays.
+            held = {lease.id for lease in unit.live_leases(self._host) if not lease.state.ending}
+            unit.drop_watches([one for one in unit.watched() if one not in held])
             # What its person asked for meanwhile, or another end, is judged at the next look.
             still = [
                 one
@@ -149,6 +160,8 @@ class IdleWatch:
             for one in still:
                 if one.told is not None:
                     self._tell(unit, one, one.told, now)
+                if one.grows_deaf and one.watch.deaf_since is not None:
+                    unit.add_event(_note_deaf(one.lease, one.watch.deaf_since, now))
 
     def _tell(self, unit: LedgerUnit, judged: Judged, told: Told, now: datetime) -> None:
         lease, verdict = judged.lease, judged.watch.verdict
@@ -179,6 +192,15 @@ class IdleWatch:
                 since[uuid] = max(_last_look(lease, watches), now - MOST_TO_READ) - 2 * SAMPLE_SPEAKS_FOR
         samples = {uuid: unit.recent_samples(self._host, uuid, at) for uuid, at in since.items()}
         return _Seen(leases, watches, unit.wishes(), samples, find_demanded(situation, leases))
+
+
+def _note_deaf(lease: Lease, since: datetime, now: datetime) -> Event:
+    """What administrators are told: they alone can see what becomes of such a session."""
+    text = mark(
+        f"the server has not answered since {since:%H:%M} UTC and its GPUs do nothing; nobody is stopped for "
+        "what cannot be seen, so look at it, and stop it by hand if nothing runs in it"
+    )
+    return Event(now, DEAF, text, "culler", lease.id, data={"owner": lease.owner, "server": lease.server})
 
 
 def _list_running(unit: LedgerUnit, host: str) -> tuple[Lease, ...]:

@@ -10,9 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.activity import begin_activity
 from gpuspawner.core.budget import judge_budget
 from gpuspawner.core.claims import Terms, Ticket
+from gpuspawner.core.culling import Watch
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
+from gpuspawner.core.idleness import Limits
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Party, SpawnRequest
@@ -24,6 +28,7 @@ from gpuspawner.core.words import mark
 from .clock import utc_now
 from .desk import Desk, let_go
 from .gather import Ahead, find_reach, look_ahead
+from .lastend import find_choices, find_last_end
 from .stock import Stock, take_stock
 from .usage import count_running, held_in_window
 
@@ -124,6 +129,8 @@ class Allocator:
         terms: Terms | None = None,
         queue: bool = False,
         turn: str | None = None,
+        choices: SpawnRequest | None = None,
+        idle_limits: Limits | None = None,
     ) -> Lease:
         """Reserve devices for a start.
 
@@ -142,6 +149,9 @@ class Allocator:
             terms: What the line needs to know of the person's allowance; that of the allowance alone if none.
             queue: Whether there is somebody who looks after a line, so that a place in it can be taken.
             turn: Id of the place in line that the controller starts this for; None for a person's own start.
+            choices: What a later start asks for that wants the same again; None for what is asked for now.
+            idle_limits: How long the session may do nothing, whatever the policy says later; None to have it
+                looked up when the session is first looked into.
 
         Raises:
             InLine: Not granted now; it has a place in line.
@@ -162,11 +172,15 @@ class Allocator:
                 raise Refused(RefusalKind.NOT_NOW, TURN_IS_OVER)
             if offered is not None:
                 self._require_inventory(unit, now)
-                return desk.take_up(*offered, claimant=claimant, image=image, digest=digest)
+                lease = desk.take_up(*offered, claimant=claimant, image=image, digest=digest)
+                _keep_with(unit, lease, choices or request, idle_limits)
+                return lease
             desk.let_go_of_others(owner, server, keep_offer=request.gpus == 0)
             ask = desk.ask(request, owner=owner, server=server, image=image, party=party, terms=terms)
             queue = queue and request.wait
             outcome = self._decide(unit, desk, ask, claimant=claimant, digest=digest, queue=queue)
+            if isinstance(outcome, Lease):
+                _keep_with(unit, outcome, choices or request, idle_limits)
         # A refusal is raised when what it leaves behind, a place or a line in the audit trail, is written.
         if isinstance(outcome, Refused):
             raise outcome
@@ -255,10 +269,24 @@ class Allocator:
             if lease is not None:
                 let_go(unit, lease, self._clock(), reason, actor)
 
-    def last_lease(self, owner: str, server: str) -> Lease | None:
-        """The newest lease of a server, to tell its person how it ended. Raises: LedgerError."""
+    def last_end(self, owner: str, server: str) -> LastEnd | None:
+        """What is to be told of a server that does not run; None for nothing. Raises: LedgerError."""
         with self.ledger.read() as unit:
-            return unit.last_lease(owner, server)
+            return find_last_end(unit, self._host, owner, server, self._clock())
+
+    def choices(self, owner: str, again: str) -> SpawnRequest:
+        """What a person asked for before.
+
+        Args:
+            owner: The person.
+            again: From :class:`~gpuspawner.core.endings.LastEnd`; anything may have been sent.
+
+        Raises:
+            NotFound: There is no such session or place in line of theirs.
+            LedgerError: The ledger cannot be used.
+        """
+        with self.ledger.read() as unit:
+            return find_choices(unit, owner, again)
 
     def home_of(self, owner: str) -> Home | None:
         """Where a person's files are, if they have a home yet. Raises: LedgerError."""
@@ -282,6 +310,13 @@ class Allocator:
                     )
                 )
             return known or fresh
+
+
+def _keep_with(unit: LedgerUnit, lease: Lease, choices: SpawnRequest, limits: Limits | None) -> None:
+    """Store with a lease what its session was started with, and under which limits."""
+    unit.put_choices(lease.id, choices)
+    if limits is not None:
+        unit.put_watches([Watch(lease.id, limits, begin_activity(lease.created_at))])
 
 
 def _note_refusal(unit: LedgerUnit, event: Event) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.claims import Terms, Ticket, TicketState
+from gpuspawner.core.endings import LEFT
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.estimate import LOOK_BACK, estimate_turns
 from gpuspawner.core.line import Wait, plan_line
@@ -28,7 +29,6 @@ LEAST_HOLD = timedelta(minutes=1)
 """An offer that is held because the Hub is away is held for so long at least: it is tried again within it."""
 MOST_RETURNS = 2
 """A ticket that was offered so often and not claimed is given up."""
-LEFT = mark("its person left the line")
 MOST_TICKETS_PER_PERSON = 10
 """More places than a person has servers are a mistake, or worse."""
 

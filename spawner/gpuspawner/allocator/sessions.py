@@ -6,7 +6,7 @@ devices free. Here it is decided, told and written down.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -106,7 +106,15 @@ class Sessions:
                 unit.add_message(Message(now, lease.owner, text, actor, lease.id))
             return lease
 
-    def shorten(self, lease_id: str, until: datetime, *, actor: str, reason: str) -> Lease:
+    def shorten(
+        self,
+        lease_id: str,
+        until: datetime,
+        *,
+        actor: str,
+        reason: str,
+        warn_minutes: Sequence[int] = WARN_MINUTES,
+    ) -> Lease:
         """Give a session under way an end, or an earlier one, and say so to its person.
 
         It never ends before its person had the time of the first warning.
@@ -119,7 +127,7 @@ class Sessions:
         why, now = read_text(reason, "A reason"), self._clock()
         with self.ledger.write() as unit:
             lease = self._require_running(unit, lease_id)
-            end = choose_end(until, now)
+            end = choose_end(until, now, warn_minutes)
             if lease.ends_at is not None and lease.ends_at <= end:
                 return lease
             lease = replace(lease, ends_at=end, end_reason=why, warned=None)
@@ -287,9 +295,11 @@ class Sessions:
             let_go(unit, self._require_running(unit, lease.id), self._clock(), f"{actor}: {reason}", actor)
             return self._find(unit, lease.id)
 
-    def plan_ends(self, *, hold_stops: bool = False) -> tuple[Warn | Stop, ...]:
+    def plan_ends(
+        self, warn_minutes: Sequence[int] = WARN_MINUTES, *, hold_stops: bool = False
+    ) -> tuple[Warn | Stop, ...]:
         """What the ends of sessions ask for now. Raises: LedgerError."""
-        return plan_ends(self.live(), self._clock(), hold_stops=hold_stops)
+        return plan_ends(self.live(), self._clock(), warn_minutes, hold_stops=hold_stops)
 
     def carry_out(self, planned: Warn | Stop, actor: str = "controller") -> bool:
         """Write a warning or an end down, and tell the person; once.

@@ -76,7 +76,7 @@ def controller(settings_file: Path, once: bool) -> None:
 def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool:
     """Tick once, or serve until a signal; whether nothing hangs."""
     services = make_services(settings, ledger, token)
-    tick = make_tick(services, settings.controller.look)
+    tick = make_tick(services, settings)
     if once:
         report = tick.run()
         tick.finish(ONCE_SETTLE_SECONDS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.deadline import Pending
 from gpuspawner.allocator import Sessions
-from gpuspawner.core.errors import GpuSpawnerError
+from gpuspawner.core.errors import GpuSpawnerError, SettingsError
 from gpuspawner.core.model import Lease
-from gpuspawner.core.sessions import LEAST_NOTICE, Stop
+from gpuspawner.core.sessions import LEAST_NOTICE, WARN_MINUTES, Stop
 from gpuspawner.ports import HubApi
 
 JUMP = timedelta(seconds=60)
@@ -57,6 +57,7 @@ class EndSessions:
         sessions: The use cases.
         hub: Stops servers.
         clock: Says whether the present is to be believed.
+        find_minutes: When to warn, in minutes before an end. Raises: SettingsError: the usual ones hold.
         monotonic: Seconds that only go forward.
     """
 
@@ -65,16 +66,22 @@ class EndSessions:
         sessions: Sessions,
         hub: HubApi,
         clock: SteadyClock,
+        find_minutes: Callable[[], Sequence[int]] = lambda: WARN_MINUTES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sessions, self._hub, self._clock, self._monotonic = sessions, hub, clock, monotonic
+        self._find_minutes = find_minutes
         self._under_way: dict[str, Pending[None]] = {}
         self._asked_at: dict[str, float] = {}
 
     def __call__(self) -> Iterable[str]:
         """Take the step; problems in words. Raises: LedgerError."""
         problems = self._collect()
-        planned = self._sessions.plan_ends(hold_stops=self._clock.doubtful())
+        try:
+            minutes = self._find_minutes()
+        except SettingsError:
+            minutes = WARN_MINUTES  # an end comes whatever the policy file is like
+        planned = self._sessions.plan_ends(minutes, hold_stops=self._clock.doubtful())
         stops = {one.lease.id for one in planned if isinstance(one, Stop)}
         self._asked_at = {id_: at for id_, at in self._asked_at.items() if id_ in stops}
         for one in planned:

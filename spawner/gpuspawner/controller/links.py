@@ -62,6 +62,10 @@ class Links:
         """The start page of a server."""
         return "/".join([f"{self.hub}spawn", *(quote(part, safe="@~") for part in (owner, server) if part)])
 
+    def again(self, owner: str, server: str, what: str) -> str:
+        """Starts a server with the choices of an earlier session, or of a place in line."""
+        return f"{self.spawn(owner, server)}{_join((('opt-again', what),))}"
+
 
 def _path(of: Ticket | Lease) -> str:
     return "/".join(quote(part, safe="@~") for part in (of.owner, of.server) if part)

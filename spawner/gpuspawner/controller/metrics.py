@@ -16,9 +16,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.allocator.outbox import OUTCOMES
+from gpuspawner.core.activity import GPUS_UNKNOWN, NOTEBOOKS_UNKNOWN, PROCESSORS_UNKNOWN
+from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import TicketState
+from gpuspawner.core.culling import FINISHED, IDLE_STOP
+from gpuspawner.core.endings import STOPPING
 from gpuspawner.core.errors import LedgerError, RefusalKind
-from gpuspawner.core.model import LeaseState
+from gpuspawner.core.idleness import Clock, Step, find_unknown
+from gpuspawner.core.model import Event, LeaseState
+from gpuspawner.core.notices import Channel
 from gpuspawner.core.waits import REFUSED
 
 from .cardstate import CARD_STATES, by_device, fresh_sample, name_card_state
@@ -27,6 +34,10 @@ from .loop import TickReport
 WAIT_BUCKETS = (10, 60, 300, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600, 24 * 3600, 72 * 3600)
 TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 _MOST_REFUSALS = 10_000
+STOP_REASONS = ("idle_gpus", "idle_session", "finished", "end", "by_hand")
+"""Idle by either clock; as its person wished when nothing runs; its time was over; somebody stopped it."""
+UNKNOWN_SOURCES = {GPUS_UNKNOWN: "gpus", NOTEBOOKS_UNKNOWN: "notebooks", PROCESSORS_UNKNOWN: "processors"}
+NEVER_SEEN = "what it does"
 
 
 class Metrics:
@@ -74,6 +85,20 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._notices = Counter(
+            "gpuspawner_notices",
+            "Messages that were delivered, had nobody to go to, or were given up.",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+        for channel in Channel:
+            for outcome in OUTCOMES:
+                self._notices.labels(channel.value, outcome)
+        self._stops = Counter(
+            "gpuspawner_session_stops", "Sessions that were stopped.", ["reason"], registry=registry
+        )
+        for reason in STOP_REASONS:
+            self._stops.labels(reason)
         self._counted_until = clock()
         self._rendering = threading.Lock()
         for step in steps:
@@ -117,6 +142,11 @@ class Metrics:
             kind = str(event.data.get("kind"))
             if event.at <= until and kind in known:
                 self._refused.labels(kind).inc()
+        for event in unit.find_events(EventSearch(kind="session.", since=since), _MOST_REFUSALS):
+            if event.at > since and event.at <= until and (why := find_stop_reason(unit, event)) is not None:
+                self._stops.labels(why).inc()
+        for channel, outcome, number in unit.deliveries_ended(since, until):
+            self._notices.labels(channel, outcome).inc(number)
         self._counted_until = until
 
     def gauges(self) -> Iterator[Metric]:
@@ -124,7 +154,18 @@ class Metrics:
         readable = GaugeMetricFamily("gpuspawner_ledger_readable", "Whether the ledger can be read.")
         try:
             with self._ledger.read() as unit:
-                found = [*self._card_gauges(unit), *self._line_gauges(unit)]
+                found = [
+                    *self._card_gauges(unit),
+                    *self._line_gauges(unit),
+                    *self._session_gauges(unit),
+                    _family(
+                        "gpuspawner_notices_failing",
+                        "Messages that could not be delivered so far and are tried again.",
+                        "channel",
+                        unit.deliveries_open(),
+                        [channel.value for channel in Channel],
+                    ),
+                ]
         except LedgerError:
             found = []
         readable.add_metric([], 1 if found else 0)
@@ -178,6 +219,40 @@ class Metrics:
                     family.add_metric(names, value / unit_size)
         yield from (used, memory, size, heat, power)
 
+    def _session_gauges(self, unit: LedgerUnit) -> Iterator[Metric]:
+        now, watches = self._clock(), unit.watches()
+        verdicts: Tally[str] = Tally()
+        unknown: Tally[str] = Tally()
+        deaf = GaugeMetricFamily(
+            "gpuspawner_sessions_deaf", "Sessions whose server does not answer while their GPUs do nothing."
+        )
+        silent = 0
+        for lease in unit.live_leases(self._host):
+            if lease.state is not LeaseState.ACTIVE:
+                continue
+            watch = watches.get(lease.id)
+            missing = find_unknown(watch.activity, now) if watch else (NEVER_SEEN,)
+            unknown.update(UNKNOWN_SOURCES.get(one, "everything") for one in missing)
+            silent += watch is not None and watch.deaf_since is not None
+            judged = watch.verdict if watch else None
+            verdicts["unknown" if judged is None or missing else judged.step.value] += 1
+        yield _family(
+            "gpuspawner_session_verdicts",
+            "Sessions that run, by what idleness asks for; unknown for those that cannot be judged.",
+            "verdict",
+            verdicts,
+            [*(step.value for step in Step), "unknown"],
+        )
+        yield _family(
+            "gpuspawner_session_signals_unknown",
+            "Sessions of which something cannot be seen, by what.",
+            "source",
+            unknown,
+            [*UNKNOWN_SOURCES.values(), "everything"],
+        )
+        deaf.add_metric([], silent)
+        yield deaf
+
     def _line_gauges(self, unit: LedgerUnit) -> Iterator[Metric]:
         tickets = unit.live_tickets(self._host)
         yield _family(
@@ -193,6 +268,20 @@ class Metrics:
         )
         oldest.add_metric([], max(0.0, (self._clock() - min(waiting)).total_seconds()) if waiting else 0)
         yield oldest
+
+
+def find_stop_reason(unit: LedgerUnit, event: Event) -> str | None:
+    """Why a session was stopped, as one of :data:`STOP_REASONS`; None for an event that stops none."""
+    if event.kind == STOPPING:
+        return "by_hand"
+    if event.kind != "session.ended" or event.lease_id is None:
+        return None
+    idle = unit.newest_of(event.lease_id, IDLE_STOP)
+    if idle is None or idle.data.get("dry_run"):
+        return "end"
+    if idle.reason == FINISHED:
+        return "finished"
+    return "idle_session" if idle.data.get("clock") == Clock.SESSION.value else "idle_gpus"
 
 
 class _Gauges(Collector):

@@ -131,7 +131,13 @@ class PolicyReader:
 
     def idle_limits(self, lease: Lease) -> IdleLimits:
         """How long a session may do nothing. Raises: SettingsError."""
-        return find_idle_limits(self.allowance(lease.owner, lease.party.groups))
+        policy = self.current()
+        allowance = resolve_allowance(policy, lease.owner, lease.party.groups)
+        return find_idle_limits(allowance, policy.warn_minutes)
+
+    def warn_minutes(self) -> tuple[int, ...]:
+        """When people are warned before an end. Raises: SettingsError."""
+        return self.current().warn_minutes
 
     def idle_sessions(self) -> IdleSessions:
         """What is done about sessions in which nothing is done. Raises: SettingsError."""

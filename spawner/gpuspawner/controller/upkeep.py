@@ -143,7 +143,13 @@ class KeepBudgets:
             end = find_budget_end(limit.value, held.get(lease.owner, {}), count, now)
             if end is not None and (lease.ends_at is None or end + SLACK < lease.ends_at):
                 try:
-                    self._sessions.shorten(lease.id, end, actor="policy", reason=describe_budget_end(limit))
+                    self._sessions.shorten(
+                        lease.id,
+                        end,
+                        actor="policy",
+                        reason=describe_budget_end(limit),
+                        warn_minutes=self._policies.warn_minutes(),
+                    )
                 except Conflict:
                     continue  # it has ended meanwhile
         return ()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
-from datetime import timedelta
 
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.mail import MailServer
 from gpuspawner.adapters.notebooks import NotebookServers
+from gpuspawner.adapters.webhook import Webhook
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
 from gpuspawner.allocator.idle import IdleWatch
+from gpuspawner.allocator.outbox import Outbox
 from gpuspawner.allocator.sweep import Sweeper
+from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.passport.shelf import Shelf
@@ -24,6 +27,7 @@ from .hubcalls import HubCalls
 from .loop import Tick
 from .people import PolicyReader
 from .services import Services
+from .telling import Prepare, TellPeople, by_mail, by_webhook, in_terminals
 from .turns import KeepTurns
 from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
 
@@ -60,12 +64,12 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
     )
 
 
-def make_tick(services: Services, look_every: timedelta) -> Tick:
+def make_tick(services: Services, settings: Settings) -> Tick:
     """The steps, in order: what changes what can be had, then the line, then the ends.
 
     Args:
         services: The use cases.
-        look_every: From one look into all sessions to the next.
+        settings: The installation's.
     """
     turns = KeepTurns(
         services.line,
@@ -80,15 +84,26 @@ def make_tick(services: Services, look_every: timedelta) -> Tick:
     )
     sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock)
     idle = CullIdle(
-        sweeper, watch, services.policies.idle_sessions, SteadyClock(services.clock), every=look_every
+        sweeper,
+        watch,
+        services.policies.idle_sessions,
+        SteadyClock(services.clock),
+        every=settings.controller.look,
     )
-    ends = EndSessions(services.sessions, services.hub, SteadyClock(services.clock))
+    ends = EndSessions(
+        services.sessions, services.hub, SteadyClock(services.clock), services.policies.warn_minutes
+    )
     budgets = KeepBudgets(
         services.ledger, services.host, services.sessions, services.policies, services.clock
     )
 
+    tell = TellPeople(
+        Outbox(services.ledger, services.host, services.clock), _find_channels(services, settings)
+    )
+
     def finish(wait_seconds: float) -> None:
         turns.finish(wait_seconds)
+        tell.finish(wait_seconds)
         ends.finish(wait_seconds)
 
     return Tick(
@@ -101,6 +116,25 @@ def make_tick(services: Services, look_every: timedelta) -> Tick:
             ("budgets", budgets),
             ("idle", idle),
             ("ends", ends),
+            ("notices", tell),
         ],
         finish=finish,
     )
+
+
+def _find_channels(services: Services, settings: Settings) -> dict[Channel, Prepare]:
+    """The ways on which messages reach people here; that of terminals is always there."""
+    servers, notices = settings.servers_page, settings.notices
+    found = {Channel.TERMINALS: in_terminals(DockerEngine(), servers)}
+    if (mail := notices.mail) is not None:
+        server = MailServer(mail.host, mail.port, mail.security, mail.sender, mail.user, mail.password_file)
+
+        def ledger_id() -> str:
+            with services.ledger.read() as unit:
+                return unit.ledger_id()
+
+        found[Channel.MAIL] = by_mail(server, mail.domain, servers, ledger_id)
+    if notices.webhook is not None:
+        webhook = Webhook(notices.webhook.url, notices.webhook.secret_file)
+        found[Channel.WEBHOOK] = by_webhook(webhook, servers)
+    return found

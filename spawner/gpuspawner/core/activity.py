@@ -20,8 +20,11 @@ at takes a hundredth of one, an open page of it some hundredths."""
 STALLED_AFTER = timedelta(hours=1)
 """A kernel that is busy for so long, while neither processors nor GPUs work, waits for somebody's input."""
 GPUS_UNKNOWN = mark("what its GPUs do")
+NOTEBOOKS_UNKNOWN = mark("what its notebooks do")
 PROCESSORS_UNKNOWN = mark("what its processors do")
 """Among what is not known of a session."""
+DEAF_AFTER = timedelta(minutes=30)
+"""A server that has not answered for so long, while its GPUs did nothing, is for somebody to look at."""
 LEAST_BETWEEN = timedelta(seconds=5)
 """Between two looks; processor time that was taken in less than this says nothing."""
 
@@ -74,6 +77,8 @@ class Activity:
     """When its processors last worked, or may have."""
     hand_at: datetime
     """When something last happened in a terminal, as far as its server says."""
+    heard_at: datetime | None = None
+    """When its server last answered; None for not yet."""
     busy_since: datetime | None = None
     """Since when some kernel was busy at every look; None when none is."""
     stalled: bool = False
@@ -171,6 +176,7 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
         busy_at=max([busy_at, *(min(one, look.at) for one in _known(ran_at))]),
         cpu_at=cpu_at,
         hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(typed_at))]),
+        heard_at=activity.heard_at if look.kernels is None else look.at,
         busy_since=busy_since,
         stalled=stalled,
         cores=cores,
@@ -178,6 +184,20 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
         unknown=_name_unknown(look, cores, has_gpus=has_gpus),
         look=look,
     )
+
+
+def find_deaf(activity: Activity, started_at: datetime) -> datetime | None:
+    """Since when a session's server has not answered, if that keeps GPUs from others that do nothing.
+
+    What a server does not say may be work, so that nobody is stopped for it: whoever wants to keep a GPU only
+    has to make theirs silent. None where it answers, or where its GPUs work or cannot be seen.
+    """
+    look = activity.look
+    if look is None or look.gpu is None or look.kernels is not None:
+        return None
+    since = activity.heard_at or started_at
+    quiet_since = max(since, activity.gpu_at)
+    return since if look.at - quiet_since >= DEAF_AFTER else None
 
 
 def _find_cores(before: Look | None, look: Look) -> float | None:
@@ -192,7 +212,7 @@ def _name_unknown(look: Look, cores: float | None, *, has_gpus: bool) -> tuple[s
     unseen = look.gpu is None or look.gpu.unseen_at == look.at
     parts = {
         GPUS_UNKNOWN: has_gpus and unseen,
-        mark("what its notebooks do"): look.kernels is None,
+        NOTEBOOKS_UNKNOWN: look.kernels is None,
         PROCESSORS_UNKNOWN: cores is None,
     }
     return tuple(name for name, missing in parts.items() if missing)

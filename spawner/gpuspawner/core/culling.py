@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,7 +11,6 @@ from .idleness import Clock, Limits, Step, Verdict, find_unknown, judge_session
 from .model import Lease
 from .people import People
 from .policy import Limit
-from .sessions import WARN_MINUTES
 from .situation import Board, Situation, union
 from .words import describe_duration, mark
 
@@ -21,6 +20,8 @@ IDLE_OVER = "session.idle_over"
 """It is not, after all."""
 IDLE_STOP = "session.idle_stop"
 """Its end has come."""
+DEAF = "session.deaf"
+"""Its server does not answer, and its GPUs do nothing."""
 KEEP_STEP = timedelta(hours=1)
 """From now on; asking again before that is over adds what is missing."""
 _LEAST_KEEP = timedelta(minutes=1)
@@ -47,7 +48,7 @@ class Watch:
 
     lease_id: str
     limits: Limits
-    """As the policy was when it was first looked into."""
+    """As the policy was when it was started."""
     activity: Activity
     verdict: Verdict | None = None
     """The newest one; None before the first look."""
@@ -63,6 +64,8 @@ class Watch:
     """Whether it was reported that it would be stopped."""
     given: GivenEnd | None = None
     """The end it was given, until it comes about or is taken back."""
+    deaf_since: datetime | None = None
+    """Since when its server has not answered, while its GPUs do nothing; None where that is not so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,6 @@ def plan_idle(
     *,
     demanded: bool,
     wish: Wish = NO_WISH,
-    warn_minutes: Sequence[int] = WARN_MINUTES,
     hold_stops: bool = False,
     only_report: bool = False,
 ) -> tuple[Watch, Told | None]:
@@ -126,7 +128,6 @@ def plan_idle(
         now: The present.
         demanded: Whether somebody waits for what it holds.
         wish: What its person asked for.
-        warn_minutes: When to warn, in minutes before the stop.
         hold_stops: The clock is not to be believed for the moment: nobody is stopped, or warned.
         only_report: Nobody is told or stopped, but by their own wish.
     """
@@ -159,7 +160,7 @@ def plan_idle(
     if hold_stops:
         return watch, None
     if verdict.step is Step.WARN:
-        return _plan_warning(watch, lease, verdict.at, now, warn_minutes, only_report=only_report)
+        return _plan_warning(watch, lease, verdict.at, now, only_report=only_report)
     if not only_report:
         return _give_end(watch, lease, now, verdict.reason)
     told = None if watch.would_end else Told(IDLE_STOP, verdict.reason, reported=True)
@@ -171,7 +172,6 @@ def _plan_warning(
     lease: Lease,
     stop_at: datetime,
     now: datetime,
-    warn_minutes: Sequence[int],
     *,
     only_report: bool,
 ) -> tuple[Watch, Told | None]:
@@ -179,7 +179,7 @@ def _plan_warning(
     if watch.warned_at is not None and watch.warned_at < _idle_since(watch):
         watch = _calm(watch)  # it has worked since
     watch = replace(watch, warned_at=watch.warned_at or now, reported=only_report)
-    due = next((m for m in sorted(warn_minutes) if now >= stop_at - timedelta(minutes=m)), None)
+    due = next((m for m in sorted(watch.limits.warn_minutes) if now >= stop_at - timedelta(minutes=m)), None)
     if due is None or (watch.warned is not None and watch.warned <= due):
         return watch, None
     left = max(1, round((stop_at - now) / timedelta(minutes=1)))

@@ -12,6 +12,7 @@
     ├── LedgerError            the ledger cannot be used, so no GPU can be given out
     ├── EngineError            the Docker Engine gave no usable answer: proves nothing
     ├── HubError               the Hub or a server gave no usable answer: proves nothing
+    ├── DeliveryError          a message to a person could not be delivered
     ├── IllegalTransition      a lease was asked to take a step that does not exist
     ├── SettingsError          a settings file is wrong; names file, key and fix
     ├── PassportError          an image's passport cannot be made, read or believed
@@ -99,6 +100,10 @@ class HubError(GpuSpawnerError):
         super().__init__(message)
         self.status = status
         """HTTP status of its answer; None when there was none."""
+
+
+class DeliveryError(GpuSpawnerError):
+    """A mail server, or a webhook, did not take a message."""
 
 
 class IllegalTransition(GpuSpawnerError):

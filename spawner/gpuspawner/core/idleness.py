@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from .activity import BUSY_CORES, GPUS_UNKNOWN, LEAST_BETWEEN, PROCESSORS_UNKNOWN, Activity
+from .activity import BUSY_CORES, GPUS_UNKNOWN, LEAST_BETWEEN, PROCESSORS_UNKNOWN, Activity, find_deaf
+from .sessions import WARN_MINUTES
 from .words import describe_duration, mark
 
 LEAST_IDLE = timedelta(minutes=2)
@@ -50,6 +51,8 @@ class Limits:
     """Of the session's clock; None for no limit."""
     grace: timedelta = timedelta(minutes=15)
     """From its start on nobody is warned for so long."""
+    warn_minutes: tuple[int, ...] = WARN_MINUTES
+    """When to warn, in minutes before a stop."""
 
 
 class Clock(StrEnum):
@@ -211,6 +214,9 @@ def judge_session(
     if unknown and not judged:
         what = " and ".join(unknown)
         text = mark(f"It is not known {what}, so it is left alone.")
+        deaf = find_deaf(activity, started_at) if has_gpus else None
+        if deaf is not None:
+            text += mark(f" Its server has not answered since {deaf:%H:%M} UTC, and its GPUs do nothing.")
         return Verdict(Step.KEEP, None, None, text, signals)
     found = [
         (
@@ -255,7 +261,7 @@ def _list_clocks(
     if has_gpus and limits.gpus is not None:
         yield Clock.GPUS, activity.gpu_active_at, limits.gpus
     if limits.session is not None:
-        warning = limits.gpus.warning if limits.gpus else IdleLimits().warning
+        warning = timedelta(minutes=max(limits.warn_minutes))
         yield Clock.SESSION, activity.active_at, IdleLimits(limits.session, limits.session, warning)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from .claims import EVERYBODY, Holder, Terms
 from .idleness import IdleLimits, Limits
 from .model import Party
+from .sessions import WARN_MINUTES
 
 T = TypeVar("T")
 
@@ -179,6 +180,8 @@ class Policy:
     pools: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Models and UUIDs by the name of the pool; None for all."""
     idle_sessions: IdleSessions = IdleSessions.REPORT
+    warn_minutes: tuple[int, ...] = WARN_MINUTES
+    """So many minutes before an end its person is warned; at least one."""
     everybodys_images: frozenset[str] | None = None
     """What *all* images are: those that are no candidates. None: there is no candidate."""
 
@@ -256,13 +259,17 @@ def find_terms(policy: Policy, party: Party, allowance: Allowance) -> Terms:
     )
 
 
-def find_idle_limits(allowance: Allowance) -> Limits:
-    """How long somebody's session may do nothing."""
+def find_idle_limits(allowance: Allowance, warn_minutes: tuple[int, ...] = WARN_MINUTES) -> Limits:
+    """How long somebody's session may do nothing, and when they are warned before it is stopped."""
     free, wanted = allowance.idle_gpu.value, allowance.idle_gpu_wanted.value
     if free is not None:
         wanted = free if wanted is None else min(free, wanted)
-    gpus = None if free is None and wanted is None else IdleLimits(free, wanted)
-    return Limits(gpus, allowance.idle_cpu.value)
+    gpus = (
+        None
+        if free is None and wanted is None
+        else IdleLimits(free, wanted, timedelta(minutes=max(warn_minutes)))
+    )
+    return Limits(gpus, allowance.idle_cpu.value, warn_minutes=warn_minutes)
 
 
 def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> Allowance:

@@ -10,7 +10,7 @@ from .model import Lease, LeaseState
 from .words import mark
 
 WARN_MINUTES = (15, 5, 1)
-"""So many minutes before an end its person is warned."""
+"""So many minutes before an end its person is warned, where no policy says it."""
 LEAST_NOTICE = timedelta(minutes=WARN_MINUTES[0])
 """An end that is set during a session is at least so far off."""
 
@@ -64,9 +64,9 @@ def plan_ends(
     return tuple(one for one in planned if one is not None)
 
 
-def choose_end(wanted: datetime, now: datetime) -> datetime:
+def choose_end(wanted: datetime, now: datetime, warn_minutes: Sequence[int] = WARN_MINUTES) -> datetime:
     """The end that a session under way can be given: not before its person had the first warning's time."""
-    return max(wanted, now + LEAST_NOTICE)
+    return max(wanted, now + max(LEAST_NOTICE, timedelta(minutes=max(warn_minutes))))
 
 
 def find_newest(leases: Iterable[Lease]) -> dict[str, Lease]:

@@ -148,12 +148,12 @@ def split_turn(options: Mapping[str, object]) -> tuple[dict[str, object], str | 
     return rest, turn if isinstance(turn, str) else None
 
 
-def write_options(request: SpawnRequest, *, turn: str) -> dict[str, object]:
-    """The options that give this request: what the line hands to the Hub when a turn has come.
+def write_options(request: SpawnRequest, *, turn: str | None = None) -> dict[str, object]:
+    """The options that give this request.
 
     Args:
         request: What was asked for.
-        turn: Id of the place in line: the Hub starts nothing once that turn is over.
+        turn: Id of the place in line whose turn has come: the Hub starts nothing once that turn is over.
     """
     capability, session = request.compute_capability, request.session
     found: dict[str, object | None] = {

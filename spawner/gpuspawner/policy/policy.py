@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from gpuspawner.core.policy import LIMITS, Course, IdleSessions, Mount, Person, Policy, Rule
+from gpuspawner.core.sessions import WARN_MINUTES
 from gpuspawner.core.words import mark
 
 from .contradictions import require_consistent
@@ -133,6 +134,14 @@ class CourseEntry(Limits):
     mounts: Annotated[list[OtherMount], Field(description="Other directories.")] = []
 
 
+def _read_minutes(value: object) -> tuple[int, ...]:
+    if isinstance(value, list | tuple) and all(type(one) is int and 1 <= one <= 120 for one in value):
+        minutes = sorted(set(value), reverse=True)
+        if 1 <= len(minutes) <= 5:
+            return tuple(minutes)
+    raise ValueError(mark("write 1 to 5 whole numbers of minutes from 1 to 120, such as [15, 5, 1]"))
+
+
 def _or_empty(value: object) -> object:
     return {} if value is None else value
 
@@ -152,6 +161,11 @@ class PolicyEntries(_Section):
         Literal["stop", "report", "ignore"],
         Field(description="stop: warn and stop them; report: only write down what would be done."),
     ] = "report"
+    warn_minutes: Annotated[
+        tuple[int, ...],
+        BeforeValidator(_read_minutes),
+        Field(description="Minutes before the end of a session at which its person is warned."),
+    ] = WARN_MINUTES
 
 
 def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "/home/jovyan") -> Policy:
@@ -181,6 +195,7 @@ def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "
         courses=tuple(_course(name, entry, pools) for name, entry in entries.courses.items()),
         pools=pools,
         idle_sessions=IdleSessions(entries.idle_sessions),
+        warn_minutes=entries.warn_minutes,
     )
 
 

@@ -104,6 +104,56 @@ class Controller(_Section):
     ] = timedelta(seconds=30)
 
 
+class Mail(_Section):
+    """A mail server that takes messages to people."""
+
+    host: Annotated[str, Field(min_length=1, description="Its name.")]
+    port: Annotated[int, Field(ge=1, le=65535, description="Its port.")] = 587
+    security: Annotated[
+        Literal["starttls", "tls", "none"], Field(description="How the connection is kept secret.")
+    ] = "starttls"
+    sender: Annotated[
+        str, Field(pattern=r"^[^@\s]+@[^@\s]+$", description="Address that the mails come from.")
+    ]
+    domain: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9.-]+$",
+            description="What follows on name@ in people's addresses; a name that has an @ is one itself.",
+        ),
+    ]
+    user: Annotated[str | None, Field(description="Login at the mail server; none logs in nowhere.")] = None
+    password_file: Annotated[Path | None, Field(description="File with the password of that login.")] = None
+
+    @model_validator(mode="after")
+    def _require_both(self) -> Mail:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file belong together: write both, or neither")
+        return self
+
+
+class WebhookSettings(_Section):
+    """A program of the site that messages to people are posted to."""
+
+    url: Annotated[
+        str, Field(pattern=r"^https?://[^\s/]+", description="Where to; a redirect is not followed.")
+    ]
+    secret_file: Annotated[
+        Path | None, Field(description="File with the secret that signs them (HMAC-SHA256).")
+    ] = None
+
+
+class Notices(_Section):
+    """Where warnings, ends and other messages reach people outside of the pages (docs/notices.md)."""
+
+    hub: Annotated[
+        str | None,
+        Field(pattern=r"^https?://[^\s]+$", description="What people open in a browser; for links."),
+    ] = None
+    mail: Annotated[Mail | None, Field(description="By mail; none sends no mail.")] = None
+    webhook: Annotated[WebhookSettings | None, Field(description="To a program; none calls none.")] = None
+
+
 class DemoUser(_Section):
     """A login of the demo. Real installations use an authenticator of JupyterHub."""
 
@@ -145,6 +195,7 @@ class Settings(_Section):
     homes: Homes = Homes()
     network: Network = Network()
     controller: Controller = Controller()
+    notices: Notices = Notices()
     login: Annotated[
         Login | None, Field(description="How people log in; none: an authenticator of the site's own.")
     ] = None
@@ -181,6 +232,13 @@ class Settings(_Section):
     def service_url(self) -> str:
         """The path of everything that the controller serves, ending in a slash."""
         return f"{self.base_url}services/{SERVICE}/"
+
+    @property
+    def servers_page(self) -> str:
+        """Where people see their servers: an address, or a path where no address of the hub is set."""
+        hub = urlsplit(self.notices.hub or "")
+        origin = f"{hub.scheme}://{hub.netloc}" if hub.netloc else ""
+        return f"{origin}{self.service_url}servers"
 
     @property
     def session_url(self) -> str:

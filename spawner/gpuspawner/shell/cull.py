@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import click
 
 from gpuspawner.adapters.docker_engine import DockerEngine
+from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
@@ -19,19 +22,23 @@ from gpuspawner.allocator import utc_now
 from gpuspawner.allocator.idle import IdleWatch, Judged
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.activity import LEAST_BETWEEN
-from gpuspawner.core.errors import InvalidRequest
-from gpuspawner.core.idleness import Limits, Step
+from gpuspawner.core.errors import HubError, InvalidRequest
+from gpuspawner.core.idleness import Limits, Signal, Step
 from gpuspawner.core.model import Event, Lease
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.policy import Policy, find_idle_limits, resolve_allowance
 from gpuspawner.policy.policy import load_policy
-from gpuspawner.policy.settings import load_settings
+from gpuspawner.policy.settings import Settings, load_settings
+from gpuspawner.ports import HubApi
 
 from .common import clean, host_option, json_option, ledger_option, open_ledger, print_json, render_table
 
 _HEADINGS = ("PERSON", "SERVER", "GPUS", "VERDICT", "AT (UTC)", "WHY")
 _ENDS = ("session.", "lease.released", "lease.quarantined", "lease.releasing")
 _SHOWN = 100
+_HUB_SECONDS = 3.0
+_AT_ONCE = 8
+"""Questions to the Hub."""
 
 
 @click.command(short_help="Show what would be done about idle sessions.")
@@ -52,13 +59,17 @@ def cull(*, dry_run: bool, ledger: Path | None, host: str, settings: Path | None
     """
     if not dry_run:
         raise InvalidRequest("Give --dry-run. To warn and to stop sessions is the controller's part.")
-    policy = _load_policy(settings)
+    loaded = _load_settings(settings)
+    policy = _load_policy(loaded)
 
     def limits(lease: Lease) -> Limits:
-        return find_idle_limits(resolve_allowance(policy, lease.owner, lease.party.groups))
+        allowance = resolve_allowance(policy, lease.owner, lease.party.groups)
+        return find_idle_limits(allowance, policy.warn_minutes)
 
     with open_ledger(ledger, host) as book:
         judged = _look(book, host, limits)
+    if as_json:
+        judged = _add_hub_activity(judged, _find_hub(loaded))
     if as_json:
         print_json({"schema": 1, "host": host, "idle_sessions": policy.idle_sessions.value,
                     "sessions": [to_json(one) for one in judged]})  # fmt: skip
@@ -82,9 +93,47 @@ def history(user: str, days: int, ledger: Path | None, host: str, as_json: bool)
         click.echo(render_history(user, found, days))
 
 
-def _load_policy(given: Path | None) -> Policy:
+def _load_settings(given: Path | None) -> Settings | None:
     where = find_settings(given)
-    settings = load_settings(where) if where else None
+    return load_settings(where) if where else None
+
+
+def _find_hub(settings: Settings | None) -> HubApi | None:
+    """The Hub, for whoever may read the controller's secret."""
+    if settings is None or not settings.controller.enabled:
+        return None
+    with suppress(OSError):
+        token = settings.controller_token_path.read_text(encoding="ascii").strip()
+        return HttpHubApi(settings.hub_api_url, token, timeout_seconds=_HUB_SECONDS)
+    return None
+
+
+def _add_hub_activity(judged: Sequence[Judged], hub: HubApi | None) -> tuple[Judged, ...]:
+    """Add to the evidence what the Hub says of activity.
+
+    It is no signal of the verdict: a server's own token may write any time there, so that it proves no work;
+    and where it is silent, the server itself was asked.
+    """
+
+    def ask(one: Judged) -> Judged:
+        active = None
+        if hub is not None:
+            with suppress(HubError):
+                server = hub.server(one.lease.owner, one.lease.server)
+                active = server.last_activity if server else None
+        says = f"last activity at {active:%H:%M} UTC, which keeps no session" if active else "not known"
+        signal = Signal("Hub activity", "the Hub, which believes what servers say", utc_now(), says)
+        verdict = one.watch.verdict
+        if verdict is None:
+            return one
+        verdict = replace(verdict, signals=(*verdict.signals, signal))
+        return replace(one, watch=replace(one.watch, verdict=verdict))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return tuple(pool.map(ask, judged))
+
+
+def _load_policy(settings: Settings | None) -> Policy:
     if settings is None:
         return Policy()
     loaded = load_policy(settings.policy, images=settings.images) if settings.policy else Policy()

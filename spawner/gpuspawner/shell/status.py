@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from gpuspawner.core.claims import Drain, Pin
+from gpuspawner.core.culling import Watch
 from gpuspawner.core.drains import find_drain, find_pin, why_drained, why_kept
 from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
 from gpuspawner.core.placement import STALE_AFTER
@@ -71,12 +72,18 @@ def build_rows(
     stale_after: timedelta,
     drains: Sequence[Drain] = (),
     pins: Sequence[Pin] = (),
+    watches: Mapping[str, Watch] | None = None,
 ) -> tuple[Row, ...]:
     """Say of every card what is known of it now. What an old report says is not known any more."""
     by_device = {uuid: lease for lease in leases for uuid in lease.devices}
     rows = []
     for record in inventory:
-        row = _build_row(record, by_device.get(record.device.uuid), now, stale_after)
+        lease = by_device.get(record.device.uuid)
+        row = _build_row(record, lease, now, stale_after)
+        watch = (watches or {}).get(lease.id) if lease else None
+        if watch is not None and watch.deaf_since is not None:
+            said = f"does nothing, and the server has not answered since {watch.deaf_since:%H:%M} UTC"
+            row = replace(row, reason="; ".join(filter(None, (row.reason, said))))
         drain, pin = find_drain(record.device, drains, now), find_pin(record.device, pins)
         rows.append(_withhold(row, drain, pin, now))
     return tuple(rows)
@@ -212,9 +219,11 @@ def status(ledger: Path | None, host: str, as_json: bool) -> None:
     """Show cards and who holds them."""
     with open_ledger(ledger, host) as book, book.read() as unit:
         inventory, leases = unit.inventory(host), unit.live_leases(host)
-        drains, pins = unit.drains(host), unit.pins(host)
+        drains, pins, watches = unit.drains(host), unit.pins(host), unit.watches()
     now = datetime.now(UTC)
-    rows = build_rows(inventory, leases, now=now, stale_after=STALE_AFTER, drains=drains, pins=pins)
+    rows = build_rows(
+        inventory, leases, now=now, stale_after=STALE_AFTER, drains=drains, pins=pins, watches=watches
+    )
     if as_json:
         print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER))
     else:

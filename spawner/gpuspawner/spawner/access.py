@@ -14,6 +14,7 @@ from jupyterhub.traitlets import ByteSpecification
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
+from gpuspawner.core.idleness import Limits
 from gpuspawner.core.images import list_everybodys
 from gpuspawner.core.model import Party, SpawnRequest
 from gpuspawner.core.policy import (
@@ -23,6 +24,7 @@ from gpuspawner.core.policy import (
     Policy,
     Rule,
     choose_mounts,
+    find_idle_limits,
     find_party,
     find_terms,
     resolve_allowance,
@@ -58,6 +60,10 @@ class Access:
     def terms(self, party: Party) -> Terms:
         """What the line needs to know of what the person may use."""
         return find_terms(self.policy, party, self.allowance)
+
+    def idle_limits(self) -> Limits:
+        """How long a session of theirs may do nothing, if it is started now."""
+        return find_idle_limits(self.allowance, self.policy.warn_minutes)
 
     def mounts(self, image: str) -> tuple[Mount, ...]:
         """What a server with this image of the catalogue gets mounted."""

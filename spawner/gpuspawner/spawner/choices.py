@@ -7,15 +7,16 @@ from contextlib import suppress
 
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, NotFound
 from gpuspawner.allocator import Stock, utc_now
-from gpuspawner.core.endings import describe_end
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import GpuSpawnerError, InvalidRequest, LedgerError, PassportError, Refused
 from gpuspawner.language import choose_language
 from gpuspawner.passport.model import Passport
+from gpuspawner.policy.options import write_options
 
 from .containers import ContainerSpawner
 from .refusals import refuse_for
 from .startform import render_page
-from .startpage import build_page
+from .startpage import build_page, read_form
 
 LOOK_SECONDS = 3.0
 """How long the start page waits for what the Engine says of the images."""
@@ -59,7 +60,8 @@ class ChoosingSpawner(ContainerSpawner):
             last=options if isinstance(options, dict) else {},
             passports=await self.look_at_images(),
             queue_url=self.queue_url,
-            notice=self.describe_policy_problem() or await self.describe_last_end(),
+            problem=self.describe_policy_problem(),
+            ended=await self.find_last_end(),
             refused=self._failed_start,
         )
         return render_page(page, self.find_language())
@@ -90,10 +92,24 @@ class ChoosingSpawner(ContainerSpawner):
         headers = self.handler.request.headers if self.handler else {}
         return choose_language(None, headers.get("Accept-Language", ""))
 
-    async def describe_last_end(self) -> str | None:
+    async def find_last_end(self) -> LastEnd | None:
         """How this server ended last time, if its person did not end it; for pages."""
         try:
-            last = await self._off_loop(self.allocator.last_lease, self.user.name, self.name)
+            return await self._off_loop(self.allocator.last_end, self.user.name, self.name)
         except LedgerError:
             return None
-        return describe_end(last)
+
+    async def options_from_query(self, query: dict[str, list[str]]) -> dict[str, object]:
+        """Options of a link: by their names, or those of an earlier start, as ``opt-again``.
+
+        A link is no form: JupyterHub gives this one what is in the address, of which anybody may have
+        written anything. What comes of it is judged like all options.
+        """
+        if "again" not in query:
+            return read_form(query)
+        try:
+            return write_options(
+                await self._off_loop(self.allocator.choices, self.user.name, query["again"][0])
+            )
+        except GpuSpawnerError as error:
+            raise refuse_for(error) from error

@@ -15,6 +15,7 @@ from gpuspawner.core.errors import (
     InLine,
     InvalidRequest,
     LedgerError,
+    NotFound,
     RefusalKind,
     Refused,
 )
@@ -74,7 +75,7 @@ def refuse_in_line(error: InLine, queue_url: str) -> SpawnException:
 def refuse_for(error: GpuSpawnerError, *, hint: str = "") -> SpawnException:
     """Make the refusal for one of our own errors."""
     match error:
-        case InvalidRequest():
+        case InvalidRequest() | NotFound():
             return refuse(str(error), reason="invalid_request", status=400)
         case Refused(kind=kind):
             return refuse(str(error), reason=kind.value, status=_NOT_GRANTED[kind], hint=hint)

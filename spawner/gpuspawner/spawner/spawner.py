@@ -98,13 +98,14 @@ class GPUSpawner(ChoosingSpawner):
     async def _start(self) -> Any:
         access = await self.find_access()
         request, image = self.judge_request(self.user_options)
+        choices = replace(request, image=image)
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
         self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
         self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
         party = access.party(image)
         self.digest = await self.find_digest(self.image)
         request = await self._add_needs(request, image)
-        self.lease = await self._reserve(request, party, access.terms(party), turn)
+        self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
         self._step = (30, mark("Creating your server"))
         self._building = True
@@ -122,10 +123,11 @@ class GPUSpawner(ChoosingSpawner):
         return replace(request, needs=passport.needs(image) if passport else None)
 
     async def _reserve(
-        self, request: SpawnRequest, party: Party, terms: Terms, turn: str | None
+        self, request: SpawnRequest, party: Party, terms: Terms, turn: str | None, choices: SpawnRequest
     ) -> Lease | None:
         # Names come from JupyterHub's database session, which is not for threads.
         owner, server, image, digest = self.user.name, self.name, self.image, self.digest
+        idle_limits = self.access.idle_limits() if self.access else None
         queue = bool(self.queue_url)
 
         def reserve() -> Lease:
@@ -142,6 +144,8 @@ class GPUSpawner(ChoosingSpawner):
                 terms=terms,
                 queue=queue,
                 turn=turn,
+                choices=choices,
+                idle_limits=idle_limits,
             )
             self.lease_id = lease.id
             return lease

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from gpuspawner.allocator import OwnPlace, Stock
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.quota import find_most_gpus, why_no_gpus
@@ -133,7 +134,9 @@ class StartPage:
     advice: Advice
     reason: str
     """Why no GPU can be had at all: known to the ledger's side, and in its words."""
-    notice: str | None
+    problem: str | None
+    """What is wrong with the policy, for whoever can mend it."""
+    ended: LastEnd | None
     """How the last server ended, if there is something to tell."""
     places: tuple[OwnPlace, ...]
     """The person's places in line."""
@@ -164,7 +167,8 @@ def build_page(
     candidates: Collection[str] = (),
     last_days: Mapping[str, date] | None = None,
     queue_url: str = "",
-    notice: str | None = None,
+    problem: str | None = None,
+    ended: LastEnd | None = None,
     refused: bool = False,
 ) -> StartPage:
     """Build the page.
@@ -179,7 +183,8 @@ def build_page(
         candidates: Names of images on trial.
         last_days: Until when images can be chosen, by name, where that is limited.
         queue_url: Where places in line are seen; empty where none can be taken.
-        notice: What to tell of the last server, or None.
+        problem: What is wrong with the policy, for whoever can mend it.
+        ended: How the last server ended, if there is something to tell.
         refused: Whether a start was refused just now; the same is not offered again then.
     """
     barred = why_no_gpus(allowance)
@@ -199,7 +204,8 @@ def build_page(
         budget=Budget(balance.used_hours, limit) if balance and limit is not None else None,
         advice=advice,
         reason=stock.problem or (stock.refused if advice is Advice.REFUSED else "") or "",
-        notice=notice,
+        problem=problem,
+        ended=ended,
         places=stock.places if queue_url else (),
         queue_url=queue_url,
         choices=choices,

@@ -12,8 +12,8 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Sessions
 from gpuspawner.allocator.idle import IdleWatch, Inside
-from gpuspawner.core.activity import Kernels
-from gpuspawner.core.culling import FINISHED, Wish
+from gpuspawner.core.activity import Kernels, begin_activity
+from gpuspawner.core.culling import FINISHED, Watch, Wish
 from gpuspawner.core.idleness import IdleLimits, Limits
 from gpuspawner.core.model import Lease, LeaseState, Sample
 from gpuspawner.core.sessions import Stop
@@ -105,6 +105,26 @@ def test_an_idle_session_is_warned_and_given_its_end(ward: Ward) -> None:
     assert [one["what"] for one in signals] == ["GPUs", "Notebooks and terminals", "Processors"]
 
 
+def test_what_was_noted_at_the_start_holds_whatever_the_policy_says_later(ward: Ward) -> None:
+    noted = Watch("soon", replace(LIMITS, warn_minutes=(20, 2)), begin_activity(NOW))
+    with ward.ledger.write() as unit:
+        unit.add_lease(lease(LeaseState.RESERVED, id="soon", server="soon", created_at=NOW, devices=()))
+        unit.put_watches([replace(noted, lease_id="lease1"), noted])
+    ward.limits = Limits(IdleLimits(5 * MINUTE, 5 * MINUTE, 5 * MINUTE))
+    ward.pass_time(61)
+    assert [text.partition(",")[0] for text in ward.told()] == [
+        "Your session is stopped in 15 min",
+        "Your session is stopped in 2 min",
+    ]
+    with ward.ledger.read() as unit:
+        assert unit.watches()["soon"] == noted, "a session that has not begun is not forgotten"
+    with ward.ledger.write() as unit:
+        unit.update_lease(lease(LeaseState.RELEASED, id="soon", server="soon", created_at=NOW, devices=()))
+    ward.look()
+    with ward.ledger.read() as unit:
+        assert unit.watched() == ["lease1"]
+
+
 def test_the_end_is_told_once_and_stays(ward: Ward) -> None:
     ward.pass_time(61)
     end = ward.lease().ends_at
@@ -125,7 +145,8 @@ def test_what_works_or_cannot_be_seen_is_left_alone(ward: Ward, how: str) -> Non
     for _ in range(4):
         ward.cpu += 15 * 60
         ward.pass_time(30)
-    assert (ward.trail(), ward.told(), ward.lease().ends_at) == ([], [], None)
+    trail = ["deaf"] if how == "unseen kernels" else []
+    assert (ward.trail(), ward.told(), ward.lease().ends_at) == (trail, [], None)
 
 
 def test_somebody_who_waits_shortens_the_limit_of_who_holds_what_they_want(ward: Ward) -> None:
@@ -304,3 +325,25 @@ def test_nothing_runs(tmp_path: Path) -> None:
     watch = IdleWatch(ledger, HOST, lambda _: LIMITS, STALE, lambda: datetime.now(NOW.tzinfo))
     assert watch.running() == watch.judge({}) == ()
     watch.carry_out(())
+
+
+def test_a_server_that_does_not_answer_is_told_of_once(ward: Ward) -> None:
+    ward.kernels = None
+    ward.pass_time(50)
+    assert (ward.trail(), ward.told()) == (["deaf"], []), "its person is not warned for it"
+    with ward.ledger.read() as unit:
+        (event,) = unit.recent_events(1)
+        watch = unit.watches()["lease1"]
+    assert event.reason.startswith("the server has not answered since 12:00 UTC and its GPUs do nothing;")
+    assert watch.verdict
+    assert watch.verdict.reason == (
+        "It is not known what its notebooks do, so it is left alone. Its server has not answered since 12:00 "
+        "UTC, and its GPUs do nothing."
+    )
+    ward.kernels = CALM
+    ward.pass_time(2)
+    ward.kernels = None
+    ward.pass_time(29)
+    assert ward.trail() == ["deaf"]
+    ward.pass_time(5)
+    assert ward.trail() == ["deaf", "deaf"]

@@ -236,6 +236,7 @@ def test_leaving_an_offer_lets_its_devices_go(office: Office) -> None:
     lease = office.lease_of(ticket)
     assert (lease.state, lease.reason) == (S.RELEASING, "its person left the line")
     assert office.line.turns() == ()
+    assert office.allocator.last_end("ada", "") is None, "that was her wish"
 
 
 # -- an offer that comes to nothing -------------------------------------------------------------------------
@@ -258,6 +259,14 @@ def test_an_unclaimed_offer_goes_to_the_end_of_the_line_once(office: Office) -> 
         "nobody came, for the second time; ask again when you need it",
     )
     assert office.lease_of(again).state is S.RELEASING
+    text = "You have lost your place in line: nobody came, for the second time; ask again when you need it."
+    told = office.allocator.last_end("ada", "")
+    assert told is not None
+    assert (told.text, office.allocator.choices("ada", told.again or "")) == (text, ticket.request)
+    with office.ledger.read() as unit:
+        assert [one.text for one in unit.messages_for("ada")] == [text]
+    office.wait(25 * 60)
+    assert office.allocator.last_end("ada", "") is None, "that is no news any more"
 
 
 def test_a_failure_keeps_the_place(office: Office) -> None:

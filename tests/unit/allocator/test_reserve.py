@@ -101,7 +101,8 @@ def test_activate_and_let_go(allocator: Allocator, ledger: Ledger) -> None:
     assert (again.state_since, again.claimant) == (active.state_since, "run3")
     for _ in range(2):
         allocator.request_release(lease.id, reason="stopped", actor="ada")
-    last = allocator.last_lease("ada", "")
+    with ledger.read() as unit:
+        last = unit.last_lease("ada", "")
     assert last
     assert (last.state, last.reason) == (S.RELEASING, "stopped")
     assert [e.kind for e in events(ledger)] == ["lease.granted", "lease.active", "lease.releasing"]

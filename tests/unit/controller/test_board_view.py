@@ -58,11 +58,24 @@ def watched(idle_minutes: float, *unknown: str, looked_seconds_ago: float = 10) 
 @pytest.mark.parametrize(
     ("watch", "expected", "says"),
     [
-        (None, Use(known=False, idle_since=None), "use not known"),
-        (watched(30), Use(known=True, idle_since=ago(1800)), "idle since"),
-        (watched(4), Use(known=True, idle_since=None), "in use"),
-        (watched(30, "what its GPUs do"), Use(known=False, idle_since=None), "use not known"),
-        (watched(30, looked_seconds_ago=150), Use(known=False, idle_since=None), "use not known"),
+        (None, Use(known=False, deaf_since=None, idle_since=None), "use not known"),
+        (watched(30), Use(known=True, deaf_since=None, idle_since=ago(1800)), "idle since"),
+        (watched(4), Use(known=True, deaf_since=None, idle_since=None), "in use"),
+        (
+            watched(30, "what its GPUs do"),
+            Use(known=False, deaf_since=None, idle_since=None),
+            "use not known",
+        ),
+        (
+            replace(watched(30, "what its notebooks do"), deaf_since=ago(2400)),
+            Use(known=False, deaf_since=ago(2400), idle_since=None),
+            "idle, and its server has not answered since",
+        ),
+        (
+            watched(30, looked_seconds_ago=150),
+            Use(known=False, deaf_since=None, idle_since=None),
+            "use not known",
+        ),
     ],
 )
 def test_whether_a_held_card_is_used(watch: Watch | None, expected: Use, says: str) -> None:

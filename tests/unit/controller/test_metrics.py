@@ -7,11 +7,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gpuspawner.controller.loop import TickReport
+from gpuspawner.core.activity import Look, begin_activity
 from gpuspawner.core.claims import Ticket, TicketState
+from gpuspawner.core.culling import FINISHED, Watch
 from gpuspawner.core.errors import RefusalKind
-from gpuspawner.core.model import Event, LeaseState, SpawnRequest
+from gpuspawner.core.idleness import Clock, Limits, Step, Verdict
+from gpuspawner.core.model import Event, LeaseState, Message, SpawnRequest
+from gpuspawner.core.notices import Channel
 from prometheus_client.parser import text_string_to_metric_families
-from support.build import GIB, HOST, NOW, record, sample
+from support.build import GIB, HOST, NOW, ago, record, sample
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -139,3 +143,67 @@ def test_ticks(office: Office) -> None:
     found = scrape(office)
     assert found[key("tick_seconds_sum")] == 0.25
     assert found[key("tick_failures_total", step="grant")] == 1
+
+
+def test_sessions_by_verdict_and_what_cannot_be_seen(office: Office) -> None:
+    quiet = begin_activity(ago(3600))
+    seen = replace(quiet, unknown=(), look=Look(ago(1)))
+    blind = replace(seen, unknown=("what its GPUs do", "what its notebooks do"))
+    old = replace(quiet, unknown=(), look=Look(ago(1000)))
+    warned = Verdict(Step.WARN, Clock.GPUS, NOW, "idle", ())
+    watches = {"warned": seen, "blind": blind, "old": old}
+    for n, name in enumerate((*watches, "never")):
+        office.add_lease("ada", name, devices=(f"GPU-{n}",), server=name)
+    office.add_lease("ada", "starts", LeaseState.RESERVED, devices=(), server="starts")
+    with office.services.ledger.write() as unit:
+        for name, activity in watches.items():
+            deaf = ago(1900) if name == "blind" else None
+            unit.put_watches([Watch(name, Limits(), activity, warned, deaf_since=deaf)])
+    found = scrape(office)
+    verdicts = {v: found[key("session_verdicts", verdict=v)] for v in ("keep", "warn", "stop", "unknown")}
+    assert verdicts == {"keep": 0, "warn": 1, "stop": 0, "unknown": 3}
+    sources = ("gpus", "notebooks", "processors", "everything")
+    assert [found[key("session_signals_unknown", source=one)] for one in sources] == [1, 1, 0, 2]
+    assert found[key("sessions_deaf")] == 1
+
+
+def test_why_sessions_were_stopped(office: Office) -> None:
+    def stop(name: str, *idle: Event) -> None:
+        office.add_lease("ada", name, LeaseState.RELEASED, devices=(), server=name)
+        with office.services.ledger.write() as unit:
+            for event in (*idle, Event(office.now[0], "session.ended", "over", "controller", name)):
+                unit.add_event(replace(event, lease_id=name))
+
+    def idle(clock: str, reason: str = "idle", **data: object) -> Event:
+        return Event(office.now[0], "session.idle_stop", reason, "culler", data={"clock": clock, **data})
+
+    stop("before")
+    scrape(office)
+    office.now[0] += timedelta(seconds=10)
+    stop("gpus", idle("gpus"))
+    stop("session", idle("session"))
+    stop("finished", idle("gpus", FINISHED))
+    stop("only reported, then its time was over", idle("gpus", dry_run=True))
+    with office.services.ledger.write() as unit:
+        unit.add_event(Event(office.now[0], "session.stopping", "why", "root", "before"))
+    for _ in range(2):
+        found = scrape(office)
+        reasons = ("idle_gpus", "idle_session", "finished", "end", "by_hand")
+        assert [found[key("session_stops_total", reason=one)] for one in reasons] == [1, 1, 1, 1, 1]
+
+
+def test_messages_that_were_delivered_or_not(office: Office) -> None:
+    scrape(office)
+    office.now[0] += timedelta(seconds=10)
+    with office.services.ledger.write() as unit:
+        for n in range(3):
+            unit.add_message(Message(office.now[0], "ada", str(n), "culler"))
+        unit.put_delivery(1, Channel.MAIL, ended_at=office.now[0], outcome="sent")
+        unit.put_delivery(2, Channel.MAIL, ended_at=office.now[0], outcome="given_up")
+        unit.put_delivery(3, Channel.MAIL, tries=1, not_before=office.now[0])
+    for _ in range(2):
+        found = scrape(office)
+        assert found[key("notices_total", channel="mail", outcome="sent")] == 1
+        assert found[key("notices_total", channel="mail", outcome="given_up")] == 1
+        assert found[key("notices_total", channel="webhook", outcome="sent")] == 0
+        assert found[key("notices_failing", channel="mail")] == 1

@@ -15,7 +15,7 @@ from gpuspawner.core.activity import begin_activity
 from gpuspawner.core.culling import Watch, Wish
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.idleness import Clock, Limits, Signal, Step, Verdict
-from gpuspawner.core.model import LeaseState, Party, Sample
+from gpuspawner.core.model import Event, LeaseState, Party, Sample, SpawnRequest
 from support.build import GIB, HOST, NOW, ago
 from support.client import text_of
 from support.controller import POLICY
@@ -42,7 +42,7 @@ def test_nothing_runs(office: Office) -> None:
     text = text_of(page(office))
     assert "No server of yours runs." in text
     assert "Start a server" in text
-    assert "Your last one" not in text
+    assert "has ended" not in text
 
 
 def test_how_the_last_one_ended(office: Office) -> None:
@@ -54,8 +54,30 @@ def test_how_the_last_one_ended(office: Office) -> None:
     )
     office.add_lease("bob", "bobs", **ran, created_at=ago(100), reason="bob's")
     text = text_of(page(office))
-    assert "Your last one, two , ended 2030-05-17 11:59 UTC : idle." in text
-    assert "Start a server again" in text
+    assert "Server two has ended 2030-05-17 11:59 UTC : Idle" in text
+    assert text.count("has ended") == 1
+    assert "with the same choices" not in text, "it is not known what was asked for"
+
+
+def test_what_was_not_wished_for_is_told_beside_what_runs(office: Office) -> None:
+    office.add_lease()
+    ran = {"state": LeaseState.RELEASED, "container_id": "c1", "devices": (), "ended_at": ago(30)}
+    office.add_lease(lease_id="own", **ran, reason="the server was stopped", server="own")
+    office.add_lease(lease_id="idle", **ran, server="idle", warned=0, end_reason="Its GPUs were idle.")
+    office.add_lease(lease_id="told", **ran, server="told")
+    past = ran | {"ended_at": ago(2 * 86400)}
+    office.add_lease(lease_id="past", **past, server="past", warned=0, end_reason="long ago")
+    request = SpawnRequest(1, model="A100", image="base")
+    with office.services.ledger.write() as unit:
+        unit.put_choices("idle", request)
+        unit.add_event(Event(NOW, "session.stopping", "the lab moves", "root", "told"))
+    html = page(office)
+    text = text_of(html)
+    assert "Your last server was stopped: Its GPUs were idle. Files that were saved" in text
+    assert "root stopped your last server: the lab moves. Files" in text
+    assert text.count("has ended") == 2
+    assert html.count("Start again with the same choices") == 1
+    assert 'href="/hub/spawn/ada/idle?opt-again=idle"' in html
 
 
 def test_a_session(office: Office) -> None:

@@ -12,6 +12,7 @@ from gpuspawner.controller.links import Links
 from gpuspawner.controller.views.servers import (
     Idleness,
     Judged,
+    Over,
     ServersPage,
     draw_use,
     plot_window,
@@ -19,7 +20,7 @@ from gpuspawner.controller.views.servers import (
 )
 from gpuspawner.core.culling import Keepable
 from gpuspawner.core.idleness import Clock, Signal, Step, Verdict
-from gpuspawner.core.model import Lease, LeaseState, Message, Outcome, Party, Sample
+from gpuspawner.core.model import Lease, LeaseState, Message, Party, Sample
 from gpuspawner.core.situation import Situation
 from support.build import GIB, NOW, ago, lease, record, sample, ticket
 from support.use import use_of
@@ -45,7 +46,7 @@ def see(view: LineView, person: str | None = "ada", samples: Any = (), **more: A
         for one in view.situation.leases
         for uuid in one.devices
     }
-    given = {"messages": (), "last": None, "extensions": {}, "verdicts": {}, "acts": True} | more
+    given = {"messages": (), "over": (), "extensions": {}, "verdicts": {}, "acts": True} | more
     return view_servers(view, person, LINKS, did=did, **given)
 
 
@@ -153,16 +154,12 @@ def test_messages() -> None:
 
 
 def test_how_the_last_one_ended() -> None:
-    last = lease(LeaseState.RELEASED, ended_at=ago(30), outcome=Outcome(oom_killed=True))
-    ended = show(last=last).ended
-    assert ended
-    assert (ended.at, ended.reason) == (ago(30), "stopped by ada")
-    assert ended.explained
-    assert "memory ran out" in ended.explained
-    assert show(lease(), last=last).ended is None
-    plain = show(last=replace(last, outcome=None, ended_at=None)).ended
-    assert plain
-    assert (plain.at, plain.explained) == (ago(1), None)
+    last = lease(LeaseState.RELEASED, ended_at=ago(30), server="a b")
+    (ended,) = show(over=[Over(last, "It was idle.", "lease1")]).ended
+    assert (ended.at, ended.told) == (ago(30), "It was idle.")
+    assert ended.again == "/hub/spawn/ada/a%20b?opt-again=lease1"
+    (plain,) = show(over=[Over(replace(last, ended_at=None), None, None)]).ended
+    assert (plain.at, plain.told, plain.reason) == (ago(1), None, "stopped by ada")
 
 
 def test_places_in_line() -> None:
@@ -173,7 +170,7 @@ def test_places_in_line() -> None:
 def test_a_service_has_nothing() -> None:
     view = LineView(NOW, (), Situation(NOW, [record()], [lease()]))
     page = see(view, None)
-    assert (page.servers, page.messages, page.ended) == ((), (), None)
+    assert (page.servers, page.messages, page.ended) == ((), (), ())
 
 
 def test_a_sample_without_a_value() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from gpuspawner.core.activity import (
@@ -12,6 +12,7 @@ from gpuspawner.core.activity import (
     Kernels,
     Look,
     begin_activity,
+    find_deaf,
     look_at_gpus,
     observe,
 )
@@ -178,3 +179,29 @@ def test_what_ran_between_two_looks_is_work() -> None:
 def test_without_a_gpu_nothing_is_asked_of_gpus() -> None:
     found = after(look(60, gpu=None), look(0, gpu=None), has_gpus=False)
     assert (found.unknown, found.gpu_active_at) == ((), START)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "gpu", "answers", "since"),
+    [
+        (40, ALL_SEEN, (), START),
+        (20, ALL_SEEN, (), None),
+        (60, ALL_SEEN, (25,), START),
+        (60, ALL_SEEN, (45,), None),
+        (60, ALL_SEEN, (60,), None),
+        (60, GpuLook(None, NOW), (), None),
+        (60, GpuLook(NOW, None), (), None),
+        (60, None, (), None),
+    ],
+)
+def test_a_server_that_is_deaf_while_its_gpus_do_nothing(
+    minutes: int, gpu: GpuLook | None, answers: tuple[int, ...], since: datetime | None
+) -> None:
+    activity, at = begin_activity(START), START
+    for minute in range(1, minutes + 1):
+        at = START + timedelta(minutes=minute)
+        kernels = NO_ONE_WORKS if minute in answers else None
+        seen = gpu and GpuLook(gpu.worked_at and at, gpu.unseen_at and at)
+        activity = observe(activity, Look(at, seen, kernels, 0.0), has_gpus=True)
+    expected = START + timedelta(minutes=answers[0]) if since and answers else since
+    assert find_deaf(activity, START) == expected

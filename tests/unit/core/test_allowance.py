@@ -148,6 +148,11 @@ def test_idle_limits(said: dict, expected: Limits) -> None:
     assert find_idle_limits(allow(**said)) == expected
 
 
+def test_when_to_warn() -> None:
+    found = find_idle_limits(allow(), (40, 10))
+    assert found == Limits(IdleLimits(HOUR * 2, HOUR / 2, HOUR * 2 / 3), None, warn_minutes=(40, 10))
+
+
 def test_mounts() -> None:
     data, notes = Mount("/srv/data", "/data"), Mount("/srv/notes", "/notes")
     other = Mount("/srv/other", "/other", read_only=False)

@@ -70,6 +70,13 @@ def test_while_the_clock_is_in_doubt_nothing_has_passed() -> None:
     assert len(plan_ends([session(3)], NOW, hold_stops=True)) == 1
 
 
+def test_other_minutes() -> None:
+    assert plan_ends([session(14.6)], NOW, (10, 2)) == ()
+    (warning,) = plan_ends([session(9)], NOW, (10, 2))
+    assert (isinstance(warning, Warn), warning.text[:28]) == (True, "Your session ends in 9 min, ")
+    assert choose_end(NOW, NOW, (30, 1)) == NOW + timedelta(minutes=30)
+
+
 def test_the_words() -> None:
     (warning,) = plan_ends([session(14.6)], NOW)
     assert warning.text == (

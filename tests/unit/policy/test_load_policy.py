@@ -360,3 +360,20 @@ def test_an_extension_has_a_bound_and_a_unit(file: Path, written: str) -> None:
     said = refusal(file, f"groups: {{default: {{extension: {written}}}}}")
     assert "groups.default.extension: write a time" in said
     assert ", or 0" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "means"), [("[15, 5, 1]", (15, 5, 1)), ("[1, 30, 1]", (30, 1)), ("[120]", (120,))]
+)
+def test_when_to_warn(file: Path, written: str, means: tuple[int, ...]) -> None:
+    file.write_text(f"warn_minutes: {written}\n{GOOD}")
+    assert load_policy(file, images=None).warn_minutes == means
+
+
+@pytest.mark.parametrize(
+    "written", ["[]", "15", "[0]", "[121]", "[1.5]", "[true]", "['5']", "[1, 2, 3, 4, 5, 6]", "5 min"]
+)
+def test_when_to_warn_is_a_few_numbers(file: Path, written: str) -> None:
+    says = refusal(file, f"warn_minutes: {written}\n{GOOD}")
+    assert "warn_minutes" in says
+    assert "such as [15, 5, 1]" in says

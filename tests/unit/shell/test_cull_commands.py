@@ -12,10 +12,13 @@ from click.testing import CliRunner, Result
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
 from gpuspawner.core.activity import Kernels
+from gpuspawner.core.errors import HubError
 from gpuspawner.core.model import Event, LeaseState
+from gpuspawner.ports import HubServer
 from gpuspawner.shell import cull
 from support.build import HOST, lease, record
 from support.fake_engine import FakeEngine
+from support.fake_hub import FakeHub
 
 HOUR = timedelta(hours=1)
 
@@ -86,7 +89,35 @@ def test_the_verdicts_for_programs(ledger: Ledger) -> None:
     )  # fmt: skip
     assert [one["source"] for one in session["signals"]] == [
         "samples of the driver", "its server", "the Docker Engine",
+        "the Hub, which believes what servers say",
     ]  # fmt: skip
+    assert session["signals"][-1]["says"] == "not known"
+
+
+@pytest.mark.usefixtures("ledger")
+def test_what_the_hub_says_is_shown_and_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("t" * 32)
+    network = {"hub_address": "127.0.0.1"}
+    settings = {"state_dir": str(tmp_path), "images": {"base": "b:1"}, "network": network,
+                "controller": {"enabled": True, "token_file": str(tmp_path / "token")}}  # fmt: skip
+    hub = FakeHub()
+    said = datetime(2030, 1, 1, 12, 34, tzinfo=UTC)
+    monkeypatch.setattr(hub, "server", lambda user, server: HubServer(True, None, said, said, {}))
+    monkeypatch.setattr(cull, "HttpHubApi", lambda *given, **more: hub)
+    (tmp_path / "gpuspawner.yml").write_text(json.dumps(settings))
+    words = ("cull", "--dry-run", "--host", HOST, "--settings", str(tmp_path / "gpuspawner.yml"), "--json")
+    (session,) = json.loads(run(*words).output)["sessions"]
+    assert session["signals"][-1]["says"] == "last activity at 12:34 UTC, which keeps no session"
+    assert session["verdict"] == "keep"
+    monkeypatch.setattr(hub, "server", fail)
+    (session,) = json.loads(run(*words).output)["sessions"]
+    assert session["signals"][-1]["says"] == "not known"
+
+
+def fail(user: str, server: str) -> HubServer:
+    raise HubError("The Hub is away.")
 
 
 def test_nothing_is_stopped_from_the_shell(ledger: Ledger) -> None:

@@ -11,7 +11,10 @@ import pytest
 from click.testing import CliRunner
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.cli import main
+from gpuspawner.core.activity import begin_activity
 from gpuspawner.core.claims import Drain, Holder, Pin
+from gpuspawner.core.culling import Watch
+from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Sample
 from gpuspawner.core.words import describe_duration
 from gpuspawner.shell.status import Row, build_rows, render, to_json
@@ -104,6 +107,13 @@ def test_what_an_administrator_said_in_the_table_and_for_programs() -> None:
     assert (first["state"], first["drained_until"]) == ("drained", "2026-01-21T18:00:00+00:00")
     assert first["drained"] == "drained by root until 18:00 UTC: fan is replaced"
     assert (second["state"], second["kept_for"], second["drained"]) == ("kept", "group `vision`", None)
+
+
+def test_a_server_that_does_not_answer() -> None:
+    watch = Watch("l1", Limits(), begin_activity(NOW), deaf_since=NOW - timedelta(hours=1))
+    (found,) = build_rows([CARD], [LEASE], now=NOW, stale_after=STALE, watches={"l1": watch})
+    assert found.reason == "does nothing, and the server has not answered since 11:00 UTC"
+    assert found.reason in render([found], now=NOW, stale_after=STALE)
 
 
 def test_an_old_report_is_not_the_state_now() -> None:

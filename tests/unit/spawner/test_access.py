@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.core.idleness import IdleLimits
 from jupyterhub import orm
 from jupyterhub.spawner import SpawnException
 from sqlalchemy.orm import Session
@@ -354,6 +355,21 @@ async def test_a_file_that_was_never_good_starts_nothing(site: Site, docker: Fak
 async def test_images_of_the_policy_are_those_of_the_catalogue(site: Site) -> None:
     site.change("images: [base]", "images: [jax]")
     assert (await site.refusal({})).reason == "policy_broken"
+
+
+async def test_limits_of_idleness_are_those_of_the_start(site: Site, ledger: Ledger) -> None:
+    site.change("    cpus: 1\n", "    cpus: 1\n    idle_gpu: 90 min\n")
+    site.change("pools:\n", "warn_minutes: [1, 30]\npools:\n")
+    await site.hub.start({"gpus": 1})
+    site.change("idle_gpu: 90 min", "idle_gpu: 20 min")
+    (lease,) = site.hub.live_leases()
+    with ledger.read() as unit:
+        (watch,) = unit.watches().values()
+    assert (watch.lease_id, watch.limits.warn_minutes) == (lease.id, (30, 1))
+    assert watch.limits.gpus == IdleLimits(
+        timedelta(minutes=90), timedelta(minutes=30), timedelta(minutes=30)
+    )
+    assert watch.activity.active_at == lease.created_at
 
 
 # -- images on trial, and images until a day ----------------------------------------------------------------

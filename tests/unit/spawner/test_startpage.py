@@ -12,8 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import OwnPlace, Stock
 from gpuspawner.core.budget import Balance
+from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import GpuSpawnerError
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Limit, allow
@@ -22,6 +24,7 @@ from gpuspawner.spawner.startform import render_page
 from gpuspawner.spawner.startpage import StartPage, State, build_page, read_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jupyterhub.spawner import SpawnException
 from support.build import GIB, NOW
 from support.fake_docker import FakeDocker
 from support.fake_images import TORCH, make_passport, run
@@ -289,7 +292,12 @@ def test_problem_closes_all_but_cpu() -> None:
 
 
 def test_notice_is_shown() -> None:
-    assert "memory ran out" in Form(render_page(page(notice="memory ran out"))).text
+    ended = LastEnd(NOW, "memory ran out", "le ase&1")
+    html = render_page(page(problem="the policy is broken", ended=ended))
+    assert "memory ran out" in Form(html).text
+    assert "the policy is broken" in Form(html).text
+    assert 'href="?opt-again=le%20ase%261"' in html
+    assert "opt-again" not in render_page(page(ended=replace(ended, again=None)))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +335,13 @@ def test_count_is_asked_only_where_there_is_a_choice(most: int) -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    shown = page(offer(HOSTILE), images=[HOSTILE], notice=HOSTILE, last={"model": HOSTILE, "gpus": 1})
+    shown = page(
+        offer(HOSTILE),
+        images=[HOSTILE],
+        problem=HOSTILE,
+        ended=LastEnd(NOW, HOSTILE, HOSTILE),
+        last={"model": HOSTILE, "gpus": 1},
+    )
     form = Form(render_page(shown))
     assert form.tags.count("script") == 1
     assert HOSTILE in {field["value"] for field in form.inputs}
@@ -364,7 +378,47 @@ async def test_page_without_ledger(hub: MockHub, outage: LedgerOutage) -> None:
     assert "The ledger is away." in form.text
     assert "waiting" not in form.text, "how many wait is not known"
     assert {f["value"] for f in form.inputs} == {"none"}
-    assert await hub.spawner().describe_last_end() is None
+    assert await hub.spawner().find_last_end() is None
+
+
+async def test_the_same_again(hub: MockHub, ledger: Ledger) -> None:
+    chosen = {"gpus": 1, "model": "A100", "session": "2 h", "shorten": True}
+    await hub.start(chosen)
+    (lease,) = hub.live_leases()
+    await hub.stop()
+    spawner = hub.spawner()
+    assert await spawner.find_last_end() is None, "its person stopped it"
+    with ledger.write() as unit:
+        was = unit.lease(lease.id)
+        assert was
+        unit.update_lease(replace(was, warned=0, end_reason="Its GPUs were idle."))
+    ended = await spawner.find_last_end()
+    assert ended.text.startswith("Your last server was stopped: Its GPUs were idle. Files")
+    form = await spawner.get_options_form()
+    assert f'href="?opt-again={lease.id}"' in form
+    assert "Start again with the same choices" in form
+    again = await spawner.options_from_query({"again": [ended.again]})
+    assert again == {**chosen, "session": "7200.000 s", "image": IMAGES[0]}
+    # Another start in between is another matter.
+    spawner.orm_spawner.user_options = {"gpus": 2}
+    assert await spawner.options_from_query({"again": [ended.again]}) == again
+    assert (await hub.start(again)).lease.devices == ("GPU-1",)
+    for who, odd in (("bob", lease.id), ("ada", "nonsense"), ("ada", "'; DROP TABLE leases")):
+        with pytest.raises(SpawnException) as refused:
+            await hub.spawner(who).options_from_query({"again": [odd]})
+        assert "not known any more" in refused.value.jupyterhub_message
+
+
+async def test_the_same_again_when_its_image_is_gone(hub: MockHub, ledger: Ledger) -> None:
+    await hub.start({"image": IMAGES[1]})
+    (lease,) = hub.live_leases()
+    await hub.stop()
+    spawner = hub.spawner()
+    spawner.allowed_images = {IMAGES[0]: "demo/base:1"}
+    again = await spawner.options_from_query({"again": [lease.id]})
+    with pytest.raises(SpawnException) as refused:
+        await spawner.check_options(again)
+    assert f"There is no image '{IMAGES[1]}'. You can choose: {IMAGES[0]}." in str(refused.value)
 
 
 async def test_page_after_odd_options(hub: MockHub) -> None:
@@ -458,4 +512,4 @@ async def test_form_and_query_are_read_alike(hub: MockHub) -> None:
         "model": "A100",
         "shorten": True,
     }
-    assert spawner.options_from_query({"gpus": ["1"]}) == {"gpus": 1}
+    assert await spawner.options_from_query({"gpus": ["1"]}) == {"gpus": 1}

@@ -11,11 +11,11 @@ from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.model import Event
 
 from . import statements as sql
+from .notice_unit import NoticeUnit
 from .schema import events, lease_devices, leases
-from .watch_unit import WatchUnit
 
 
-class AuditUnit(WatchUnit):
+class AuditUnit(NoticeUnit):
     """The part of :class:`~gpuspawner.adapters.ledger.LedgerUnit` that keeps the audit trail."""
 
     def add_event(self, event: Event) -> None:
@@ -57,6 +57,17 @@ class AuditUnit(WatchUnit):
             sa.select(events).where(*_conditions(search)).order_by(events.c.id.desc()).limit(limit)
         )
         return [_row_to_event(row) for row in found.mappings()]
+
+    def newest_of(self, lease_id: str, kind: str) -> Event | None:
+        """The newest event of a kind about a session."""
+        found = self._db.execute(
+            sa.select(events)
+            .where(events.c.lease_id == lease_id, events.c.kind == kind)
+            .order_by(events.c.id.desc())
+            .limit(1)
+        )
+        row = found.mappings().first()
+        return _row_to_event(row) if row else None
 
     def event(self, event_id: int) -> Event | None:
         """One event."""

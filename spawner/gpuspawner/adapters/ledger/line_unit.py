@@ -96,6 +96,10 @@ class LineUnit:
         """Tickets that came to their end since then, for waits and for telling how one ended."""
         return self._tickets(sql.ENDED_TICKETS, host=host, since=since)
 
+    def ended_tickets_of(self, host: str, owner: str, server: str, since: datetime) -> tuple[Ticket, ...]:
+        """Tickets of a server that came to their end since then without being claimed."""
+        return self._tickets(sql.ENDED_TICKETS_OF, host=host, owner=owner, server=server, since=since)
+
     def _tickets(self, query: sa.Select[Any], **values: object) -> tuple[Ticket, ...]:
         return tuple(line_rows.rows_to_tickets(self._db.execute(query, values).all()))
 

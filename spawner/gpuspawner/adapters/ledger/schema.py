@@ -136,6 +136,7 @@ leases = sa.Table(
     sa.Column("reservation_start", UtcDateTime),
     sa.Column("warned", sa.Integer),
     sa.Column("accounted_at", UtcDateTime),
+    sa.Column("choices", sa.Text),
     sa.Column("digest", sa.Text),
 )
 sa.Index("leases_live", leases.c.host, sqlite_where=leases.c.state != "released")
@@ -330,6 +331,21 @@ messages = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
 )
 sa.Index("messages_owner", messages.c.owner, messages.c.id)
+sa.Index("messages_at", messages.c.at)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("message_id", sa.Integer, sa.ForeignKey("messages.id"), primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("not_before", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+sa.Index("deliveries_ended", deliveries.c.ended_at)
+sa.Index("deliveries_open", deliveries.c.channel, sqlite_where=deliveries.c.ended_at.is_(None))
 
 homes = sa.Table(
     "homes",
@@ -353,3 +369,4 @@ events = sa.Table(
     sa.Column("data", sa.JSON, nullable=False),
 )
 sa.Index("events_at", events.c.at)
+sa.Index("events_lease", events.c.lease_id)

@@ -88,6 +88,12 @@ LAST_SESSION = select_leases(
     .limit(1)
     .scalar_subquery()
 )
+SESSIONS_OVER = select_leases(
+    leases.c.host == bindparam("host"),
+    leases.c.owner == bindparam("owner"),
+    leases.c.ended_at >= bindparam("since"),
+    leases.c.container_id.is_not(None),
+)
 SEATS_LEFT = select_leases(
     leases.c.host == bindparam("host"),
     leases.c.state == LeaseState.RELEASED.value,
@@ -111,6 +117,13 @@ LIVE_TICKETS_OF = _LIVE_TICKETS.where(tickets.c.owner == bindparam("owner"))
 TICKET_OF_SERVER = LIVE_TICKETS_OF.where(tickets.c.server == bindparam("server"))
 OFFERS = _LIVE_TICKETS.where(tickets.c.state == TicketState.OFFERED.value)
 TICKET = _TICKETS.where(tickets.c.id == bindparam("id"))
+ENDED_TICKETS_OF = _TICKETS.where(
+    tickets.c.host == bindparam("host"),
+    tickets.c.state_since >= bindparam("since"),
+    tickets.c.state == TicketState.ENDED.value,
+    tickets.c.owner == bindparam("owner"),
+    tickets.c.server == bindparam("server"),
+)
 ENDED_TICKETS = _TICKETS.where(
     tickets.c.host == bindparam("host"),
     sa.not_(tickets.c.live),

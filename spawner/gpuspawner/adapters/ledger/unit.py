@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from gpuspawner.core.model import DeviceRecord, Home, Lease, LeaseState, Sample
+from gpuspawner.core.model import DeviceRecord, Home, Lease, LeaseState, Sample, SpawnRequest
 
 from . import rows
 from . import statements as sql
 from .audit_unit import AuditUnit
+from .line_rows import json_to_request, request_to_json
 from .line_unit import once
 from .schema import devices, homes, leases, sample_hours, samples
 
@@ -159,6 +161,20 @@ class LedgerUnit(AuditUnit):
         """The newest lease of a person that ran and is over, or coming to its end."""
         found = self._leases(sql.LAST_SESSION, host=host, owner=owner)
         return found[0] if found else None
+
+    def sessions_over(self, host: str, owner: str, since: datetime) -> tuple[Lease, ...]:
+        """Leases of a person that ran, and that they let go of or that ended by itself since then."""
+        return self._leases(sql.SESSIONS_OVER, host=host, owner=owner, since=since)
+
+    def put_choices(self, lease_id: str, request: SpawnRequest) -> None:
+        """Store what the session of a lease was asked for with."""
+        text = json.dumps(request_to_json(request))
+        self._db.execute(sa.update(leases).where(leases.c.id == lease_id).values(choices=text))
+
+    def choices_of(self, lease_id: str) -> SpawnRequest | None:
+        """What the session of a lease was asked for with; None where that is not known."""
+        text = self._db.execute(sa.select(leases.c.choices).where(leases.c.id == lease_id)).scalar()
+        return None if text is None else json_to_request(json.loads(text))
 
     def released_among(self, lease_ids: Collection[str]) -> frozenset[str]:
         """Which of these are leases of this ledger that have ended."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gpuspawner.allocator.line import LEFT
 from gpuspawner.allocator.places import Place
 from gpuspawner.controller.people import Wish
 from gpuspawner.core.claims import Ticket, TicketState
+from gpuspawner.core.endings import LEFT
 from gpuspawner.core.errors import HubError
 from gpuspawner.policy.options import UserOptions
 

@@ -12,7 +12,7 @@ from babel.dates import format_skeleton
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gpuspawner.core.words import describe_bytes, describe_duration
+from gpuspawner.core.words import begin_sentence, describe_bytes, describe_duration
 from gpuspawner.language import load
 from gpuspawner.language.retell import retell
 
@@ -53,6 +53,7 @@ def _environment(language: str) -> Environment:
         "duration": describe_duration,
         "hours": show_hours,
         "percent": show_percent,
+        "sentence": begin_sentence,
         "short": shorten_uuid,
         "retold": partial(retell, language=language),
     }

@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from tornado.web import HTTPError
 
 from gpuspawner.adapters.ledger import LedgerUnit
+from gpuspawner.allocator.lastend import TOLD_FOR, find_again, tell_end
 from gpuspawner.allocator.places import LineView
 from gpuspawner.allocator.usage import held_in_window
 from gpuspawner.controller.api import leases
@@ -18,6 +19,7 @@ from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.views.servers import (
     Drawn,
     Judged,
+    Over,
     ServersPage,
     draw_use,
     is_session,
@@ -51,7 +53,7 @@ def load_servers(visit: Visit) -> ServersPage:
         live, host = view.situation.leases, visit.services.host
         held = held_in_window(unit, host, live, view.at, owner=person) if mine else {}
         messages = unit.messages_for(person) if person is not None else ()
-        last = unit.last_session(host, person) if person is not None and not mine else None
+        over = _find_over(unit, host, person, view) if person is not None else ()
         watches = {lease.id: unit.watch_of(lease.id) for lease in mine}
         wishes = {lease.id: unit.wish_of(lease.id) for lease in mine}
     return view_servers(
@@ -60,11 +62,29 @@ def load_servers(visit: Visit) -> ServersPage:
         visit.links,
         did=did,
         messages=messages,
-        last=last,
+        over=over,
         extensions=_plan_extensions(visit, view.situation, mine, held),
         verdicts=_plan_keeps(visit, view.situation, mine, watches, wishes),
         acts=_find_mode(visit) is IdleSessions.STOP,
     )
+
+
+def _find_over(unit: LedgerUnit, host: str, person: str, view: LineView) -> list[Over]:
+    """What is over and to be told: what its person did not wish for, or the last one where none runs."""
+    running = {
+        one.server for one in view.situation.leases if is_session(one, person) and not one.state.ending
+    }
+    newest = {one.server: one for one in unit.sessions_over(host, person, view.at - TOLD_FOR)}
+    ends = {one.id: tell_end(unit, one) for one in newest.values() if one.server not in running}
+    found = [one for one in newest.values() if ends.get(one.id) is not None]
+    last = unit.last_session(host, person)
+    if not running and last is not None and last not in found:
+        found.append(last)
+        ends[last.id] = tell_end(unit, last)
+    return [
+        Over(one, end.text if (end := ends[one.id]) else None, find_again(unit, one))
+        for one in sorted(found, key=lambda one: one.created_at, reverse=True)
+    ]
 
 
 def _plan_keeps(

@@ -57,6 +57,8 @@ class Use:
 
     known: bool
     """False where nobody has looked, or something could not be seen."""
+    deaf_since: datetime | None
+    """Since when its server has not answered while its GPUs do nothing; None where that is not so."""
     idle_since: datetime | None
     """When they were last used, where that is a while ago; None while they are."""
 
@@ -233,9 +235,9 @@ def find_use(watch: Watch | None, now: datetime) -> Use:
         or activity.look is None
         or now - activity.look.at > LOOK_HOLDS_FOR
     ):
-        return Use(known=False, idle_since=None)
+        return Use(known=False, deaf_since=watch.deaf_since if watch else None, idle_since=None)
     since = activity.gpu_active_at
-    return Use(known=True, idle_since=since if now - since >= IDLE_FROM else None)
+    return Use(known=True, deaf_since=None, idle_since=since if now - since >= IDLE_FROM else None)
 
 
 def _any_runs(slices: Sequence[CardRow], around: _Around) -> bool:

@@ -10,7 +10,6 @@ from gpuspawner.allocator.places import LineView
 from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.controller.links import Links
 from gpuspawner.core.culling import Keepable
-from gpuspawner.core.endings import describe_end
 from gpuspawner.core.extension import STEP, Extension
 from gpuspawner.core.idleness import Signal, Verdict
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState, Message, Sample
@@ -140,14 +139,28 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """A session that is over."""
+
+    lease: Lease
+    told: str | None
+    """What became of it, where its person did not wish for it."""
+    again: str | None
+    """What asks for the same again; None where it is not known what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
-    """The last session, where none runs."""
+    """A session that is over, of a server that does not run."""
 
     server: str
     at: datetime
     reason: str
-    explained: str | None
-    """What that means, where it was not wished for."""
+    """Why, in a few words."""
+    told: str | None
+    """The same in sentences, where its person did not wish for it."""
+    again: str | None
+    """Where *Start again with the same choices* leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +172,7 @@ class ServersPage:
     """Messages of the last day, of which a few, newest first."""
     messages: tuple[Note, ...]
     """The others, newest first."""
-    ended: Ended | None
+    ended: tuple[Ended, ...]
     places: int
     """Of one's own in line."""
     queue: str
@@ -178,7 +191,7 @@ def view_servers(
     *,
     did: Mapping[str, Drawn],
     messages: Sequence[Message],
-    last: Lease | None,
+    over: Sequence[Over],
     extensions: Mapping[str, Extension],
     verdicts: Mapping[str, Judged],
     acts: bool,
@@ -191,7 +204,7 @@ def view_servers(
         links: Where things are.
         did: By UUID, what the devices did while the person held them.
         messages: To the person, newest first.
-        last: Their last session that is over.
+        over: Sessions of theirs that are over, of servers that do not run.
         extensions: By lease, what extending it would come to.
         verdicts: By lease, how it was judged last, and what can be asked for.
         acts: Whether idle sessions are stopped here, and not only reported.
@@ -215,7 +228,7 @@ def view_servers(
         servers=servers,
         news=tuple(map(_show_note, fresh)),
         messages=tuple(map(_show_note, messages[len(fresh) :])),
-        ended=None if servers or last is None else _show_ended(last),
+        ended=tuple(_show_ended(one, links) for one in over),
         places=sum(place.ticket.owner == person for place in view.places),
         queue=links.queue,
         start=links.spawn(),
@@ -328,5 +341,7 @@ def _show_note(message: Message) -> Note:
     return Note(message.at, message.actor, message.text)
 
 
-def _show_ended(lease: Lease) -> Ended:
-    return Ended(lease.server, lease.ended_at or lease.state_since, lease.reason, describe_end(lease))
+def _show_ended(over: Over, links: Links) -> Ended:
+    lease = over.lease
+    again = links.again(lease.owner, lease.server, over.again) if over.again else None
+    return Ended(lease.server, lease.ended_at or lease.state_since, lease.reason, over.told, again)
