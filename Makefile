@@ -19,7 +19,7 @@ DEBIAN ?= trixie
 STEPS ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-ansible ansible lint format images push sif pictures bench soak docs words lock clean
+.PHONY: help demo test test-unit test-images test-ansible ansible lint format images push sif pictures bench soak docs words lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,10 @@ test-unit:  ## the tests that need no Docker
 
 ansible:  ## what the playbooks are run with (docs/install.md)
 	@$(PREPARE) ansible
+
+test-images:  ## the tests of the images that are built, and their results into the passports (PYTEST_ARGS="-k pytorch-2.9")
+	@$(PREPARE) test-strict
+	@$(BIN)/pytest tests/images --passports $(PASSPORTS) $(PYTEST_ARGS)
 
 lint:  ## ruff, mypy, the rules of who may import whom, ansible-lint
 	@$(PREPARE) environment

@@ -6,11 +6,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
+from gpuspawner.passport.shelf import Shelf
 from gpuspawner.setup.images import ImageEntry, ImageStatus, load_catalogue
 from support.sessions import ALARMING, Home, Session, engine
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--passports",
+        type=Path,
+        help="put the results into the passports of the images in this directory (make test-images)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    directory = config.getoption("--passports", default=None)
+    if directory is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(Shelf(directory)))
+
+
+class Results:
+    """What became of the tests of each image, for its passport.
+
+    Args:
+        shelf: Where the passports are.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._found: dict[str, dict[str, str]] = {}
+        """By image, by test."""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A part of a test has ended; each test has three, and the worst counts."""
+        file, _, test = report.nodeid.rpartition("::")
+        if not file.startswith("tests/images/") or "[" not in test:
+            return
+        name, _, case = test.removesuffix("]").partition("[")
+        images = (one.name for one in load_catalogue() if f"{case}-".startswith(f"{one.name}-"))
+        image = max(images, key=len, default="")
+        known = self._found.setdefault(image, {})
+        kind, about = Path(file).stem.removeprefix("test_"), case.removeprefix(image)
+        key = f"{kind}: {name.removeprefix('test_').replace('_', ' ')}{about}"
+        if report.failed or (report.when == "call" and known.get(key) != "failed"):
+            known[key] = report.outcome
+
+    def pytest_sessionfinish(self) -> None:
+        """Put them into the passports; the results of tests that were not run now stay."""
+        for entry in load_catalogue():
+            found = self._found.get(entry.name)
+            if found and _is_built(entry):
+                passport = self._shelf.find(str(engine().images.get(entry.reference).id))
+                if passport is not None:
+                    self._shelf.put(passport.model_copy(update={"tests": {**passport.tests, **found}}))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

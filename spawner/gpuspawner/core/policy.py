@@ -179,7 +179,7 @@ class Policy:
     courses: tuple[Course, ...] = ()
     pools: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Models and UUIDs by the name of the pool; None for all."""
-    idle_sessions: IdleSessions = IdleSessions.REPORT
+    idle_sessions: IdleSessions = IdleSessions.STOP
     warn_minutes: tuple[int, ...] = WARN_MINUTES
     """So many minutes before an end its person is warned; at least one."""
     everybodys_images: frozenset[str] | None = None

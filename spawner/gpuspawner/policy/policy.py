@@ -160,7 +160,7 @@ class PolicyEntries(_Section):
     idle_sessions: Annotated[
         Literal["stop", "report", "ignore"],
         Field(description="stop: warn and stop them; report: only write down what would be done."),
-    ] = "report"
+    ] = "stop"
     warn_minutes: Annotated[
         tuple[int, ...],
         BeforeValidator(_read_minutes),

@@ -82,7 +82,7 @@ def test_the_verdicts_as_a_table(ledger: Ledger) -> None:
 
 def test_the_verdicts_for_programs(ledger: Ledger) -> None:
     found = json.loads(run("cull", "--dry-run", "--host", HOST, "--json").output)
-    assert (found["schema"], found["idle_sessions"]) == (1, "report")
+    assert (found["schema"], found["idle_sessions"]) == (1, "stop")
     (session,) = found["sessions"]
     assert (session["user"], session["devices"], session["verdict"], session["at"]) == (
         "ada", ["GPU-0"], "keep", None,
