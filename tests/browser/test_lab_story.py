@@ -237,4 +237,4 @@ def saves_all_and_stops(installation: Installation, lab: Lab) -> None:
     wait_for(lambda: not installation.containers("ada"), "the end of the server", 60)
     assert read_home(installation, "notes.txt") == "first\nsecond\nthird\n"
     assert installation.events("session.stopping") == ["its person stopped it in JupyterLab"]
-    expect(lab.page.get_by_role("link", name="Start a server again")).to_be_visible()
+    expect(lab.page.get_by_role("link", name="Start a server")).to_be_visible()

@@ -47,5 +47,5 @@ def test_two_people_get_two_cards_and_keep_their_files(
     ada.start("No GPU", images[1])
     ada.open_terminal()
     ada.type_command("cat note.txt", re.compile("what was written"))
-    reference = installation.container("ada")["Config"]["Image"]
-    assert reference == default_images()[images[1]]
+    chosen = installation.engine.inspect_image(default_images()[images[1]])
+    assert installation.container("ada")["Image"] == chosen["Id"]
