@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import pytest
 import yaml
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.setup.paths import CHECKOUT
+from gpuspawner.setup.versions import parse_version
 
 ANSIBLE = CHECKOUT / "ansible"
 
@@ -20,6 +23,30 @@ def task(file: str, name: str) -> dict[str, Any]:
     found = [one for one in (read[0]["tasks"] if "hosts" in read[0] else read) if one["name"] == name]
     assert len(found) == 1
     return dict(found[0])
+
+
+def is_version(found: str, wanted: str, how: str) -> bool:
+    """Ansible's test of that name, as far as it is used here."""
+    assert how == ">="
+    return (parse_version(found) or ()) >= (parse_version(wanted) or ())
+
+
+def holds(condition: str, **values: Any) -> bool:
+    """Whether a condition of a task holds."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.tests["version"] = is_version
+    return bool(environment.compile_expression(condition, undefined_to_none=False)(**values))
+
+
+@pytest.mark.parametrize(
+    ("found", "enough"), [("3.10.12", False), ("3.11.2", True), ("3.13.5", True), ("3.9.2", False)]
+)
+def test_a_python_that_is_too_old_is_refused_before_anything_is_touched(found: str, enough: bool) -> None:
+    checks = "roles/gpuspawner/tasks/preflight.yml"
+    that = task(checks, "Require one with which the hub runs")["ansible.builtin.assert"]["that"]
+    assert holds(that, gpuspawner_python={"stdout": f"Python {found}"}) is enough
+    systems = task(checks, "Require a system for which this was written")["vars"]["gpuspawner_systems"]
+    assert "Ubuntu 22" not in systems
 
 
 def ask_for_ledger(path: Path) -> str:
