@@ -117,6 +117,24 @@ def test_a_vaulted_value_does_not_hide_the_lines(tmp_path: Path) -> None:
         require_known(["tls_nmes"], ["tls_names"], file)
 
 
+@pytest.mark.parametrize(
+    "directory", ["homes", "../homes", "/srv", "/", "/srv/../etc", "/srv/our homes", "/srv/%h"]
+)
+def test_homes_are_directories_at_a_place_that_is_named_in_full(tmp_path: Path, directory: str) -> None:
+    homes = {"kind": "bind", "directory": directory}
+    with pytest.raises(SettingsError, match=r"line \d+: homes.directory: .* such as /srv/homes"):
+        make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS, "homes": homes})))
+    with pytest.raises(SettingsError, match=r"homes.* such as /srv/homes"):
+        make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS, "homes": {"kind": "bind"}})))
+
+
+@pytest.mark.parametrize("directory", ["/srv/homes", "/home/lab/.homes", "/data/..homes"])
+def test_homes_that_are_named_in_full(tmp_path: Path, directory: str) -> None:
+    homes = {"kind": "bind", "directory": directory}
+    settings, _ = make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS, "homes": homes})))
+    assert str(settings.homes.directory) == directory
+
+
 @pytest.mark.parametrize("subnet", ["10.89.0.0/30", "8.8.8.0/24", "10.89.0.1/22", "lab", "", "fe80::/129"])
 def test_a_subnet_that_will_not_do(subnet: str) -> None:
     with pytest.raises(SettingsError, match="gpuspawner_subnet is"):
