@@ -84,7 +84,8 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
         raise written.error(
             ["homes", "directory"],
             f": {str(settings.homes.directory)!r} is no directory for homes on a server. "
-            "Write an absolute path of two names or more, of letters, digits and . _ - alone, such as /srv/homes",
+            "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
+            "such as /srv/homes",
         )
     if place.policy is not None:
         load_policy(place.policy, images=settings.images)
