@@ -49,6 +49,45 @@ def test_a_python_that_is_too_old_is_refused_before_anything_is_touched(found: s
     assert "Ubuntu 22" not in systems
 
 
+DOCKER = "roles/docker/tasks/preflight.yml"
+
+
+@pytest.mark.parametrize(
+    ("times", "differs", "allowed", "running", "goes_on"),
+    [
+        ((1.0, 2.0), False, False, ["a running"], True),
+        ((3.0, 2.0), False, False, ["a running"], False),  # edited by hand, and not restarted since
+        ((3.0, 2.0), False, True, ["a running"], True),
+        ((3.0, 2.0), False, False, [], True),
+        ((1.0, 2.0), True, False, ["a running"], False),
+        ((None, 2.0), True, False, ["a running"], False),
+        ((3.0, None), False, False, ["a running"], False),
+    ],
+)
+def test_an_engine_is_restarted_under_people_only_by_permission(
+    times: tuple[float | None, float | None], differs: bool, allowed: bool, running: list[str], goes_on: bool
+) -> None:
+    """``times``: when its configuration was written, and when it was started."""
+    check = task(DOCKER, "Require permission to restart an Engine that has people on it")
+    written, started = ({"stat": {} if at is None else {"mtime": at}} for at in times)
+    stale = holds(check["vars"]["docker_stale"].strip("{} "), docker_times={"results": [written, started]})
+    that = check["ansible.builtin.assert"]["that"]
+    asked = {"docker_stale": stale, "docker_allow_restart": allowed, "docker_running": running}
+    assert holds(that, docker_found={}, docker_wanted={"debug": True} if differs else {}, **asked) is goes_on
+    # What was asked for is what is done: no other condition leads to a restart.
+    restart = task("roles/docker/tasks/main.yml", "Restart an Engine that is older than its configuration")
+    if written["stat"]:
+        assert holds(restart["when"], docker_written=written, docker_started=started) is stale
+
+
+def test_an_engine_that_does_not_answer_is_not_taken_for_none() -> None:
+    check = task(DOCKER, "Require that an Engine that is installed answers")["ansible.builtin.assert"]
+    assert not holds(check["that"], docker_version={"rc": 1}, docker_installed=["/usr/bin/dockerd"])
+    assert holds(check["that"], docker_version={"rc": 2}, docker_installed=[])
+    assert holds(check["that"], docker_version={"rc": 0}, docker_installed=["/usr/bin/dockerd"])
+    assert "systemctl start docker" in check["fail_msg"]
+
+
 def ask_for_ledger(path: Path) -> str:
     program = task("uninstall.yml", "Ask which ledger is this hub's")["vars"]["uninstall_program"]
     command = [sys.executable, "-c", program, str(path)]
