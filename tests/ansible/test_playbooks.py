@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ ANSIBLE = CHECKOUT / "ansible"
 def task(file: str, name: str) -> dict[str, Any]:
     """A task of a playbook or of a role's file, by its name."""
     read = yaml.safe_load((ANSIBLE / file).read_text())
-    found = [one for one in (read[0]["tasks"] if "hosts" in read[0] else read) if one["name"] == name]
+    tasks = read[0]["tasks"] if "hosts" in read[0] else read
+    tasks = [*tasks, *(inner for one in tasks for inner in one.get("block", []))]
+    found = [one for one in tasks if one["name"] == name]
     assert len(found) == 1
     return dict(found[0])
 
@@ -35,6 +38,7 @@ def holds(condition: str, **values: Any) -> bool:
     """Whether a condition of a task holds."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     environment.tests["version"] = is_version
+    environment.filters["b64decode"] = lambda text: b64decode(text).decode()
     return bool(environment.compile_expression(condition, undefined_to_none=False)(**values))
 
 
@@ -86,6 +90,20 @@ def test_an_engine_that_does_not_answer_is_not_taken_for_none() -> None:
     assert holds(check["that"], docker_version={"rc": 2}, docker_installed=[])
     assert holds(check["that"], docker_version={"rc": 0}, docker_installed=["/usr/bin/dockerd"])
     assert "systemctl start docker" in check["fail_msg"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "loaded", "reloads"), [(0, "abc", False), (1, "abc", True), (0, "old", True), (1, "old", True)]
+)
+def test_rules_are_in_force_when_the_kernel_has_them(listed: int, loaded: str, reloads: bool) -> None:
+    found = holds(
+        task("roles/firewall/tasks/main.yml", "Put in force what is not")["when"],
+        firewall_table={"rc": listed}, firewall_file={"stat": {"checksum": "abc"}},
+        firewall_running={"content": b64encode(f"{loaded}  -".encode()).decode()},
+    )  # fmt: skip
+    assert found is reloads
+    check = task("verify.yml", "Require that the rules are in force")["ansible.builtin.assert"]["that"]
+    assert holds(check, verify_firewall={"rc": listed}) is (listed == 0)
 
 
 def ask_for_ledger(path: Path) -> str:
