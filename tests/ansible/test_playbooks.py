@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from base64 import b64decode, b64encode
@@ -104,6 +105,49 @@ def test_rules_are_in_force_when_the_kernel_has_them(listed: int, loaded: str, r
     assert found is reloads
     check = task("verify.yml", "Require that the rules are in force")["ansible.builtin.assert"]["that"]
     assert holds(check, verify_firewall={"rc": listed}) is (listed == 0)
+
+
+def ask_release(settings: Path, ledger: Path) -> tuple[int, str]:
+    """What a release answers before it is gone back to; here this checkout is the release."""
+    asking = task("rollback.yml", "Ask it whether it takes the settings and the ledger as they are now")
+    program = asking["vars"]["rollback_program"]
+    command = [sys.executable, "-c", program, str(settings), str(ledger)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_release_is_gone_back_to_only_if_it_takes_settings_and_ledger(tmp_path: Path) -> None:
+    settings, path = tmp_path / "gpuspawner.yml", tmp_path / "ledger.sqlite"
+    good = f"state_dir: {tmp_path}\nimages: {{Minimal: 'gpuspawner/minimal:1'}}\n"
+    settings.write_text(good)
+    assert ask_release(settings, path) == (0, "")
+    with Ledger(path).write():
+        pass
+    assert ask_release(settings, path) == (0, "")
+    settings.write_text(f"{good}of_later: 1\n")
+    code, says = ask_release(settings, path)
+    assert code == 1
+    assert says.startswith("It does not take the settings: ")
+    assert "of_later is not a setting" in says
+    settings.write_text(good)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    code, says = ask_release(settings, path)
+    assert code == 1
+    assert says.startswith("It does not know the ledger's version 9999")
+
+
+def test_going_back_restarts_the_units_that_are_there_after_the_release_was_asked() -> None:
+    names = [one["name"] for one in yaml.safe_load((ANSIBLE / "rollback.yml").read_text())[0]["tasks"]]
+    assert names.index("Require that it does") < names.index("Switch to it")
+    assert not holds(task("rollback.yml", "Require that it does")["ansible.builtin.assert"]["that"],
+                     rollback_checked={"rc": 1})  # fmt: skip
+    loop = task("rollback.yml", "Restart what belongs to a release")["loop"].strip("{} ")
+    units = [
+        {"item": name, "stat": {"exists": name != "controller"}} for name in ("agent", "hub", "controller")
+    ]
+    environment = jinja2.Environment(autoescape=False)
+    assert environment.compile_expression(loop)(rollback_units={"results": units}) == ["agent", "hub"]
 
 
 def ask_for_ledger(path: Path) -> str:
