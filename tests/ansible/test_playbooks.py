@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def holds(condition: str, **values: Any) -> bool:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     environment.tests["version"] = is_version
     environment.filters["b64decode"] = lambda text: b64decode(text).decode()
+    environment.filters["from_json"] = json.loads
     return bool(environment.compile_expression(condition, undefined_to_none=False)(**values))
 
 
@@ -148,6 +150,16 @@ def test_going_back_restarts_the_units_that_are_there_after_the_release_was_aske
     ]
     environment = jinja2.Environment(autoescape=False)
     assert environment.compile_expression(loop)(rollback_units={"results": units}) == ["agent", "hub"]
+
+
+@pytest.mark.parametrize("has_one", [True, False])
+def test_each_image_gets_a_passport_once_and_verify_asks_for_it(has_one: bool) -> None:
+    shelf = {"stdout": json.dumps({"passports": [{"digest": "sha256:1"}] if has_one else []})}
+    making = task("roles/images/tasks/main.yml", "Make those that are missing")
+    image = {"item": {"value": "lab/own:3"}, "images_ids": {"lab/own:3": "sha256:1"}}
+    assert holds(making["when"], images_shelf=shelf, **image) is not has_one
+    check = task("verify.yml", "Require one for each image")["ansible.builtin.assert"]["that"]
+    assert holds(check, verify_passports=shelf, item={"stdout": "sha256:1"}) is has_one
 
 
 def ask_for_ledger(path: Path) -> str:

@@ -25,6 +25,7 @@ HOMES = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._-]+){2,}")
 GIVEN = {
     ("state_dir",): "It is always /var/lib/gpuspawner: the services may write nowhere else",
     ("ledger",): "It is always in /var/lib/gpuspawner: the services may write nowhere else",
+    ("passports",): "They are always in /var/lib/gpuspawner: the services may write nowhere else",
     ("policy",): "Write the policy into policy.yml beside this file",
     ("network", "hub_address"): "Set gpuspawner_subnet: its first address is the hub's",
     ("network", "docker_network"): "It is always called gpuspawner",

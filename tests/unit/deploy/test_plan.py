@@ -66,6 +66,7 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
     [
         ({"limits": {"memry": "2G"}}, r"line \d+: limits.memry is not a setting; did you mean 'memory'\?"),
         ({"limits": {"memory": "2 GB"}}, r"limits.memory: .* it is '2 GB'"),
+        ({"passports": "/srv/passports"}, r"passports cannot be set here\. They are always in /var/lib"),
         ({"state_dir": "/srv"}, r"state_dir cannot be set here\. It is always /var/lib"),
         ({"network": {"hub_address": "10.0.0.1"}}, r"hub_address cannot be set here\. Set gpuspawner_subnet"),
         ({"candidates": ["Minmal"]}, r"no image 'Minmal'; did you mean 'Minimal'"),
@@ -182,6 +183,8 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
     catalogue = load_catalogue(CHECKOUT / "images" / "images.toml")
     offered = [one for one in catalogue if one.title in made["images"]]
     assert (made.get("candidates", []), made.get("frozen", {})) == tuple(list_statuses(offered).values())
+    assert answer["passports"] == {one.name: one.reference for one in offered}
+    assert list(answer["passports"]) == ["minimal", "pytorch-2.9"]
     assert answer["policy"].endswith(f"{inventory}/policy.yml")
 
 
