@@ -119,7 +119,7 @@ def by_mail(server: MailServer, domain: str, servers: str, ledger_id: Callable[[
     """
 
     def prepare(notice: Notice) -> Deliver | None:
-        letter = write_letter(notice.message, domain, servers)
+        letter = write_letter(notice, domain, servers)
         if letter is None:
             return None
         name = f"gpuspawner.{ledger_id()}.{notice.id}"
