@@ -213,13 +213,14 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     if login.callback_url:
         way.oauth_callback_url = login.callback_url
     allow, admins = login.allow, login.admins
-    way.everybody = allow.everybody
+    # With domains or institutions alone, all of these may come.
+    way.everybody = allow.everybody or not (allow.groups or allow.users)
     way.allowed_users = set(allow.users)
     way.manage_groups = True
     way.allowed_groups = set(allow.groups)
     way.admin_groups = set(admins.groups)
     way.admin_names = set(admins.users)
-    way.allowed_claims = {
+    way.required_claims = {
         claim: sorted(values) for claim, values in (("hd", allow.domains), ("idp", allow.idps)) if values
     }
     way.any_allow_config = True

@@ -56,13 +56,15 @@ class Results:
             known[key] = report.outcome
 
     def pytest_sessionfinish(self) -> None:
-        """Put them into the passports; the results of tests that were not run now stay."""
+        """Put them into the passports; the results of files that were not run now stay."""
         for entry in load_catalogue():
             found = self._found.get(entry.name)
             if found and _is_built(entry):
                 passport = self._shelf.find(str(engine().images.get(entry.reference).id))
                 if passport is not None:
-                    self._shelf.put(passport.model_copy(update={"tests": {**passport.tests, **found}}))
+                    run = {test.partition(":")[0] for test in found}
+                    kept = {k: v for k, v in passport.tests.items() if k.partition(":")[0] not in run}
+                    self._shelf.put(passport.model_copy(update={"tests": {**kept, **found}}))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -20,6 +20,8 @@ from gpuspawner.ports import ImageFacts
 LABEL = "gpuspawner.looks-inside"
 """On the containers that are made here; a look takes seconds."""
 MOST_BYTES = 8 * 2**20
+MOST_MEMORY = "4g"
+"""Python that imports PyTorch takes half of one."""
 NOBODY = "65534:65534"
 
 
@@ -101,6 +103,8 @@ class DockerImages:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             pids_limit=256,
+            mem_limit=MOST_MEMORY,
+            memswap_limit=MOST_MEMORY,
             init=True,
         )
         made = client.create_container(

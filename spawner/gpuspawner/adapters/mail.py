@@ -11,10 +11,12 @@ from email.utils import format_datetime
 from pathlib import Path
 
 from gpuspawner.core.errors import DeliveryError
-from gpuspawner.core.notices import Letter
+from gpuspawner.core.notices import Letter, clean
 
 _SECONDS = 15.0
 """For each step: connecting, each answer of the server."""
+_MOST_SAID = 200
+"""Characters of what the server says that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class MailServer:
 
 
 def _explain(error: Exception) -> str:
+    """What went wrong, on one short line: the server's own words are part of it."""
+    return clean(_find_words(error))[:_MOST_SAID]
+
+
+def _find_words(error: Exception) -> str:
     code: int
     said: bytes | str
     match error:

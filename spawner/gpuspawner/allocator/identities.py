@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.claims import Actor
 from gpuspawner.core.errors import Conflict, NotFound
 from gpuspawner.core.identity import (
@@ -30,25 +30,48 @@ _SEEN_AGAIN_AFTER = timedelta(hours=1)
 """When somebody was last seen is exact to so much."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a login provider says of somebody."""
+
+    name: str
+    """What it calls them."""
+    groups: tuple[str, ...]
+    """What they are in, as far as it counts."""
+    named_groups: bool = True
+    """Whether the provider said anything of groups."""
+    email: str = ""
+    """Their address, if the provider has checked it."""
+
+
 class Identities:
     """The people who log in by a provider.
 
     Args:
         ledger: Where they are kept.
+        reserved: Names that the site's rules speak of: whom the provider calls otherwise does not get them.
         clock: Says the present.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        reserved: frozenset[str] = frozenset(),
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._ledger = ledger
+        self._reserved = reserved
         self._clock = clock
 
-    def recognise(self, subject: Subject, shown: str, groups: tuple[str, ...] | None) -> Identity:
+    def recognise(self, subject: Subject, said: Said) -> tuple[Identity, bool]:
         """The person behind a subject. Who was never let in is not written down, nor has a name yet.
 
         Args:
             subject: Who the provider says it is.
-            shown: What it calls them.
-            groups: What it says they are in; None where it did not say: they stay in what they were in.
+            said: What it says of them.
+
+        Returns:
+            The person, and whether they were let in before.
 
         Raises:
             LedgerError: The ledger cannot be used; nobody is let in then.
@@ -57,26 +80,24 @@ class Identities:
         with self._ledger.read() as unit:
             known = unit.identity_of(subject)
             if known is None:
-                return Identity(
-                    subject, choose_name(shown, unit.taken_names()), shown, groups or (), now, now
-                )
-        found = replace(known, shown=shown, groups=known.groups if groups is None else groups, last_seen=now)
-        news = self._list_news(known, found, said=groups is not None)
-        if news or found.groups != known.groups or now - known.last_seen > _SEEN_AGAIN_AFTER:
+                return self._make(unit, subject, said, now), False
+        found = replace(known, shown=said.name, groups=said.groups, email=said.email, last_seen=now)
+        news = _list_news(known, found, said)
+        changed = replace(found, last_seen=known.last_seen) != known
+        if news or changed or now - known.last_seen > _SEEN_AGAIN_AFTER:
             with self._ledger.write() as unit:
                 unit.put_identity(found)
                 for event in news:
                     if not unit.has_event_since(now - _TOLD_AGAIN_AFTER, event):
                         unit.add_event(event)
-        return found
+        return found, True
 
-    def admit(self, subject: Subject, shown: str, groups: tuple[str, ...]) -> Identity:
+    def admit(self, subject: Subject, said: Said) -> Identity:
         """Let somebody in; at the first time a name is given to them.
 
         Args:
             subject: Who it is.
-            shown: What the provider calls them.
-            groups: What they are in.
+            said: What the provider says of them.
 
         Raises:
             LedgerError: The ledger cannot be used; nobody is let in then.
@@ -86,21 +107,15 @@ class Identities:
             known = unit.identity_of(subject)
             if known is not None:
                 return known
-            name = choose_name(shown, unit.taken_names())
-            found = Identity(subject, name, shown, groups, now, now)
+            found = self._make(unit, subject, said, now)
             unit.put_identity(found)
-            unit.add_event(Event(now, "login.first", describe_newcomer(name, shown), LOGIN))
+            unit.add_event(Event(now, "login.first", describe_newcomer(found.name, said.name), LOGIN))
         return found
 
-    @staticmethod
-    def _list_news(known: Identity, found: Identity, *, said: bool) -> list[Event]:
-        now, news = found.last_seen, []
-        if found.shown != known.shown:
-            reason = describe_renamed(known.name, known.shown, found.shown)
-            news.append(Event(now, "login.renamed", reason, LOGIN))
-        if not said:
-            news.append(Event(now, "login.no-groups", describe_no_groups(known.name), LOGIN))
-        return news
+    def _make(self, unit: LedgerUnit, subject: Subject, said: Said, now: datetime) -> Identity:
+        own = {said.name.lower()} if said.name.isascii() else set()
+        name = choose_name(said.name, unit.taken_names() | (self._reserved - own))
+        return Identity(subject, name, said.name, said.groups, now, now, said.email)
 
     def link(self, name: str, subject: Subject, *, actor: Actor) -> Identity:
         """Give a name that has a home, and nobody who logs in by a provider, to somebody.
@@ -140,3 +155,13 @@ class Identities:
         """
         with self._ledger.read() as unit:
             return unit.identities()
+
+
+def _list_news(known: Identity, found: Identity, said: Said) -> list[Event]:
+    now, news = found.last_seen, []
+    if found.shown != known.shown:
+        reason = describe_renamed(known.name, known.shown, found.shown)
+        news.append(Event(now, "login.renamed", reason, LOGIN))
+    if not said.named_groups:
+        news.append(Event(now, "login.no-groups", describe_no_groups(known.name), LOGIN))
+    return news

@@ -124,11 +124,10 @@ class IdleWatch:
                 hold_stops=hold_stops,
                 only_report=only_report,
             )
-            was_deaf = watch.deaf_since is not None
-            watch = replace(
-                watch, deaf_since=find_deaf(watch.activity, lease.created_at) if lease.devices else None
-            )
-            grows_deaf = watch.deaf_since is not None and not was_deaf
+            was_deaf = watch.deaf_since
+            deaf = find_deaf(watch.activity, lease.created_at, was_deaf) if lease.devices else None
+            watch = replace(watch, deaf_since=deaf)
+            grows_deaf = deaf is not None and was_deaf is None
             found.append(Judged(lease, wish, watch, told, grows_deaf))
         return tuple(found)
 

@@ -46,8 +46,9 @@ class Outbox:
         with self._ledger.read() as unit:
             found = unit.messages_due(channel, now - HOLDS_FOR[channel], now, _AT_ONCE)
             leases = {id_: unit.lease(one.lease_id) if one.lease_id else None for id_, one, _ in found}
+            addresses = {one.owner: unit.email_of(one.owner) for _, one, _ in found}
         return [
-            Notice(id_, one, leases[id_], tries)
+            Notice(id_, one, leases[id_], tries, addresses[one.owner])
             for id_, one, tries in found
             if (lease := leases[id_]) is None or lease.host == self._host
         ]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from gpuspawner.adapters.mail import MailServer
 from gpuspawner.adapters.webhook import Webhook
 from gpuspawner.allocator.outbox import NOBODY, SENT, Outbox
-from gpuspawner.core.errors import GpuSpawnerError
+from gpuspawner.core.errors import GpuSpawnerError, LedgerError
 from gpuspawner.core.model import LeaseState
 from gpuspawner.core.notices import Channel, Notice, write_call, write_letter, write_line
 from gpuspawner.ports import ContainerEngine
@@ -38,33 +38,52 @@ class TellPeople:
     ) -> None:
         self._outbox, self._channels = outbox, channels
         self._calls = {channel: make_calls() for channel in channels}
+        # A ledger that can be read but not written calls them due all the time.
+        self._unrecorded: dict[tuple[Channel, int], tuple[Notice, str]] = {}
 
     def __call__(self) -> Iterable[str]:
-        """Take the step; problems in words. Raises: LedgerError."""
+        """Take the step; problems in words. Raises: LedgerError, after every channel had its turn."""
         problems: list[str] = []
+        broken: LedgerError | None = None
         for channel, prepare in self._channels.items():
-            problems += self._calls[channel].collect()
-            self._outbox.give_up(channel)
-            for notice in self._outbox.due(channel):
-                self._deliver(channel, notice, prepare)
+            try:
+                problems += self._calls[channel].collect()
+                for notice in self._outbox.due(channel):
+                    self._deliver(channel, notice, prepare)
+                self._record(channel)
+                self._outbox.give_up(channel)
+            except LedgerError as error:
+                broken = broken or error
+        if broken is not None:
+            raise broken
         return problems
 
     def finish(self, wait_seconds: float) -> None:
         """Wait for the deliveries that are under way, and write down what became of them."""
-        for calls in self._calls.values():
+        for channel, calls in self._calls.items():
             calls.finish(wait_seconds)
             with suppress(GpuSpawnerError):  # what is not written down is delivered once more
                 calls.collect()
+                self._record(channel)
+
+    def _record(self, channel: Channel) -> None:
+        """Write down what has ended. Raises: LedgerError; what is not written down is kept for later."""
+        for key, (notice, outcome) in list(self._unrecorded.items()):
+            if key[0] is channel:
+                self._outbox.end(notice, channel, outcome)
+                del self._unrecorded[key]
 
     def _deliver(self, channel: Channel, notice: Notice, prepare: Prepare) -> None:
+        if (channel, notice.id) in self._unrecorded:
+            return
         deliver = prepare(notice)
         if deliver is None:
-            self._outbox.end(notice, channel, NOBODY)
+            self._unrecorded[channel, notice.id] = notice, NOBODY
             return
 
         def note(error: GpuSpawnerError | None) -> None:
             if error is None:
-                self._outbox.end(notice, channel, SENT)
+                self._unrecorded[channel, notice.id] = notice, SENT
             else:
                 self._outbox.fail(notice, channel, error)
 
@@ -100,7 +119,7 @@ def by_mail(server: MailServer, domain: str, servers: str, ledger_id: Callable[[
     """
 
     def prepare(notice: Notice) -> Deliver | None:
-        letter = write_letter(notice.message, domain, servers)
+        letter = write_letter(notice, domain, servers)
         if letter is None:
             return None
         name = f"gpuspawner.{ledger_id()}.{notice.id}"

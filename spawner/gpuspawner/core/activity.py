@@ -186,18 +186,26 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
     )
 
 
-def find_deaf(activity: Activity, started_at: datetime) -> datetime | None:
+def find_deaf(activity: Activity, started_at: datetime, before: datetime | None = None) -> datetime | None:
     """Since when a session's server has not answered, if that keeps GPUs from others that do nothing.
 
     What a server does not say may be work, so that nobody is stopped for it: whoever wants to keep a GPU only
     has to make theirs silent. None where it answers, or where its GPUs work or cannot be seen.
+
+    Args:
+        activity: What is known of the session.
+        started_at: When it began.
+        before: What was found at the look before. It holds where its GPUs cannot be seen for a while.
     """
     look = activity.look
-    if look is None or look.gpu is None or look.kernels is not None:
+    if look is None or look.kernels is not None:
         return None
     since = activity.heard_at or started_at
     quiet_since = max(since, activity.gpu_at)
-    return since if look.at - quiet_since >= DEAF_AFTER else None
+    if look.gpu is not None and look.at - quiet_since >= DEAF_AFTER:
+        return since
+    works = look.gpu is not None and look.gpu.worked_at is not None
+    return before if before is not None and before <= look.at and not works else None
 
 
 def _find_cores(before: Look | None, look: Look) -> float | None:

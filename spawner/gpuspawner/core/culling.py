@@ -65,7 +65,8 @@ class Watch:
     given: GivenEnd | None = None
     """The end it was given, until it comes about or is taken back."""
     deaf_since: datetime | None = None
-    """Since when its server has not answered, while its GPUs do nothing; None where that is not so."""
+    """Since when its server has not answered, while its GPUs do nothing; None where that is not so.
+    It stays until the server answers or its GPUs work."""
 
 
 @dataclass(frozen=True, slots=True)

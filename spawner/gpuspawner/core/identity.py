@@ -51,6 +51,13 @@ class Identity:
     """Those that the provider named when it last named any, in order."""
     first_seen: datetime
     last_seen: datetime
+    email: str = ""
+    """Their address, as the provider has checked it; empty where it has not, or does not say."""
+
+    @property
+    def called_so(self) -> bool:
+        """Whether the provider calls them by the name that they have here."""
+        return self.shown.isascii() and self.shown.lower() == self.name
 
 
 def read_subject(provider: str, value: object) -> Subject:
@@ -123,7 +130,9 @@ def describe_renamed(name: str, before: str, now: str) -> str:
 
 def describe_no_groups(name: str) -> str:
     """What the administrator reads when a provider says nothing about somebody's groups."""
-    return mark(f"the login service did not say which groups {name} is in; they stay in those of before")
+    return mark(
+        f"the login service did not say which groups {name} is in; a new login gives no rights by groups"
+    )
 
 
 def _is_plain(name: str) -> bool:

@@ -42,6 +42,9 @@ class Notice:
     """The session that it is about; None for none."""
     tries: int = 0
     """How often this was tried in vain."""
+    address: str | None = None
+    """The person's address as their login service has checked it; empty where it has not, and None where they
+    log in otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,17 @@ def write_line(message: Message, servers: str) -> str:
     return f"*** {text} (See {clean(servers)}) ***"
 
 
-def write_letter(message: Message, domain: str, servers: str) -> Letter | None:
-    """A message as a mail; None where its person's name makes no address.
+def write_letter(notice: Notice, domain: str, servers: str) -> Letter | None:
+    """A message as a mail; None where its person has no address.
 
     Args:
-        message: Anybody may have written what is in it.
+        notice: Anybody may have written what is in its message.
         domain: What follows the ``@`` of everybody whose name is not an address itself.
         servers: Where its person can do something about it.
     """
-    to = message.owner if "@" in message.owner else f"{message.owner}@{domain}"
+    message, to = notice.message, notice.address
+    if to is None:
+        to = message.owner if "@" in message.owner else f"{message.owner}@{domain}"
     if not _ADDRESS.fullmatch(to):
         return None
     first = clean(message.text)

@@ -14,6 +14,7 @@ class GitHubLogin(Recognised, GitHubOAuthenticator):
     """A login by GitHub. Groups are teams, as ``organisation:team``."""
 
     user_auth_state_key = "github_user"
+    emails_are_checked = True
 
     async def complete(self, auth_model: dict[str, Any]) -> dict[str, Any]:
         """Add somebody's teams, where GitHub lets this hub see them."""

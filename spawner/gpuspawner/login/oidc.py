@@ -25,6 +25,10 @@ LEEWAY_S = 60
 """By so much clocks may differ, in seconds."""
 KEYS_AGAIN_AFTER_S = 60
 """Keys that are not known are asked for once in so long, in seconds: tokens can be made up faster."""
+KEYS_LAST_S = 3600
+"""After this, keys are read anew, in seconds: the service may have withdrawn one."""
+_CLAIMS = "id_claims"
+"""Where the checked claims of the ID token are kept, beside what the token endpoint answered."""
 _DESCRIPTION = "/.well-known/openid-configuration"
 _NEEDED = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
 
@@ -94,11 +98,13 @@ class OidcLogin(Recognised, GenericOAuthenticator):
             Denied: The ID token is forged, expired, of another service, for another hub or of another login.
         """
         token_info = await super().get_token_info(handler, params)
-        if params["grant_type"] == "authorization_code":
-            claims = await self._check(token_info.get("id_token"), fresh=True)
-            if claims.get("nonce") != make_nonce(handler.get_state_url()):
-                raise self._deny("answers another login")
-        return token_info
+        logs_in = params["grant_type"] == "authorization_code"
+        id_token = token_info.get("id_token")
+        claims = await self._check(id_token) if logs_in or id_token else {}
+        if logs_in and claims.get("nonce") != make_nonce(handler.get_state_url()):
+            raise self._deny("answers another login")
+        # Kept with the login, which goes on for longer than the token and its key.
+        return {**token_info, _CLAIMS: claims}
 
     async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> Any:
         """Ask again about somebody; see :meth:`Recognised.refresh_user`."""
@@ -110,9 +116,7 @@ class OidcLogin(Recognised, GenericOAuthenticator):
 
     async def token_to_user(self, token_info: dict[str, Any]) -> dict[str, Any]:
         """All claims about somebody: those of the ID token, and what the service adds."""
-        id_token = token_info.get("id_token")
-        # A login is checked for freshness when it happens; it goes on for longer than a token lasts.
-        signed = await self._check(id_token, fresh=False) if id_token else {}
+        signed: dict[str, Any] = token_info.get(_CLAIMS) or {}
         if not self.userdata_url:
             return signed
         added = await super().token_to_user(token_info)
@@ -120,7 +124,7 @@ class OidcLogin(Recognised, GenericOAuthenticator):
             raise self._deny("and the service's answer are about two people")
         return {**signed, **added}
 
-    async def _check(self, id_token: object, *, fresh: bool) -> dict[str, Any]:
+    async def _check(self, id_token: object) -> dict[str, Any]:
         if not isinstance(id_token, str):
             raise self._deny("is missing")
         try:
@@ -131,12 +135,12 @@ class OidcLogin(Recognised, GenericOAuthenticator):
             key = await self._find_key(header.get("kid"))
             claims: dict[str, Any] = jwt.decode(
                 id_token,
-                key,
+                key.key,  # by itself: what wraps it takes one algorithm only, whatever the service uses
                 algorithms=[algorithm],
                 audience=self.client_id,
                 issuer=self.description["issuer"],
                 leeway=LEEWAY_S,
-                options={"require": ["iss", "aud", "exp", "iat", "sub"], "verify_exp": fresh},
+                options={"require": ["iss", "aud", "exp", "iat", "sub"]},
             )
         except jwt.PyJWTError as error:
             raise self._deny(f"is not valid: {type(error).__name__}") from None
@@ -145,7 +149,8 @@ class OidcLogin(Recognised, GenericOAuthenticator):
         return claims
 
     async def _find_key(self, key_id: object) -> jwt.PyJWK:
-        if key_id not in self._keys and time.monotonic() - self._keys_read_at > KEYS_AGAIN_AFTER_S:
+        age = time.monotonic() - self._keys_read_at
+        if age > KEYS_LAST_S or (key_id not in self._keys and age > KEYS_AGAIN_AFTER_S):
             found = await self._read(self.description["jwks_uri"])
             self._keys_read_at = time.monotonic()
             self._keys = _read_keys(found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tornado.web import HTTPError
 from traitlets import Bool, Dict, Set, Unicode
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator.identities import Identities
+from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.core.errors import LedgerError, Refused
 from gpuspawner.core.identity import read_groups, read_subject
 
@@ -31,6 +32,8 @@ _IDENTITY = "gpuspawner"
 
 _silences: ContextVar[list[str] | None] = ContextVar("silences", default=None)
 """What went unanswered while somebody is asked about again."""
+_before: ContextVar[Sequence[str]] = ContextVar("before", default=())
+"""The groups of the login that is asked about again."""
 
 
 class ServiceSilent(HTTPError):
@@ -63,13 +66,18 @@ class Recognised(OAuthenticator):
     ledger = Unicode(help="The ledger's database file; it keeps who has which name.").tag(config=True)
     subject_claim = Unicode("sub", help="What the service knows somebody by for ever.").tag(config=True)
     groups_claim = Unicode("groups", help="What names somebody's groups.").tag(config=True)
+    email_claim = Unicode("email", help="What names somebody's address.").tag(config=True)
     provider = Unicode(help="The address of the service: subjects are of one service only.").tag(config=True)
     admin_names = Set(Unicode(), help="People, by their names here, who administer the hub.").tag(config=True)
-    everybody = Bool(False, help="Whether all people of the service may log in.").tag(config=True)
-    allowed_claims = Dict(
-        help="By claim, the values with which somebody may log in: ``{'hd': ['example.org']}``."
+    everybody = Bool(
+        False, help="Whether all may log in who have what :attr:`required_claims` asks for."
+    ).tag(config=True)
+    required_claims = Dict(
+        help="By claim, the values with one of which somebody must come: ``{'hd': ['example.org']}``."
     ).tag(config=True)
 
+    emails_are_checked = False
+    """Whether the service gives no address that it has not checked."""
     custom_403_message = Unicode(NOT_ALLOWED).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -100,13 +108,34 @@ class Recognised(OAuthenticator):
             subject = read_subject(self.provider, claims.get(self.subject_claim))
         except Refused as refusal:
             raise Denied(str(refusal)) from None
+        said = self._take_down(str(auth_model["name"]), state)
+        identity, known = await self._in_ledger(lambda people: people.recognise(subject, said))
+        state[_IDENTITY] = {
+            "subject": subject.id,
+            "said": asdict(said),
+            # Until somebody was let in by it, a name is a claim like others: it must be theirs to the letter.
+            "by_name": known or identity.called_so,
+        }
+        admin = identity.name in self.admin_names and (known or identity.called_so)
+        return {**auth_model, "name": identity.name, "admin": admin and self._has_required(claims)}
+
+    def _take_down(self, name: str, state: dict[str, Any]) -> Said:
+        claims = state[self.user_auth_state_key]
         named = read_groups(self.find_groups(state))
-        if named is not None and named[1]:
-            self.log.warning("%d names of groups of subject %r are left out", named[1], subject.id)
-        shown, groups = str(auth_model["name"]), None if named is None else named[0]
-        identity = await self._in_ledger(lambda people: people.recognise(subject, shown, groups))
-        state[_IDENTITY] = {"shown": shown, "groups": list(identity.groups), "subject": subject.id}
-        return {**auth_model, "name": identity.name, "admin": identity.name in self.admin_names}
+        if named is None:
+            # Whoever logs in can leave out the scope that groups come by, so a new login then has none.
+            return Said(name, tuple(_before.get()), named_groups=False, email=self._find_email(claims))
+        if named[1]:
+            self.log.warning(
+                "%d names of groups of %r are left out", named[1], claims.get(self.subject_claim)
+            )
+        return Said(name, named[0], email=self._find_email(claims))
+
+    def _find_email(self, claims: dict[str, Any]) -> str:
+        """An address that the service has checked; services that never say whether do not give one."""
+        address = claims.get(self.email_claim)
+        checked = claims.get("email_verified", self.emails_are_checked)
+        return address if checked is True and isinstance(address, str) else ""
 
     async def complete(self, auth_model: dict[str, Any]) -> dict[str, Any]:
         """Add what the service must be asked for beside the claims about somebody."""
@@ -118,7 +147,13 @@ class Recognised(OAuthenticator):
 
     async def get_user_groups(self, auth_state: dict[str, Any]) -> set[str]:
         """The groups that somebody is in, as far as the service ever said."""
-        return set(auth_state[_IDENTITY]["groups"])
+        return set(auth_state[_IDENTITY]["said"]["groups"])
+
+    async def _apply_managed_groups(self, auth_model: dict[str, Any]) -> dict[str, Any]:
+        """No group makes an administrator of somebody who must not come at all."""
+        found: dict[str, Any] = await super()._apply_managed_groups(auth_model)
+        claims = found["auth_state"][self.user_auth_state_key]
+        return {**found, "admin": bool(found["admin"]) and self._has_required(claims)}
 
     def normalize_username(self, username: str) -> str:
         """The name as it is: what is made of it is decided with the subject at hand."""
@@ -126,6 +161,8 @@ class Recognised(OAuthenticator):
 
     def user_info_to_username(self, user_info: dict[str, Any]) -> str:
         """What the service calls somebody; their subject where it does not say."""
+        if user_info.get("email_verified") is False:
+            user_info = {**user_info, self.email_claim: None}
         wanted = (user_info.get(claim) for claim in (self.username_claim, "email", self.subject_claim))
         return next((str(name) for name in wanted if name and isinstance(name, str | int)), "")
 
@@ -137,21 +174,23 @@ class Recognised(OAuthenticator):
             return False
         known = auth_model["auth_state"][_IDENTITY]
         subject = read_subject(self.provider, known["subject"])
-        shown, groups = known["shown"], tuple(known["groups"])
-        identity = await self._in_ledger(lambda people: people.admit(subject, shown, groups))
+        said = Said(**{**known["said"], "groups": tuple(known["said"]["groups"])})
+        identity = await self._in_ledger(lambda people: people.admit(subject, said))
         if identity.name != username:  # somebody else of that name was a moment faster
             raise ServiceSilent(f"the name {username!r} was given out meanwhile")
         return True
 
     def _may_enter(self, username: str, auth_model: dict[str, Any]) -> bool:
-        claims = auth_model["auth_state"][self.user_auth_state_key]
-        return bool(
+        state = auth_model["auth_state"]
+        return self._has_required(state[self.user_auth_state_key]) and bool(
             self.everybody
             or auth_model["admin"]
-            or username in self.allowed_users
+            or (username in self.allowed_users and state[_IDENTITY]["by_name"])
             or self.allowed_groups.intersection(auth_model.get("groups") or ())
-            or any(claims.get(claim) in values for claim, values in self.allowed_claims.items())
         )
+
+    def _has_required(self, claims: dict[str, Any]) -> bool:
+        return all(claims.get(claim) in values for claim, values in self.required_claims.items())
 
     # -- a service that is down -----------------------------------------------------------------------------
 
@@ -210,6 +249,8 @@ class Recognised(OAuthenticator):
             they log in anew, and what they run goes on. Else what it says now.
         """
         silent: list[str] = []
+        state = await user.get_auth_state() or {}
+        before = _before.set(state.get(_IDENTITY, {}).get("said", {}).get("groups", ()))
         asking = _silences.set(silent)
         try:
             found = await super().refresh_user(user, handler, **kwargs)
@@ -220,6 +261,7 @@ class Recognised(OAuthenticator):
             return False
         finally:
             _silences.reset(asking)
+            _before.reset(before)
         if found is False and silent:
             return True
         if isinstance(found, dict) and found["name"] != user.name:
@@ -227,11 +269,15 @@ class Recognised(OAuthenticator):
                 "%s came back from the login service as %r: must log in again", user.name, found["name"]
             )
             return False
+        if isinstance(found, dict) and not self._may_enter(user.name, found):
+            self.log.warning("%s may not log in any more", user.name)
+            return False
         return found
 
     async def _in_ledger(self, ask: Callable[[Identities], Any]) -> Any:
         if self._identities is None:
-            self._identities = Identities(Ledger(Path(self.ledger)))
+            reserved = frozenset(self.allowed_users | self.admin_names)
+            self._identities = Identities(Ledger(Path(self.ledger)), reserved)
         try:
             return await asyncio.get_running_loop().run_in_executor(None, ask, self._identities)
         except LedgerError as error:

@@ -67,9 +67,10 @@ def make_passport(
         if torch.error:
             raise PassportError(f"The image {name} is broken: {torch.error}")
         return Passport(
-            image=facts.labels.get(LABEL_IMAGE) or str((inside.image or {}).get("name") or name),
+            # What lies in the image comes first: who builds on an image inherits its labels.
+            image=str((inside.image or {}).get("name") or facts.labels.get(LABEL_IMAGE) or name),
             digest=facts.digest,
-            lock_hash=facts.labels.get(LABEL_LOCK_HASH) or (inside.image or {}).get("lock_hash"),
+            lock_hash=(inside.image or {}).get("lock_hash") or facts.labels.get(LABEL_LOCK_HASH),
             built=datetime.fromisoformat(facts.created),
             size_bytes=facts.size_bytes,
             versions=Versions(

@@ -41,7 +41,7 @@ SCOPES = {
 
 
 class Allow(BaseModel):
-    """Who may log in; whom any of these rules names. At least one is needed."""
+    """Who may log in: whom ``groups`` or ``users`` name, out of ``domains`` or ``idps`` if said."""
 
     model_config = STRICT
 
@@ -59,11 +59,13 @@ class Allow(BaseModel):
     ] = frozenset()
     users: Annotated[frozenset[str], Field(description="These people, by their names here.")] = frozenset()
     domains: Annotated[
-        frozenset[str], Field(description="Google only: people of these Workspace domains.")
+        frozenset[str], Field(description="Google only: nobody but people of these Workspace domains.")
     ] = frozenset()
     idps: Annotated[
         frozenset[str],
-        Field(description="CILogon only: people of these institutions, by entity ID."),
+        Field(
+            description="CILogon only, needed there: nobody but people of these institutions (entity IDs)."
+        ),
     ] = frozenset()
 
     @property
@@ -173,6 +175,11 @@ class Login(BaseModel):
         for rule, provider in (("domains", "google"), ("idps", "cilogon")):
             if getattr(self.allow, rule) and self.provider != provider:
                 raise ValueError(f"allow.{rule} is for the provider {provider} only; name groups or users")
+        if self.provider == "cilogon" and not self.allow.idps:
+            raise ValueError(
+                "allow.idps is missing: at CILogon any institution may claim any name and any group. Say "
+                "whose people may come"
+            )
         return self
 
 

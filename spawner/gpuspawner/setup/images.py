@@ -19,6 +19,8 @@ REPOSITORY = "gpuspawner"
 """Every image is ``gpuspawner/<name>``."""
 TAG_LENGTH = 12
 PASSPORT = "passport.json"
+SCRAP = {"__pycache__", ".mypy_cache", ".ruff_cache"}
+"""What linters and Python leave beside their sources."""
 FINISH = "finish"
 """The folder of the last steps of every image that people can choose."""
 SESSION = "session"
@@ -203,9 +205,11 @@ def _hash_finish(images: Path, packages: str, chain: Iterable[str], title: str) 
 def _read_folder(folder: Path) -> Iterator[bytes]:
     for path in sorted(folder.rglob("*")):
         # What people or `make lock` read, or what was written after the build, does not change the image.
-        if path.is_file() and path.suffix not in {".in", ".md"} and path.name != PASSPORT:
+        unread = path.suffix in {".in", ".md"} or path.name == PASSPORT
+        if path.is_file() and not unread and SCRAP.isdisjoint(path.relative_to(folder).parts):
             yield str(path.relative_to(folder)).encode()
-            yield oct(path.stat().st_mode & 0o111).encode()
+            # Whoever made this checkout may run it; who else may is a matter of their umask.
+            yield oct(0o111 if path.stat().st_mode & 0o100 else 0).encode()
             yield path.read_bytes()
 
 

@@ -12,7 +12,7 @@ import click
 
 from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
-from gpuspawner.core.errors import NotFound, PassportError
+from gpuspawner.core.errors import EngineError, NotFound, PassportError
 from gpuspawner.core.words import describe_bytes
 from gpuspawner.passport.make import make_passport, take_over
 from gpuspawner.passport.model import Passport
@@ -95,7 +95,14 @@ def make(  # noqa: PLR0917 - click gives each by its name
         raise NotFound("No image was named, or none is here. Give IMAGE, or build them: make images")
     for one in [*named, *offered]:
         known = None if one in named else find_known(engine, shelf, one)
-        made = known or look_inside(engine, shelf, one, minimum_driver)
+        try:
+            made = known or look_inside(engine, shelf, one, minimum_driver)
+        except (EngineError, PassportError) as error:
+            if one in named:
+                raise
+            # One of many: an image without Python, say. It starts as before, on any card.
+            click.echo(clean(f"warning: {one.name} has no passport. {error}"), err=True)
+            continue
         shelf.put(made)
         if commit:
             write_passport(made, require_folder(one))
@@ -212,7 +219,9 @@ def look_inside(engine: Images, shelf: Shelf, image: Named, minimum_driver: str 
     made = make_passport(facts, told, image.name, minimum_driver)
     known = find_known(engine, shelf, image)
     committed = read_passport(image.committed) if image.committed else None
-    return take_over(made, [one for one in (known, committed) if one is not None])
+    others = [one for one in shelf.all() if isinstance(one, Passport) and one.digest != made.digest]
+    others.sort(key=lambda one: one.built, reverse=True)
+    return take_over(made, [one for one in (known, committed, *others) if one is not None])
 
 
 def require_image(engine: Images, image: Named) -> ImageFacts:

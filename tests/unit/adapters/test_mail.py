@@ -104,6 +104,12 @@ def test_what_goes_wrong(tmp_path: Path) -> None:
     unknown = pytest.raises(DeliveryError, match=r"did not take a mail: 550 no such person\.")
     with MailStand(refuses={"RCPT": "550 no such person"}) as stand, unknown:
         server(stand.port).send(LETTER, "n")
+    said = "550-no\x1b[2J such\r\n550 person \u202e" + 300 * "x"
+    with MailStand(refuses={"RCPT": said}) as stand, pytest.raises(DeliveryError) as refused:
+        server(stand.port).send(LETTER, "n")
+    words = str(refused.value).partition("mail: ")[2]
+    assert words.startswith("550 no [2J such person x")
+    assert (len(words), words.isprintable()) == (201, True)
     with MailStand(silent=True) as stand, pytest.raises(DeliveryError, match="timed out"):
         server(stand.port).send(LETTER, "n")
     with socket.socket() as unused:

@@ -340,6 +340,10 @@ def test_a_server_that_does_not_answer_is_told_of_once(ward: Ward) -> None:
         "It is not known what its notebooks do, so it is left alone. Its server has not answered since 12:00 "
         "UTC, and its GPUs do nothing."
     )
+    for agent in (False, True):  # its GPUs cannot be seen for a while
+        ward.agent = agent
+        ward.pass_time(3 if agent is False else 40)
+    assert ward.trail() == ["deaf"]
     ward.kernels = CALM
     ward.pass_time(2)
     ward.kernels = None

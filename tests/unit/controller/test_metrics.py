@@ -184,12 +184,15 @@ def test_why_sessions_were_stopped(office: Office) -> None:
     stop("session", idle("session"))
     stop("finished", idle("gpus", FINISHED))
     stop("only reported, then its time was over", idle("gpus", dry_run=True))
+    over = Event(office.now[0], "session.idle_over", "goes on", "culler")
+    stop("withdrawn, then its time was over", idle("gpus"), over)
+    stop("withdrawn, then idle again", idle("session"), over, idle("session"))
     with office.services.ledger.write() as unit:
         unit.add_event(Event(office.now[0], "session.stopping", "why", "root", "before"))
     for _ in range(2):
         found = scrape(office)
         reasons = ("idle_gpus", "idle_session", "finished", "end", "by_hand")
-        assert [found[key("session_stops_total", reason=one)] for one in reasons] == [1, 1, 1, 1, 1]
+        assert [found[key("session_stops_total", reason=one)] for one in reasons] == [1, 2, 1, 2, 1]
 
 
 def test_messages_that_were_delivered_or_not(office: Office) -> None:

@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.allocator.outbox import Outbox
 from gpuspawner.controller.hubcalls import HubCalls
 from gpuspawner.controller.telling import Deliver, TellPeople, in_terminals
-from gpuspawner.core.errors import DeliveryError
+from gpuspawner.core.errors import DeliveryError, LedgerError
 from gpuspawner.core.model import LeaseState, Message
 from gpuspawner.core.notices import Channel, Notice
 from support.build import HOST, NOW, lease, record
@@ -118,6 +118,39 @@ def test_what_was_not_written_down_is_delivered_once_more(site: Site) -> None:
     for _ in range(5):
         site.tick()
     assert site.post.taken == [1, 1]
+
+
+@pytest.mark.parametrize("broken", [("mail",), ("mail", "terminals")])
+def test_a_ledger_that_cannot_be_written_repeats_nothing_and_stops_no_other_channel(
+    site: Site, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+) -> None:
+    written = LedgerUnit.put_delivery
+
+    def refuse(unit: LedgerUnit, id_: int, channel: Channel, **values: object) -> None:
+        if channel.value in broken:
+            raise LedgerError("The disk is full.")
+        written(unit, id_, channel, **values)  # type: ignore[arg-type]
+
+    site.leave()
+    site.leave("Two.", owner="nobody")
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerUnit, "put_delivery", refuse)
+        for n in range(8):
+            if n == 4:
+                site.leave("Three.")
+            try:
+                site.tick(5)
+            except LedgerError:
+                time.sleep(0.05)
+        with pytest.raises(LedgerError, match="full"):
+            site.tick(5)
+        assert (site.post.taken, len(site.lines)) == ([1, 3], 3)
+    for _ in range(3):
+        site.tick(15)
+    site.begin()  # it is written down by now
+    for _ in range(3):
+        site.tick(15)
+    assert (site.post.taken, len(site.lines)) == ([1, 3], 3)
 
 
 def test_what_fails_is_tried_again_later_and_given_up_when_it_is_stale(site: Site) -> None:

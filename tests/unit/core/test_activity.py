@@ -205,3 +205,22 @@ def test_a_server_that_is_deaf_while_its_gpus_do_nothing(
         activity = observe(activity, Look(at, seen, kernels, 0.0), has_gpus=True)
     expected = START + timedelta(minutes=answers[0]) if since and answers else since
     assert find_deaf(activity, START) == expected
+
+
+@pytest.mark.parametrize(
+    ("last", "stays"),
+    [
+        (look(0, kernels=None), True),
+        (look(0, gpu=None, kernels=None), True),
+        (look(0, gpu=GpuLook(None, NOW), kernels=None), True),
+        (look(0, gpu=GpuLook(ago(20), None), kernels=None), False),
+        (look(0, gpu=GpuLook(ago(20), NOW), kernels=None), False),
+        (look(0), False),
+        (look(3700, kernels=None), False),
+    ],
+)
+def test_a_server_stays_deaf_until_it_answers_or_its_gpus_work(last: Look, stays: bool) -> None:
+    silent = [look(seconds, kernels=None) for seconds in range(3540, 0, -60)]
+    before = find_deaf(after(*silent), START)
+    assert before == START
+    assert find_deaf(after(*silent, last), START, before) == (START if stays else None)

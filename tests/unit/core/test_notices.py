@@ -41,12 +41,23 @@ def test_a_line_moves_no_cursor() -> None:
     ],
 )
 def test_addresses(owner: str, to: str | None) -> None:
-    letter = write_letter(message(owner=owner), "example.org", "https://hub/servers")
+    letter = write_letter(Notice(7, message(owner=owner), None), "example.org", "https://hub/servers")
     assert (letter.to if letter else None) == to
 
 
+@pytest.mark.parametrize(
+    ("address", "to"), [("ada@uni.example", "ada@uni.example"), ("", None), ("a b@c", None)]
+)
+def test_an_address_of_the_login_service_is_the_one(address: str, to: str | None) -> None:
+    notice = Notice(7, message(owner="ada-2"), None, address=address)
+    letter = write_letter(notice, "example.org", "https://hub/servers")
+    assert (letter and letter.to) == to
+
+
 def test_a_letter() -> None:
-    letter = write_letter(message(f"{HOSTILE} {'y' * 200}"), "example.org", "https://hub/servers")
+    letter = write_letter(
+        Notice(7, message(f"{HOSTILE} {'y' * 200}"), None), "example.org", "https://hub/servers"
+    )
     assert letter
     assert letter.subject.startswith("a ]0;owned b c d e f")
     assert len(letter.subject) < 100

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator.identities import Identities
+from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, NotFound, Refused
@@ -89,6 +89,10 @@ def test_two_hundred_groups() -> None:
 # -- with the ledger ----------------------------------------------------------------------------------------
 
 
+def said(name: str, *groups: str, named: bool = True) -> Said:
+    return Said(name, groups, named_groups=named)
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger.db")
@@ -100,8 +104,8 @@ def people(ledger: Ledger) -> Identities:
 
 
 def test_a_renamed_person_keeps_the_name(people: Identities, ledger: Ledger) -> None:
-    people.admit(ADA, "ada", ())
-    assert people.recognise(ADA, "countess", ()).name == "ada"
+    people.admit(ADA, said("ada"))
+    assert people.recognise(ADA, said("countess"))[0].name == "ada"
     assert people.list()[0].shown == "countess"
     with ledger.read() as unit:
         (event,) = unit.find_events(EventSearch(kind="login.renamed"), 9)
@@ -109,23 +113,23 @@ def test_a_renamed_person_keeps_the_name(people: Identities, ledger: Ledger) -> 
 
 
 def test_a_recycled_name_gets_another_name_here(people: Identities) -> None:
-    people.admit(ADA, "ada", ())
-    assert people.admit(EVE, "ada", ()).name == "ada-2"
-    assert people.recognise(EVE, "ada", ()).name == "ada-2"
-    assert people.recognise(ADA, "somebody", ()).name == "ada"
+    people.admit(ADA, said("ada"))
+    assert people.admit(EVE, said("ada")).name == "ada-2"
+    assert people.recognise(EVE, said("ada"))[0].name == "ada-2"
+    assert people.recognise(ADA, said("somebody"))[0].name == "ada"
 
 
 def test_the_same_subject_of_another_service_is_somebody_else(people: Identities) -> None:
-    people.admit(ADA, "ada", ())
-    assert people.admit(Subject("https://other", ADA.id), "ada", ()).name == "ada-2"
+    people.admit(ADA, said("ada"))
+    assert people.admit(Subject("https://other", ADA.id), said("ada")).name == "ada-2"
 
 
 def test_a_home_from_before_is_nobodys_until_it_is_linked(people: Identities, ledger: Ledger) -> None:
     with ledger.write() as unit:
         unit.put_home(Home("ada", HomeKind.VOLUME, "home-ada"), NOW)
-    assert people.recognise(ADA, "ada", ()).name == "ada-2"
+    assert people.recognise(ADA, said("ada"))[0].name == "ada-2"
     people.link("ada", ADA, actor=ROOT)
-    assert people.recognise(ADA, "ada", ()).name == "ada"
+    assert people.recognise(ADA, said("ada"))[0].name == "ada"
     with pytest.raises(Conflict, match="stays theirs"):
         people.link("ada", EVE, actor=ROOT)
     with pytest.raises(NotFound, match="home"):
@@ -133,29 +137,36 @@ def test_a_home_from_before_is_nobodys_until_it_is_linked(people: Identities, le
 
 
 def test_who_was_not_let_in_has_no_name(people: Identities) -> None:
-    people.recognise(EVE, "ada", ("ml",))
+    people.recognise(EVE, said("ada", "ml"))[0]
     assert people.list() == []
-    assert people.admit(ADA, "ada", ()).name == "ada"
+    assert people.admit(ADA, said("ada")).name == "ada"
 
 
-def test_without_a_claim_groups_stay_and_the_administrator_sees_it_once(
-    people: Identities, ledger: Ledger
-) -> None:
-    people.admit(ADA, "ada", ("ml",))
+def test_without_a_claim_the_administrator_sees_it_once(people: Identities, ledger: Ledger) -> None:
+    people.admit(ADA, said("ada", "ml"))
     for _ in range(3):
-        assert people.recognise(ADA, "ada", None).groups == ("ml",)
-    assert people.recognise(ADA, "ada", ()).groups == ()
+        assert people.recognise(ADA, said("ada", "ml", named=False))[0].groups == ("ml",)
     with ledger.read() as unit:
         assert len(unit.find_events(EventSearch(kind="login.no-groups"), 9)) == 1
+
+
+@pytest.mark.parametrize("called", ["_ada", "ada.", "\u00e4d\u00e4", "\uff41da", "A da"])
+def test_a_name_of_a_rule_is_for_nobody_who_only_looks_like_it(ledger: Ledger, called: str) -> None:
+    people = Identities(ledger, frozenset({"ada", "a-da"}), clock=lambda: NOW)
+    squatter = people.admit(EVE, said(called))
+    assert squatter.name not in {"ada", "a-da"}
+    assert not squatter.called_so
+    owner = people.admit(ADA, said("Ada"))
+    assert (owner.name, owner.called_so) == ("ada", True)
 
 
 def test_a_quiet_return_writes_nothing(ledger: Ledger) -> None:
     present = NOW
     people = Identities(ledger, clock=lambda: present)
-    people.admit(ADA, "ada", ("ml",))
+    people.admit(ADA, said("ada", "ml"))
     present = NOW + timedelta(minutes=5)
-    people.recognise(ADA, "ada", ("ml",))
+    people.recognise(ADA, said("ada", "ml"))[0]
     assert people.list()[0].last_seen == NOW
     present = NOW + timedelta(hours=2)
-    people.recognise(ADA, "ada", ("ml",))
+    people.recognise(ADA, said("ada", "ml"))[0]
     assert people.list()[0].last_seen == present

@@ -77,7 +77,10 @@ async def come_back(login: Recognised, service: Service) -> dict[str, Any] | Non
         (
             "cilogon",
             CILOGON,
-            {"allow": {"idps": ["https://idp.example.org/shibboleth"]}, "groups_claim": "isMemberOf"},
+            {
+                "allow": {"idps": ["https://idp.example.org/shibboleth"], "groups": ["gpu"]},
+                "groups_claim": "isMemberOf",
+            },
             "ada@example.org",
             ["gpu", "staff"],
         ),
@@ -116,6 +119,12 @@ async def test_somebody_who_may(
             {**CILOGON, "idp": "https://elsewhere"},
             {"idps": ["https://idp.example.org/shibboleth"]},
         ),
+        (
+            "cilogon",
+            {**CILOGON, "idp": "https://x"},
+            {"idps": ["https://idp.example.org/shibboleth"], "groups": ["gpu"]},
+        ),
+        ("cilogon", CILOGON, {"idps": ["https://idp.example.org/shibboleth"], "users": ["eve@example.org"]}),
         ("github", GITHUB, {"groups": ["lab:GPU people", "lab:gpu", "other:gpu-people"]}),
     ],
 )
@@ -142,19 +151,62 @@ async def test_entra_has_groups_in_the_token_only(service: Service, make_login: 
 
 
 async def test_too_many_groups_for_entra_are_no_groups(service: Service, make_login: MakeLogin) -> None:
-    """It then sends where to ask instead: nothing is gained, and who was in a group stays in it."""
+    """It then sends where to ask instead. Who is logged in stays in their groups, and nobody gains any."""
     login = make_login(allow={"groups": ["5b0e-1"]})
     service.id_claims = {"groups": ["5b0e-1"]}
-    assert await come_back(login, service)
+    found = await come_back(login, service)
+    assert found is not None
     service.id_claims = {
         "_claim_names": {"groups": "src1"},
         "_claim_sources": {"src1": {"endpoint": "https://x"}},
     }
+    assert await come_back(login, service) is None
+    service.fails = {}
+    found["auth_state"]["token_response"]["id_claims"] = {"sub": "s-1"}
+    after = await login.refresh_user(User(found))
+    assert after["groups"] == ["5b0e-1"]
+
+
+async def test_who_left_out_the_scope_of_groups_keeps_none(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo = dict(KEYCLOAK)
+    login = make_login(allow={"everybody": True}, admins={"groups": ["/staff"]})
     found = await come_back(login, service)
     assert found is not None
-    assert found["groups"] == ["5b0e-1"]
-    service.userinfo = {"sub": "s-2", "preferred_username": "eve"}
+    assert found["admin"] is True
+    del service.userinfo["groups"]
+    found = await come_back(login, service)
+    assert found is not None
+    assert (found["groups"], found["admin"]) == ([], False)
+    after = await login.refresh_user(User(found))
+    assert (after["groups"], after["admin"]) == ([], False)
+
+
+async def test_who_is_taken_out_must_log_in_again(service: Service, make_login: MakeLogin) -> None:
+    service.userinfo = dict(KEYCLOAK)
+    login = make_login(allow={"groups": ["/ml/gpu"]})
+    found = await come_back(login, service)
+    assert found is not None
+    service.userinfo["groups"] = ["/staff"]
+    assert await login.refresh_user(User(found)) is False
+
+
+@pytest.mark.parametrize("called", ["_ada", "ada.", "\u00e4da", "\uff41da", "\u212aada"])
+async def test_a_look_alike_is_not_who_a_rule_names(
+    service: Service, make_login: MakeLogin, called: str
+) -> None:
+    login = make_login(allow={"users": ["ada", "kada"]}, admins={"users": ["ada", "kada"]})
+    service.userinfo = {"sub": "s-9", "preferred_username": called}
     assert await come_back(login, service) is None
+
+
+async def test_only_checked_addresses_are_kept(service: Service, make_login: MakeLogin) -> None:
+    login = make_login()
+    for checked, address in ((True, "ada@example.org"), (False, ""), ("yes", "")):
+        service.userinfo = {"sub": "s-1", "email": "ada@example.org", "email_verified": checked}
+        found = await come_back(login, service)
+        assert found is not None
+        (person,) = await login._in_ledger(lambda people: people.list())
+        assert person.email == address
 
 
 async def test_a_group_by_itself_is_not_its_letters(service: Service, make_login: MakeLogin) -> None:
@@ -240,9 +292,18 @@ async def test_a_forged_signature(service: Service, make_login: MakeLogin) -> No
 async def test_new_keys_are_found(service: Service, make_login: MakeLogin) -> None:
     login: Any = make_login()
     assert await come_back(login, service)
-    login._keys, login._keys_read_at = {}, float("-inf")
+    found = await come_back(login, service)
+    assert found is not None
+    login._keys_read_at -= 4000  # an hour later
     service.signing = rsa.generate_private_key(65537, 2048)
-    assert await come_back(login, service)
+    assert await come_back(login, service), "the key of before is not believed any more, and the new one is"
+    assert await login.refresh_user(User(found)), "who is logged in stays so"
+
+
+@pytest.mark.parametrize("algorithm", ["RS512", "PS256"])
+async def test_other_signatures(service: Service, make_login: MakeLogin, algorithm: str) -> None:
+    service.algorithm = algorithm
+    assert await come_back(make_login(), service)
 
 
 @pytest.mark.parametrize("description", [{"issuer": "https://evil.example.org"}, {"jwks_uri": None}])

@@ -39,6 +39,7 @@ def load(folder: Path, login: Any, **more: Any) -> Any:
         ({"allow": {"idps": ["a"]}}, "allow.idps is for the provider cilogon only"),
         ({"provider": "github", "issuer": None, "allow": {"everybody": True}}, "everybody is too many"),
         ({"provider": "google", "issuer": None, "allow": {"everybody": True}}, "everybody is too many"),
+        ({"provider": "cilogon", "issuer": None}, "at CILogon any institution may claim any name"),
         ({"provider": "keycloak"}, "login.provider: Input should be 'oidc'"),
         ({"issuer": None}, "issuer is missing"),
         ({"issuer": "http://login.example.org"}, "issuer must begin with https://"),

@@ -4,7 +4,7 @@ import { Notification } from '@jupyterlab/apputils';
 import { PageConfig } from '@jupyterlab/coreutils';
 
 import { type Asking, Refusal } from './asking.ts';
-import { findDueSave, type Notice, planNotice, planSave, type Saved } from './plan.ts';
+import { chooseExcept, findDueSave, type Notice, planNotice, planSave, type Saved } from './plan.ts';
 import type { Saving, Unsaved } from './saving.ts';
 import type { Watching } from './watching.ts';
 import { showWhy } from './why.ts';
@@ -22,8 +22,8 @@ export class Acting {
   private saved: Saved | null = null;
   private timer = 0;
   private stopping = false;
-  /** Paths that could not be saved by itself; people were told of them. */
-  private readonly unsaved = new Set<string>();
+  /** Paths that could not be saved, and were not since; people were told of them. */
+  private unsaved = new Set<string>();
 
   constructor(asking: Asking, watching: Watching, saving: Saving, words: Words) {
     this.asking = asking;
@@ -121,7 +121,7 @@ export class Acting {
     if (!away) {
       this.notify();
       if (view.finish) {
-        void this.saveByItself();
+        void this.saveByItself(null);
       }
     }
     this.saveInTime();
@@ -175,7 +175,7 @@ export class Acting {
     const due = findDueSave(view, now, this.saved);
     if (due !== null) {
       this.saved = due;
-      void this.saveByItself();
+      void this.saveByItself(due);
     }
     const next = planSave(view, this.saved);
     if (next !== null) {
@@ -187,6 +187,7 @@ export class Acting {
   /** Save everything before a stop that the person asks for; whether all of it was saved. */
   private async saveOrTell(): Promise<boolean> {
     const failed = await this.saving.saveAll();
+    this.unsaved = new Set(failed.map(one => one.path));
     if (failed.length > 0) {
       this.tellUnsaved(failed);
       const text = this.words.tell('This server was not stopped, since not everything could be saved.');
@@ -195,7 +196,8 @@ export class Acting {
     return failed.length === 0;
   }
 
-  private async saveByItself(): Promise<void> {
+  private async saveByItself(due: Saved | null): Promise<void> {
+    this.unsaved = chooseExcept(this.unsaved, this.saving.changed(), due);
     const failed = await this.saving.saveAll(this.unsaved);
     for (const one of failed) {
       this.unsaved.add(one.path);

@@ -66,3 +66,18 @@ export function findDueSave(view: View, now: number, saved: Saved | null): Saved
   }
   return found;
 }
+
+/**
+ * What a saving that comes by itself leaves alone, so that nobody is asked and told the same again and again.
+ *
+ * @param failed - Paths that could not be saved before.
+ * @param changed - Paths that have changes now: one that has none was saved meanwhile.
+ * @param due - The stop that is near, for which everything is tried; null for what is done at every look.
+ */
+export function chooseExcept(
+  failed: Iterable<string>,
+  changed: ReadonlySet<string>,
+  due: Saved | null
+): Set<string> {
+  return new Set(due === null ? [...failed].filter(path => changed.has(path)) : []);
+}

@@ -34,6 +34,11 @@ export class Saving {
     return found.filter(one => one !== null);
   }
 
+  /** Paths of the open documents that have changes. */
+  changed(): Set<string> {
+    return new Set(this.open().flatMap(one => (one.model.dirty ? [one.path] : [])));
+  }
+
   private open(): DocumentRegistry.Context[] {
     const found = new Set<DocumentRegistry.Context>();
     for (const area of AREAS) {

@@ -32,6 +32,10 @@ class IdentityUnit(LineUnit):
         named = self._db.execute(sa.select(identities.c.name).union(sa.select(homes.c.owner)))
         return frozenset(named.scalars())
 
+    def email_of(self, name: str) -> str | None:
+        """The checked address of somebody who logs in by a provider, or an empty text; None for others."""
+        return self._db.execute(sa.select(identities.c.email).where(identities.c.name == name)).scalar()
+
     def put_identity(self, identity: Identity) -> None:
         """Store a person, in place of what was known of the same subject."""
         row = {
@@ -42,6 +46,7 @@ class IdentityUnit(LineUnit):
             "groups": to_json(identity.groups).decode(),
             "first_seen": identity.first_seen,
             "last_seen": identity.last_seen,
+            "email": identity.email,
         }
         self._put(identities, row, key=("provider", "subject"))
 
@@ -54,4 +59,5 @@ def _row_to_identity(row: sa.RowMapping) -> Identity:
         tuple(from_json(row["groups"])),
         row["first_seen"],
         row["last_seen"],
+        row["email"],
     )

@@ -318,6 +318,7 @@ identities = sa.Table(
     sa.Column("groups", sa.Text, nullable=False),
     sa.Column("first_seen", UtcDateTime, nullable=False),
     sa.Column("last_seen", UtcDateTime, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
 )
 
 messages = sa.Table(

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
+  chooseExcept,
   chooseInterval,
   findDueSave,
   planNotice,
@@ -129,6 +130,15 @@ test('it is asked more often as the stop comes near, and never in a storm', () =
   assert.equal(chooseInterval(view({ stop: stop(15) }), NOW, 0.5), 15_000);
   assert.equal(chooseInterval(view({ stop: stop(1) }), NOW, 0.5), 5_000);
   assert.ok(chooseInterval(view({ stop: stop(-60) }), NOW, 0) >= 4_500);
+});
+
+test('what could not be saved is left alone until it was saved, and never before a stop', () => {
+  const failed = ['a.ipynb', 'b.py'];
+  assert.deepEqual([...chooseExcept(failed, new Set(['a.ipynb', 'c.py']), null)], ['a.ipynb']);
+  assert.deepEqual([...chooseExcept(failed, new Set(), null)], []);
+  for (const before of SAVE_BEFORE) {
+    assert.equal(chooseExcept(failed, new Set(failed), { stop: NOW, before }).size, 0);
+  }
 });
 
 test('open documents are saved twice before a stop, whatever it is for', () => {
