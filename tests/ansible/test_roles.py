@@ -95,3 +95,14 @@ def test_systemd_takes_each_unit(template: Path, tmp_path: Path) -> None:
     command = ["systemd-analyze", "verify", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+
+
+@pytest.mark.parametrize(
+    ("homes", "hidden"), [("", "yes"), ("/srv/homes", "yes"), ("/home/lab", "read-only"), ("/homes/a", "yes")]
+)
+def test_the_hub_sees_the_directory_of_homes_and_may_write_there(homes: str, hidden: str) -> None:
+    template = next(path for path in UNITS if path.name.startswith("hub."))
+    lines = render(template, gpuspawner_plan=PLAN | {"home_directory": homes}).splitlines()
+    assert f"ProtectHome={hidden}" in lines
+    assert f"ReadWritePaths=/var/lib/gpuspawner {homes}" in lines
+    assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(homes)

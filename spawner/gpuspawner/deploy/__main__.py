@@ -50,8 +50,8 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
 
     Returns:
         ``release`` and its ``archive``; ``settings``, the text of the hub's settings file; ``policy``, the
-        path of the policy or an empty text; ``extensions``, name → text; and what units and checks need of
-        the settings.
+        path of the policy or an empty text; ``extensions``, name → text; ``passports``, name → reference of
+        the images whose passports are made; and what units and checks need of the settings.
 
     Raises:
         SettingsError, SetupError: With the name of what is wrong, and the fix.
@@ -91,6 +91,9 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
         "proxy_version": proxy_version(checkout),
         "simulation_version": sources_hash(),
+        "passports": {
+            entry.name: entry.reference for entry in chosen if entry.reference in settings.images.values()
+        },
         "minimum_driver": newest([entry.minimum_driver for entry in chosen if entry.minimum_driver]),
     }
 

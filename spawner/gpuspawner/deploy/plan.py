@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +20,12 @@ SETTINGS_VARIABLE = "gpuspawner_settings"
 STATE_DIR = "/var/lib/gpuspawner"
 CONFIG_DIR = "/etc/gpuspawner"
 NETWORK = "gpuspawner"
+HOMES = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._-]+){2,}")
+"""Where homes may be: it is given to the services, and stands in a unit of systemd."""
 GIVEN = {
     ("state_dir",): "It is always /var/lib/gpuspawner: the services may write nowhere else",
     ("ledger",): "It is always in /var/lib/gpuspawner: the services may write nowhere else",
+    ("passports",): "They are always in /var/lib/gpuspawner: the services may write nowhere else",
     ("policy",): "Write the policy into policy.yml beside this file",
     ("network", "hub_address"): "Set gpuspawner_subnet: its first address is the hub's",
     ("network", "docker_network"): "It is always called gpuspawner",
@@ -77,6 +81,13 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
     data = complete(wanted, place)
     settings = YamlFile(written.path, written.kind, written.word, written.node, data).check(Settings)
     require_images(settings, written)
+    if settings.homes.kind == "bind" and not HOMES.fullmatch(str(settings.homes.directory)):
+        raise written.error(
+            ["homes", "directory"],
+            f": {str(settings.homes.directory)!r} is no directory for homes on a server. "
+            "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
+            "such as /srv/homes",
+        )
     if place.policy is not None:
         load_policy(place.policy, images=settings.images)
     if not (settings.login or settings.demo_users or place.extensions):

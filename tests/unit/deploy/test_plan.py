@@ -66,6 +66,7 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
     [
         ({"limits": {"memry": "2G"}}, r"line \d+: limits.memry is not a setting; did you mean 'memory'\?"),
         ({"limits": {"memory": "2 GB"}}, r"limits.memory: .* it is '2 GB'"),
+        ({"passports": "/srv/passports"}, r"passports cannot be set here\. They are always in /var/lib"),
         ({"state_dir": "/srv"}, r"state_dir cannot be set here\. It is always /var/lib"),
         ({"network": {"hub_address": "10.0.0.1"}}, r"hub_address cannot be set here\. Set gpuspawner_subnet"),
         ({"candidates": ["Minmal"]}, r"no image 'Minmal'; did you mean 'Minimal'"),
@@ -117,6 +118,24 @@ def test_a_vaulted_value_does_not_hide_the_lines(tmp_path: Path) -> None:
         require_known(["tls_nmes"], ["tls_names"], file)
 
 
+@pytest.mark.parametrize(
+    "directory", ["homes", "../homes", "/srv", "/", "/srv/../etc", "/srv/our homes", "/srv/%h"]
+)
+def test_homes_are_directories_at_a_place_that_is_named_in_full(tmp_path: Path, directory: str) -> None:
+    homes = {"kind": "bind", "directory": directory}
+    with pytest.raises(SettingsError, match=r"line \d+: homes.directory: .* such as /srv/homes"):
+        make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS, "homes": homes})))
+    with pytest.raises(SettingsError, match=r"homes.* such as /srv/homes"):
+        make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS, "homes": {"kind": "bind"}})))
+
+
+@pytest.mark.parametrize("directory", ["/srv/homes", "/home/lab/.homes", "/data/..homes"])
+def test_homes_that_are_named_in_full(tmp_path: Path, directory: str) -> None:
+    homes = {"kind": "bind", "directory": directory}
+    settings, _ = make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS, "homes": homes})))
+    assert str(settings.homes.directory) == directory
+
+
 @pytest.mark.parametrize("subnet", ["10.89.0.0/30", "8.8.8.0/24", "10.89.0.1/22", "lab", "", "fe80::/129"])
 def test_a_subnet_that_will_not_do(subnet: str) -> None:
     with pytest.raises(SettingsError, match="gpuspawner_subnet is"):
@@ -164,6 +183,8 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
     catalogue = load_catalogue(CHECKOUT / "images" / "images.toml")
     offered = [one for one in catalogue if one.title in made["images"]]
     assert (made.get("candidates", []), made.get("frozen", {})) == tuple(list_statuses(offered).values())
+    assert answer["passports"] == {one.name: one.reference for one in offered}
+    assert list(answer["passports"]) == ["minimal", "pytorch-2.9"]
     assert answer["policy"].endswith(f"{inventory}/policy.yml")
 
 

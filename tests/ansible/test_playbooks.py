@@ -1,0 +1,183 @@
+"""What the playbooks decide, without a server: their conditions, and the programs that they run there."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.setup.paths import CHECKOUT
+from gpuspawner.setup.versions import parse_version
+
+ANSIBLE = CHECKOUT / "ansible"
+
+
+def task(file: str, name: str) -> dict[str, Any]:
+    """A task of a playbook or of a role's file, by its name."""
+    read = yaml.safe_load((ANSIBLE / file).read_text())
+    tasks = read[0]["tasks"] if "hosts" in read[0] else read
+    tasks = [*tasks, *(inner for one in tasks for inner in one.get("block", []))]
+    found = [one for one in tasks if one["name"] == name]
+    assert len(found) == 1
+    return dict(found[0])
+
+
+def is_version(found: str, wanted: str, how: str) -> bool:
+    """Ansible's test of that name, as far as it is used here."""
+    assert how == ">="
+    return (parse_version(found) or ()) >= (parse_version(wanted) or ())
+
+
+def holds(condition: str, **values: Any) -> bool:
+    """Whether a condition of a task holds."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.tests["version"] = is_version
+    environment.filters["b64decode"] = lambda text: b64decode(text).decode()
+    environment.filters["from_json"] = json.loads
+    return bool(environment.compile_expression(condition, undefined_to_none=False)(**values))
+
+
+@pytest.mark.parametrize(
+    ("found", "enough"), [("3.10.12", False), ("3.11.2", True), ("3.13.5", True), ("3.9.2", False)]
+)
+def test_a_python_that_is_too_old_is_refused_before_anything_is_touched(found: str, enough: bool) -> None:
+    checks = "roles/gpuspawner/tasks/preflight.yml"
+    that = task(checks, "Require one with which the hub runs")["ansible.builtin.assert"]["that"]
+    assert holds(that, gpuspawner_python={"stdout": f"Python {found}"}) is enough
+    systems = task(checks, "Require a system for which this was written")["vars"]["gpuspawner_systems"]
+    assert "Ubuntu 22" not in systems
+
+
+DOCKER = "roles/docker/tasks/preflight.yml"
+
+
+@pytest.mark.parametrize(
+    ("times", "differs", "allowed", "running", "goes_on"),
+    [
+        ((1.0, 2.0), False, False, ["a running"], True),
+        ((3.0, 2.0), False, False, ["a running"], False),  # edited by hand, and not restarted since
+        ((3.0, 2.0), False, True, ["a running"], True),
+        ((3.0, 2.0), False, False, [], True),
+        ((1.0, 2.0), True, False, ["a running"], False),
+        ((None, 2.0), True, False, ["a running"], False),
+        ((3.0, None), False, False, ["a running"], False),
+    ],
+)
+def test_an_engine_is_restarted_under_people_only_by_permission(
+    times: tuple[float | None, float | None], differs: bool, allowed: bool, running: list[str], goes_on: bool
+) -> None:
+    """``times``: when its configuration was written, and when it was started."""
+    check = task(DOCKER, "Require permission to restart an Engine that has people on it")
+    written, started = ({"stat": {} if at is None else {"mtime": at}} for at in times)
+    stale = holds(check["vars"]["docker_stale"].strip("{} "), docker_times={"results": [written, started]})
+    that = check["ansible.builtin.assert"]["that"]
+    asked = {"docker_stale": stale, "docker_allow_restart": allowed, "docker_running": running}
+    assert holds(that, docker_found={}, docker_wanted={"debug": True} if differs else {}, **asked) is goes_on
+    # What was asked for is what is done: no other condition leads to a restart.
+    restart = task("roles/docker/tasks/main.yml", "Restart an Engine that is older than its configuration")
+    if written["stat"]:
+        assert holds(restart["when"], docker_written=written, docker_started=started) is stale
+
+
+def test_an_engine_that_does_not_answer_is_not_taken_for_none() -> None:
+    check = task(DOCKER, "Require that an Engine that is installed answers")["ansible.builtin.assert"]
+    assert not holds(check["that"], docker_version={"rc": 1}, docker_installed=["/usr/bin/dockerd"])
+    assert holds(check["that"], docker_version={"rc": 2}, docker_installed=[])
+    assert holds(check["that"], docker_version={"rc": 0}, docker_installed=["/usr/bin/dockerd"])
+    assert "systemctl start docker" in check["fail_msg"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "loaded", "reloads"), [(0, "abc", False), (1, "abc", True), (0, "old", True), (1, "old", True)]
+)
+def test_rules_are_in_force_when_the_kernel_has_them(listed: int, loaded: str, reloads: bool) -> None:
+    found = holds(
+        task("roles/firewall/tasks/main.yml", "Put in force what is not")["when"],
+        firewall_table={"rc": listed}, firewall_file={"stat": {"checksum": "abc"}},
+        firewall_running={"content": b64encode(f"{loaded}  -".encode()).decode()},
+    )  # fmt: skip
+    assert found is reloads
+    check = task("verify.yml", "Require that the rules are in force")["ansible.builtin.assert"]["that"]
+    assert holds(check, verify_firewall={"rc": listed}) is (listed == 0)
+
+
+def ask_release(settings: Path, ledger: Path) -> tuple[int, str]:
+    """What a release answers before it is gone back to; here this checkout is the release."""
+    asking = task("rollback.yml", "Ask it whether it takes the settings and the ledger as they are now")
+    program = asking["vars"]["rollback_program"]
+    command = [sys.executable, "-c", program, str(settings), str(ledger)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_release_is_gone_back_to_only_if_it_takes_settings_and_ledger(tmp_path: Path) -> None:
+    settings, path = tmp_path / "gpuspawner.yml", tmp_path / "ledger.sqlite"
+    good = f"state_dir: {tmp_path}\nimages: {{Minimal: 'gpuspawner/minimal:1'}}\n"
+    settings.write_text(good)
+    assert ask_release(settings, path) == (0, "")
+    with Ledger(path).write():
+        pass
+    assert ask_release(settings, path) == (0, "")
+    settings.write_text(f"{good}of_later: 1\n")
+    code, says = ask_release(settings, path)
+    assert code == 1
+    assert says.startswith("It does not take the settings: ")
+    assert "of_later is not a setting" in says
+    settings.write_text(good)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    code, says = ask_release(settings, path)
+    assert code == 1
+    assert says.startswith("It does not know the ledger's version 9999")
+
+
+def test_going_back_restarts_the_units_that_are_there_after_the_release_was_asked() -> None:
+    names = [one["name"] for one in yaml.safe_load((ANSIBLE / "rollback.yml").read_text())[0]["tasks"]]
+    assert names.index("Require that it does") < names.index("Switch to it")
+    assert not holds(task("rollback.yml", "Require that it does")["ansible.builtin.assert"]["that"],
+                     rollback_checked={"rc": 1})  # fmt: skip
+    loop = task("rollback.yml", "Restart what belongs to a release")["loop"].strip("{} ")
+    units = [
+        {"item": name, "stat": {"exists": name != "controller"}} for name in ("agent", "hub", "controller")
+    ]
+    environment = jinja2.Environment(autoescape=False)
+    assert environment.compile_expression(loop)(rollback_units={"results": units}) == ["agent", "hub"]
+
+
+@pytest.mark.parametrize("has_one", [True, False])
+def test_each_image_gets_a_passport_once_and_verify_asks_for_it(has_one: bool) -> None:
+    shelf = {"stdout": json.dumps({"passports": [{"digest": "sha256:1"}] if has_one else []})}
+    making = task("roles/images/tasks/main.yml", "Make those that are missing")
+    image = {"item": {"value": "lab/own:3"}, "images_ids": {"lab/own:3": "sha256:1"}}
+    assert holds(making["when"], images_shelf=shelf, **image) is not has_one
+    check = task("verify.yml", "Require one for each image")["ansible.builtin.assert"]["that"]
+    assert holds(check, verify_passports=shelf, item={"stdout": "sha256:1"}) is has_one
+
+
+def ask_for_ledger(path: Path) -> str:
+    program = task("uninstall.yml", "Ask which ledger is this hub's")["vars"]["uninstall_program"]
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_uninstalling_takes_the_servers_of_this_hubs_ledger_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    assert ask_for_ledger(path) == ""
+    path.touch()
+    assert ask_for_ledger(path) == ""
+    ledger = Ledger(path)
+    with ledger.write() as unit:
+        known = unit.ledger_id()
+    ledger.close()
+    assert ask_for_ledger(path) == known
+    listing = task("uninstall.yml", "List the servers of its people")
+    assert "label=gpuspawner.ledger={{ uninstall_ledger.stdout }}" in listing["ansible.builtin.command"]
+    assert listing["when"] == "uninstall_ledger.stdout != ''"
