@@ -205,7 +205,8 @@ def test_who_is_idle_is_warned_and_stopped_and_nobody_else(site: Installation, m
     wait_for(
         lambda: "is stopped in 15 min" in site.exec("ada", "cat /tmp/terminal"), "the line in her terminal"
     )
-    assert "See https://hub.example.org/services/gpu/servers" in site.exec("ada", "cat /tmp/terminal")
+    where = "See https://hub.example.org/services/gpu/servers"
+    wait_for(lambda: where in site.exec("ada", "cat /tmp/terminal"), "where to look, in the same line")
     wait_for(
         lambda: any("is stopped in 15 min" in one for one in mails.texts_to("ada@example.org")), "the mail"
     )

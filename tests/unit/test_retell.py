@@ -171,7 +171,7 @@ NOT_SHOWN = {
     "adapters/freshdriver.py", "agent/command.py", "agent/loop.py", "controller/api/openapi.py",
     "controller/api/table.py", "controller/command.py", "controller/culling.py",
     "controller/ends.py", "controller/loop.py", "controller/metrics.py", "core/checkrun.py",
-    "core/drift.py", "core/reproduce.py", "passport/inside.py", "policy/contradictions.py",
+    "core/drift.py", "core/notices.py", "core/reproduce.py", "passport/inside.py", "policy/contradictions.py",
     "policy/login.py", "policy/notes.py", "policy/policy.py", "policy/policyfile.py", "policy/settings.py",
     "policy/yamlfile.py", "spawner/settings.py",
 }  # fmt: skip
@@ -180,7 +180,7 @@ NOT_OURS = (
     "bind source path does not exist", "database or disk is full", "does not support reading",
     "SELECT 1 FROM", "_ of _ devices cannot be chosen", "a time without a time zone was given",
     "default-src 'none'", "NVML error 15 (GPU is lost)", "ended with exit code", "the server ended by itself",
-    "There is no such calendar; copy", "The calendar cannot be read now.",
+    "the container was removed", "n=0", "There is no such calendar; copy", "The calendar cannot be read now.",
 )  # fmt: skip
 """What others say, what is compared, what only programs are told."""
 

@@ -14,6 +14,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from gpuspawner.core.errors import DeliveryError
+from gpuspawner.core.words import mark
 
 SIGNATURE = "X-Gpuspawner-Signature"
 """Header with ``sha256=`` and the HMAC of the body under the secret, as hexadecimal digits."""
@@ -44,7 +45,7 @@ class Webhook:
                 headers[SIGNATURE] = f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
             code = asyncio.run(self._post(body, headers))
         except (HTTPError, OSError, TimeoutError, ValueError) as error:
-            why = str(error) or "it takes too long"
+            why = str(error) or mark("it takes too long")
             raise DeliveryError(f"The webhook did not take a message: {why}.") from error
         if not 200 <= code < 300:
             raise DeliveryError(f"The webhook did not take a message: HTTP {code}.")

@@ -172,7 +172,7 @@ class World:
             Sessions(self.ledger, HOST, self.clock),
             self.hub,
             SteadyClock(self.clock, self.monotonic),
-            self.monotonic,
+            monotonic=self.monotonic,
         )
         self.tick = Tick(
             [

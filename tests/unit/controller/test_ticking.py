@@ -119,7 +119,8 @@ class House:
 
     def new_controller(self) -> EndSessions:
         sessions = Sessions(self.ledger, HOST, self.clock)
-        self.step = EndSessions(sessions, self.hub, SteadyClock(self.clock, self.monotonic), self.monotonic)
+        steady = SteadyClock(self.clock, self.monotonic)
+        self.step = EndSessions(sessions, self.hub, steady, monotonic=self.monotonic)
         return self.step
 
     def clock(self) -> datetime:
