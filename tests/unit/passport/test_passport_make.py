@@ -77,13 +77,14 @@ def test_a_cuda_that_nobody_knows(cuda: str) -> None:
     assert make(torch={**TORCH_29, "cuda": cuda}, driver="600").minimum_driver == "600"
 
 
-def test_labels_of_the_build_count_first() -> None:
+def test_what_lies_in_the_image_counts_first() -> None:
+    """Who builds on an image inherits its labels."""
     labels = {"gpuspawner.image": "by-label", "gpuspawner.lock_hash": "12" * 32}
     said = {"name": "by-file", "lock_hash": "34" * 32}
     found = make(ImageFacts(DIGEST, "2030-05-01T09:00:00Z", 1, labels), image=said)
-    assert (found.image, found.lock_hash) == ("by-label", "12" * 32)
-    found = make(image=said)
     assert (found.image, found.lock_hash) == ("by-file", "34" * 32)
+    found = make(ImageFacts(DIGEST, "2030-05-01T09:00:00Z", 1, labels))
+    assert (found.image, found.lock_hash) == ("by-label", "12" * 32)
 
 
 @pytest.mark.parametrize(
