@@ -146,7 +146,7 @@ def test_others_have_another_way(office: Office, who: str, lease_id: str, status
 
 def test_idleness_of_one_s_own(office: Office) -> None:
     found = office.get("/leases/private/idleness")
-    assert (found["step"], found["reason"], found["acted_on"], found["kept_until"]) == (None, "", False, None)
+    assert (found["step"], found["reason"], found["acted_on"], found["kept_until"]) == (None, "", True, None)
     assert found["can_be_kept_until"] == "2030-05-17T13:00:00Z"
     signal = Signal("GPUs", "samples", NOW, "idle")
     verdict = Verdict(Step.WARN, Clock.GPUS, END, "Its GPUs have been idle.", (signal,))
