@@ -32,10 +32,11 @@ from gpuspawner.controller.services import Services
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
-from support.fake_images import FakeImages
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
+
+from tests.support.fake_images import FakeImages
 
 from .crowd import FULL, HOST, NOW, STALE_AFTER, make_crowd, name_people
 from .figures import Figure, Goal, percentile

@@ -22,7 +22,8 @@ from gpuspawner.core.occurrences import check_reservation, open_occurrences
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
-from support.fake_images import FakeImages
+
+from tests.support.fake_images import FakeImages
 
 from .crowd import COURSES, HOST, NOW, STALE_AFTER, Size, make_crowd
 from .figures import Figure, median
