@@ -215,7 +215,7 @@ def _make_card(n: int) -> DeviceRecord:
     links = tuple((f"GPU-{m:05}", 400 if m // 4 == n // 4 else 10) for m in range(first, first + 8) if m != n)
     memory = MODELS[model] * GIB
     return DeviceRecord(
-        device=Device(HOST, f"GPU-{n:05}", model, memory, n, capability, None, links),
+        device=Device(HOST, f"GPU-{n:05}", model, memory, n, capability, None, links=links),
         health=Health.OK,
         health_reason="",
         seen_at=NOW,
