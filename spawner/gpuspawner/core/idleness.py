@@ -212,12 +212,8 @@ def judge_session(
     # Of the clock of its GPUs, what the processors do is no matter.
     judged = [one for one in clocks if one[0] is Clock.GPUS and unknown == (PROCESSORS_UNKNOWN,)]
     if unknown and not judged:
-        what = " and ".join(unknown)
-        text = mark(f"It is not known {what}, so it is left alone.")
         deaf = find_deaf(activity, started_at) if has_gpus else None
-        if deaf is not None:
-            text += mark(f" Its server has not answered since {deaf:%H:%M} UTC, and its GPUs do nothing.")
-        return Verdict(Step.KEEP, None, None, text, signals)
+        return Verdict(Step.KEEP, None, None, _tell_unknown(unknown, deaf), signals)
     found = [
         (
             clock,
@@ -242,6 +238,14 @@ def judge_session(
         reason = mark(f"{reason} It is left alone for now: {why}.")
         return Verdict(Step.KEEP, clock, later, reason, signals)
     return Verdict(verdict.step, clock, verdict.at, reason, signals)
+
+
+def _tell_unknown(unknown: tuple[str, ...], deaf: datetime | None) -> str:
+    what = " and ".join(unknown)
+    text = mark(f"It is not known {what}, so it is left alone.")
+    if deaf is None:
+        return text
+    return text + mark(f" Its server has not answered since {deaf:%H:%M} UTC, and its GPUs do nothing.")
 
 
 def find_unknown(activity: Activity, now: datetime) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from gpuspawner.core.errors import CheckError, SettingsError
 from gpuspawner.core.reproduce import Golden, Key, Outcome
 
 from .reports import Architecture, Losses, Name, Seconds, Sha256, Streams, Text, Versions
+from .whole import write_whole
 
 MOST_BYTES = 64 * 2**20
 """A value has some 5 KiB."""
@@ -161,15 +161,7 @@ def _write(path: Path, goldens: Mapping[Key, Golden]) -> None:
     listed = sorted(goldens.values(), key=lambda g: (g.image, g.key.architecture, g.key.test, g.recorded))
     lines = [json.dumps(_Golden.of(one).model_dump(mode="json"), ensure_ascii=False) for one in listed]
     text = '{"schema": 1, "goldens": [\n' + ",\n".join(lines) + "\n]}\n"
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        try:
-            with partial.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, text)
     except OSError as error:
         raise SettingsError(f"The golden values {path} cannot be written: {error.strerror}.") from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from gpuspawner.core.errors import PassportError
 
 from .model import Passport, parse_passport
+from .whole import write_whole
 
 MOST_BYTES = 16 * 2**20
 """A passport of an image with a thousand packages has 100 KiB."""
@@ -41,18 +40,9 @@ def write_passport(passport: Passport, path: Path) -> None:
     Raises:
         PassportError: It cannot be written; what was there is as it was.
     """
-    text = passport.model_dump_json(indent=2) + "\n"
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, passport.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise PassportError(f"The passport {path} cannot be written: {error.strerror}.") from error
 
