@@ -11,6 +11,7 @@ from gpuspawner.core.model import Lease, LeaseState
 from gpuspawner.core.policy import IdleSessions
 from gpuspawner.core.words import mark
 
+from . import insidemodels as im
 from . import leases
 from . import models as m
 from .basics import Done
@@ -19,7 +20,7 @@ from .routes import Call, Forbidden
 _OWN_WISH = mark("its person stopped it in JupyterLab")
 
 
-def show(call: Call) -> m.InsideView:
+def show(call: Call) -> im.InsideView:
     """What the session's GPUs do, what stops it, and what its person asked for."""
     lease, services, now = _find_lease(call), call.services, call.services.clock()
     with services.ledger.read() as unit:
@@ -32,7 +33,7 @@ def show(call: Call) -> m.InsideView:
         record = records.get(uuid)
         sample = record and fresh_sample(record, now=now, stale_after=services.stale_after)
         gpus.append(
-            m.InsideGpu(
+            im.InsideGpu(
                 uuid=uuid,
                 model=record.device.model if record else None,
                 memory_bytes=record.device.memory_bytes if record else None,
@@ -41,11 +42,11 @@ def show(call: Call) -> m.InsideView:
                 memory_used_bytes=sample.memory_used_bytes if sample else None,
             )
         )
-    return m.InsideView(
+    return im.InsideView(
         at=now,
         server=lease.server,
         gpus=gpus,
-        stop=m.InsideStop(at=stop.at, cause=stop.cause.value, reason=stop.reason, warned=stop.warned)
+        stop=im.InsideStop(at=stop.at, cause=stop.cause.value, reason=stop.reason, warned=stop.warned)
         if stop
         else None,
         ending=lease.warned == 0 or lease.state.ending,
@@ -57,7 +58,7 @@ def show(call: Call) -> m.InsideView:
     )
 
 
-def keep(call: Call) -> m.InsideView:
+def keep(call: Call) -> im.InsideView:
     """*Keep for 1 h*: from idleness, or by moving an end that is less than that off."""
     call = _about(call, lease := _find_lease(call))
     now = call.services.clock()
@@ -76,7 +77,7 @@ def keep(call: Call) -> m.InsideView:
     return show(call)
 
 
-def finish(call: Call) -> m.InsideView:
+def finish(call: Call) -> im.InsideView:
     """*Finish and release*, or its withdrawal."""
     call = _about(call, _find_lease(call))
     leases.finish_own(call)

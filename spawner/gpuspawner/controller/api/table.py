@@ -6,6 +6,7 @@ from gpuspawner.controller.identity import MANAGE, SESSION
 from gpuspawner.policy.reservations import ReservationBody
 
 from . import accounts, audit, calendars, cards, images, inside, leases, queue, reservations
+from . import insidemodels as im
 from . import linemodels as lm
 from . import models as m
 from .basics import Done
@@ -113,17 +114,17 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/session", "showInside", "The session of the server that asks, with its own token.",
-        inside.show, m.InsideView, SESSION,
+        inside.show, im.InsideView, SESSION,
     ),
     Route(
         "POST", "/session/keep", "keepInside",
         "Let the session of the server that asks go on for 1 h, whatever stops it.", inside.keep,
-        m.InsideView, SESSION, conflicts=True,
+        im.InsideView, SESSION, conflicts=True,
     ),
     Route(
         "POST", "/session/finish", "finishInside",
         "Let the session of the server that asks end as soon as nothing runs in it any more, or not.",
-        inside.finish, m.InsideView, SESSION, m.FinishBody, conflicts=True,
+        inside.finish, im.InsideView, SESSION, m.FinishBody, conflicts=True,
     ),
     Route(
         "POST", "/session/stop", "stopInside", "End the session of the server that asks.", inside.stop, Done,
