@@ -190,7 +190,7 @@ def test_the_start_page_says_when_the_hub_is_away_and_is_true_again_afterwards(
     installation.wait_hub()
     ada.page.clock.fast_forward("00:16")
     expect(away).to_be_hidden()
-    expect(ada.says_of("A100")).to_contain_text("Not free now")
+    expect(ada.says_of("A100")).to_contain_text("Out of service now")
     expect(ada.card("A100")).to_be_checked()
     expect(ada.start_button).to_have_text("Join the line")
     assert loads == [], "the page came back by itself"
