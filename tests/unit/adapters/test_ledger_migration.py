@@ -10,6 +10,7 @@ from alembic.config import Config
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ledger.ledger import MIGRATIONS
 from gpuspawner.allocator import Allocator, Feeds, Line, Reservations, Sessions, UsageReports
+from gpuspawner.allocator.identities import Identities
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.model import LeaseState, Party, SpawnRequest
 from gpuspawner.core.policy import allow
@@ -105,4 +106,19 @@ def test_a_ledger_of_the_third_version_does_not_know_where_a_name_is_from(tmp_pa
     assert book.find("old").actor == kept.actor  # type: ignore[union-attr]
     (feed,) = Feeds(ledger).list()
     assert (feed.owner, feed.digest, feed.made_at, feed.read_at) == ("ada", "d" * 64, NOW, None)
+    ledger.close()
+
+
+def test_somebody_who_logged_in_before_addresses_were_kept_has_none_yet(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.begin() as connection:
+        upgrade(connection, "0008")
+        connection.exec_driver_sql(
+            "INSERT INTO identities (provider, subject, name, shown, groups, first_seen, last_seen)"
+            f" VALUES ('oidc', 's1', 'ada', 'Ada', '[]', '{AT}', '{AT}')"
+        )
+    engine.dispose()
+    ledger = Ledger(tmp_path / "ledger.db")
+    (kept,) = Identities(ledger).list()
+    assert (kept.name, kept.email) == ("ada", "")
     ledger.close()

@@ -23,5 +23,4 @@ def upgrade() -> None:
         sa.Column("groups", sa.Text, nullable=False),
         sa.Column("first_seen", sa.DateTime, nullable=False),
         sa.Column("last_seen", sa.DateTime, nullable=False),
-        sa.Column("email", sa.Text, nullable=False),
     )
