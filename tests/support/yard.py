@@ -28,7 +28,7 @@ SMALL = re.search(r"^iniconfig==.*?(?=^[a-z])", LOCK.read_text(), re.M | re.S)[0
 
 
 def read_steps() -> tuple[str, str]:
-    """The steps of the images that reach mirrors: for Debian packages (here a small one), and for Python ones."""
+    """The steps of the images that reach mirrors: for Debian packages, one small one here, and for Python."""
     recipe = (Paths().images / "workbench" / "Dockerfile").read_text()
     debian, python = re.findall(r"^RUN .*?(?=^RUN |\Z)", recipe, re.M | re.S)
     one = re.sub(r"apt-get install -y -q .* \\\n", "apt-get install -y -q hello \\\\\n", debian)
