@@ -219,9 +219,10 @@ def look_inside(engine: Images, shelf: Shelf, image: Named, minimum_driver: str 
     made = make_passport(facts, told, image.name, minimum_driver)
     known = find_known(engine, shelf, image)
     committed = read_passport(image.committed) if image.committed else None
-    if committed and made.lock_hash == committed.lock_hash and not is_of_same_locks(made, committed):
-        told = f"{image.name} says that it was built from the locks of {image.committed}, and has other packages"
-        click.echo(clean(f"warning: {told}: nothing of what was tried holds for it. Build it anew."), err=True)
+    same = committed is not None and made.lock_hash is not None and made.lock_hash == committed.lock_hash
+    if committed and same and not is_of_same_locks(made, committed):
+        told = f"warning: {image.name} is not from the locks that it names: it has other packages than"
+        click.echo(clean(f"{told} {image.committed}. Nothing of what was tried holds for it."), err=True)
     others = [one for one in shelf.all() if isinstance(one, Passport) and one.digest != made.digest]
     others.sort(key=lambda one: one.built, reverse=True)
     return take_over(made, [one for one in (known, committed, *others) if one is not None])

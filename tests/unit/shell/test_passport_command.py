@@ -116,7 +116,7 @@ def test_what_came_with_the_repository(
     other = make_passport("elsewhere", **same, runs={"sm_90": run()})
     liar = other.model_copy(update={"packages": {"numpy": "2.3.6"}})
     committed.write_text(liar.model_dump_json())
-    assert "has other packages: nothing of what was tried holds for it" in call("make", "pytorch-2.9").output
+    assert "it has other packages than" in call("make", "pytorch-2.9").output
     committed.write_text(other.model_dump_json())
     assert call("make", "pytorch-2.9", "--commit").exit_code == 0
     found = read_passport(committed)
