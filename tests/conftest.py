@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import pytest
+from gpuspawner.setup.paths import Paths
 from support.side_by_side import OneHubAtATime, on_the_floor
 
 
@@ -39,6 +40,10 @@ def why_no_gpu() -> str | None:
     return None if found.returncode == 0 else "need an NVIDIA card and its driver"
 
 
+def why_no_registry() -> str | None:
+    return None if Paths().registry.exists() else "need Debian's docker-registry (make test fetches it)"
+
+
 def why_no_server() -> str | None:
     # Minutes each: CI runs them when the playbooks have changed.
     return None if os.environ.get("GPUSPAWNER_TEST_SERVER") else "of servers are run by: make test-ansible"
@@ -48,6 +53,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": why_no_docker,
     "browser": why_no_browser,
     "gpu": why_no_gpu,
+    "registry": why_no_registry,
     "server": why_no_server,
 }
 NOT_RUN = pytest.StashKey[dict[str, int]]()
