@@ -167,10 +167,9 @@ def test_explain_for_programs() -> None:
     assert limits["images"] == {
         "value": ["base", "torch"],
         "rules": ["default", "course `cs231`"],
-        "enforced": True,
     }
-    assert limits["memory"] == {"value": 8 * 2**30, "rules": ["settings"], "enforced": True}
-    assert limits["longest_session"] == {"value": None, "rules": ["settings"], "enforced": True}
+    assert limits["memory"] == {"value": 8 * 2**30, "rules": ["settings"]}
+    assert limits["longest_session"] == {"value": None, "rules": ["settings"]}
 
 
 def test_times_for_programs_are_seconds(folder: Path) -> None:
