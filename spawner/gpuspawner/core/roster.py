@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from .errors import RosterRefused
 from .words import mark
+
+MOST_PROBLEMS_TOLD = 5
+"""In one sentence; the error carries all."""
 
 
 class Role(StrEnum):
@@ -148,6 +152,27 @@ class KeptHome:
     """It is sure to be kept until the end of this day."""
     told_at: datetime | None = None
     """When its person was reminded of that day; None: not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RosterProblem:
+    """Something that is wrong with a file of a roster."""
+
+    line: int
+    """From 1; 0 for the whole of it."""
+    why: str
+    """As a sentence, with what is right."""
+
+    def __str__(self) -> str:
+        return mark(f"Line {self.line}: {self.why}") if self.line else self.why
+
+
+def refuse(problems: Iterable[RosterProblem]) -> RosterRefused:
+    """The error of a file that cannot be taken: by line, what is of the whole of it at the end."""
+    found = sorted(problems, key=lambda one: (one.line == 0, one.line))
+    more = len(found) - MOST_PROBLEMS_TOLD
+    told = [*map(str, found[:MOST_PROBLEMS_TOLD]), *([mark(f"And {more} more.")] if more > 0 else [])]
+    return RosterRefused(" ".join(told), found)
 
 
 @dataclass(frozen=True, slots=True)
