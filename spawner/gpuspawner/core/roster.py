@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from .errors import RosterRefused
 from .words import mark
 
+KEEP_DAYS = 90
+"""So long the homes of those who leave a course are sure to be kept, where nobody said otherwise."""
+TELL_AFTER = timedelta(hours=1)
+"""Who leaves a course is told so after a while: what was a slip can be undone before anybody reads of it."""
+REMIND = timedelta(days=7)
+"""So long before the last day of a home its person is reminded of it."""
 MOST_PROBLEMS_TOLD = 5
 """In one sentence; the error carries all."""
 
@@ -120,7 +126,7 @@ class Roster:
     """Who changed it last."""
     ends_on: date | None = None
     """The last day on which its people are in the course; None for no end."""
-    keep_days: int = 90
+    keep_days: int = KEEP_DAYS
     """So long the homes of those who leave it are sure to be kept."""
 
     @property
@@ -139,6 +145,8 @@ class RosterVersion:
     what: str
     """What was changed, as a sentence."""
     entries: tuple[Entry, ...]
+    ends_on: date | None = None
+    keep_days: int = KEEP_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +268,34 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> Difference:
         others=tuple(one for one in changed if one not in roles),
         same=len(both) - len(changed),
     )
+
+
+def describe(difference: Difference) -> str:
+    """A difference in few words."""
+    counts = (len(difference.added), len(difference.removed), len(difference.roles), len(difference.others))
+    added, removed, roles, others = counts
+    return mark(
+        f"{added} added, {removed} removed, {roles} with another role, {others} with another team or name"
+    )
+
+
+def find_notice(home: KeptHome, now: datetime, today: date) -> str:
+    """What the person of a home is to be told now; nothing if there is nothing to tell."""
+    day = f"{home.until:%Y-%m-%d}"
+    if home.told_at is None:
+        if now - home.since < TELL_AFTER:
+            return ""
+        return mark(
+            f"You are not in the course {home.course!r} any more. Your files here are kept until {day} at "
+            "least; copy what you want to have after that."
+        )
+    reminder = home.until - REMIND
+    if home.told_at.date() < reminder <= today <= home.until:
+        return mark(
+            f"Your files here are kept until {day} at least, since you are not in the course "
+            f"{home.course!r} any more; copy what you want to have after that."
+        )
+    return ""
 
 
 def _role(entry: Entry | None) -> Role | None:

@@ -41,6 +41,8 @@ roster_versions = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("entries", sa.Text, nullable=False),
+    sa.Column("ends_on", sa.Date),
+    sa.Column("keep_days", sa.Integer, nullable=False),
 )
 
 kept_homes = sa.Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import date
 
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
@@ -14,7 +15,7 @@ from gpuspawner.core.roster import Entry, KeptHome, Kind, Role, Roster, RosterVe
 
 from .audit_unit import AuditUnit
 from .course_schema import kept_homes, roster_entries, roster_versions, rosters
-from .schema import identities
+from .schema import homes, identities
 
 MOST_VERSIONS = 20
 """Of each roster, that can be gone back to."""
@@ -53,6 +54,11 @@ class CourseUnit(AuditUnit):
         found = self._db.execute(sa.select(row.value).where(row.kind == Kind.PERSON.value))
         return frozenset(found.scalars())
 
+    def rosters_ended_before(self, day: date) -> tuple[str, ...]:
+        """The courses whose last day was before that one."""
+        found = self._db.execute(sa.select(rosters.c.course).where(rosters.c.ends_on < day))
+        return tuple(found.scalars())
+
     def put_roster(self, roster: Roster, what: str) -> None:
         """Store a roster in place of the one before, as a version that can be gone back to.
 
@@ -74,7 +80,7 @@ class CourseUnit(AuditUnit):
             "keep_days": roster.keep_days,
         }
         self._revise(row)
-        kept = {name: row[name] for name in ("course", "version", "at", "actor")}
+        kept = {name: row[name] for name in row if name != "revision"}
         entries = to_json([_entry_to_row(one) for one in roster.entries]).decode()
         self._db.execute(sa.insert(roster_versions).values(**kept, what=what, entries=entries))
         old = roster_versions.c
@@ -98,7 +104,15 @@ class CourseUnit(AuditUnit):
         if one is None:
             return None
         entries = tuple(_row_to_entry(entry) for entry in from_json(one["entries"]))
-        return RosterVersion(one["version"], one["at"], one["actor"], one["what"], order_entries(entries))
+        return RosterVersion(
+            one["version"],
+            one["at"],
+            one["actor"],
+            one["what"],
+            order_entries(entries),
+            one["ends_on"],
+            one["keep_days"],
+        )
 
     def bind_roster(self, identity: Identity) -> tuple[str, ...]:
         """Bind the entries that mean somebody, and nobody so far, to them; says of which courses they are."""
@@ -160,6 +174,11 @@ class CourseUnit(AuditUnit):
         """Store until when a home is kept, in place of what was stored for the same course."""
         row = {name: getattr(home, name) for name in ("owner", "course", "since", "until", "told_at")}
         self._put(kept_homes, row, key=("owner", "course"))
+
+    def with_homes(self, owners: Iterable[str]) -> frozenset[str]:
+        """Those of some people who have a home."""
+        found = self._db.execute(sa.select(homes.c.owner).where(homes.c.owner.in_(list(owners))))
+        return frozenset(found.scalars())
 
     def remove_kept_homes(self, course: str, owners: Iterable[str]) -> None:
         """Forget it for those who are in the course again."""

@@ -44,6 +44,8 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("what", sa.Text, nullable=False),
         sa.Column("entries", sa.Text, nullable=False),
+        sa.Column("ends_on", sa.Date),
+        sa.Column("keep_days", sa.Integer, nullable=False),
     )
     op.create_table(
         "kept_homes",
