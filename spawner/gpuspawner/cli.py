@@ -32,6 +32,7 @@ COMMANDS = {
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),
     "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),
+    "roster": ("gpuspawner.shell.roster:roster", "Show and change who is in a course."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),

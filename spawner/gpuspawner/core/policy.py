@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from .claims import EVERYBODY, Holder, Terms
 from .idleness import IdleLimits, Limits
 from .model import Party
+from .roster import NOBODY, Enrolment, Role
 from .sessions import WARN_MINUTES
 
 T = TypeVar("T")
@@ -141,10 +142,15 @@ class Course:
     seats: int | None = None
     """How many may work at once; None is no limit."""
     mounts: tuple[Mount, ...] = ()
+    assistants: frozenset[str] = frozenset()
 
-    def has(self, person: str, groups: Collection[str]) -> bool:
-        """Whether somebody in these groups belongs to the course."""
-        return self.group in groups or person in self.teachers
+    def role_of(self, person: str, groups: Collection[str]) -> Role | None:
+        """What somebody in these groups is in the course; None where they are not in it."""
+        if person in self.teachers:
+            return Role.TEACHER
+        if person in self.assistants:
+            return Role.ASSISTANT
+        return Role.STUDENT if self.group in groups else None
 
 
 def settings_rule(**limits: Any) -> Rule:
@@ -184,19 +190,42 @@ class Policy:
     """So many minutes before an end its person is warned; at least one."""
     everybodys_images: frozenset[str] | None = None
     """What *all* images are: those that are no candidates. None: there is no candidate."""
+    enrolment: Enrolment = NOBODY
+    """What the courses' rosters say, which the ledger keeps."""
 
-    def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
-        """The hub's groups of a person, and those of their own entry."""
+    def groups_of(self, person: str, groups: Collection[str]) -> frozenset[str]:
+        """The hub's groups of a person, those of their own entry, and those of their rosters' courses."""
+        roles = self.enrolment.of(person)
+        return self._own_groups(person, groups) | {one.group for one in self.courses if one.name in roles}
+
+    def _own_groups(self, person: str, groups: Collection[str]) -> frozenset[str]:
         entry = self.people.get(person)
         return frozenset(groups) | (entry.groups if entry else frozenset())
 
-    def courses_of(self, person: str, groups: Iterable[str]) -> tuple[Course, ...]:
-        """The courses that a person belongs to."""
-        mine = self.groups_of(person, groups)
-        return tuple(course for course in self.courses if course.has(person, mine))
+    def courses_of(self, person: str, groups: Collection[str]) -> tuple[Course, ...]:
+        """The courses that a person belongs to.
+
+        Args:
+            person: The hub's user name.
+            groups: The person's groups in the hub. A group that a roster gives makes nobody one of another
+                course that has the same group.
+        """
+        return tuple(course for course, _ in self._roles(person, groups))
+
+    def roles_of(self, person: str, groups: Collection[str] = ()) -> dict[str, Role]:
+        """What a person is in each of their courses; without groups, only what entries and rosters say."""
+        return {course.name: role for course, role in self._roles(person, groups)}
+
+    def _roles(self, person: str, groups: Collection[str]) -> Iterable[tuple[Course, Role]]:
+        mine, enrolled = self._own_groups(person, groups), self.enrolment.of(person)
+        for course in self.courses:
+            said = (course.role_of(person, mine), enrolled.get(course.name))
+            roles = [role for role in said if role is not None]
+            if roles:
+                yield course, max(roles, key=lambda role: role.rank)
 
 
-def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> Allowance:
+def resolve_allowance(policy: Policy, person: str, groups: Collection[str]) -> Allowance:
     """What a person may use, each limit with the rule that gives it.
 
     Args:
@@ -207,7 +236,7 @@ def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> All
     mine = policy.groups_of(person, groups)
     default = policy.groups.get(DEFAULT, Rule(DEFAULT))
     rules = [rule for name, rule in policy.groups.items() if name in mine and name != DEFAULT]
-    rules += [course.rule for course in policy.courses_of(person, mine)]
+    rules += [course.rule for course in policy.courses_of(person, groups)]
     entry = policy.people.get(person)
     found: dict[str, Any] = {}
     for name in LIMITS:
@@ -227,10 +256,9 @@ def _leave_candidates_out(rule: Rule, everybodys: frozenset[str] | None) -> Rule
     return Rule(rule.name, {"images": everybodys}) if rule.limits["images"] is None else rule
 
 
-def find_party(policy: Policy, person: str, groups: Iterable[str], image: str) -> Party:
+def find_party(policy: Policy, person: str, groups: Collection[str], image: str) -> Party:
     """Whom a session with this image of the catalogue counts for, beside the person."""
-    mine = policy.groups_of(person, groups)
-    courses = policy.courses_of(person, mine)
+    mine, courses = policy.groups_of(person, groups), policy.courses_of(person, groups)
     return Party(
         tuple(sorted(name for name in mine if name in policy.groups and name != DEFAULT)),
         tuple(course.name for course in courses if course.image == image),
@@ -278,7 +306,7 @@ def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> 
     return resolve_allowance(Policy(base), "", ())
 
 
-def choose_mounts(policy: Policy, person: str, groups: Iterable[str], image: str) -> tuple[Mount, ...]:
+def choose_mounts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Mount, ...]:
     """What a person's server gets mounted: what their courses have for this image, each target once."""
     courses = policy.courses_of(person, groups)
     mounts = [mount for course in courses if course.image == image for mount in course.mounts]
