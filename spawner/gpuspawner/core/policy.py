@@ -15,9 +15,11 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from .claims import EVERYBODY, Holder, Terms
+from .coursework import Coursework, Part
 from .idleness import IdleLimits, Limits
 from .model import Party
 from .sessions import WARN_MINUTES
+from .sharing import Mount
 
 T = TypeVar("T")
 
@@ -117,17 +119,6 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """A directory of the host in a container."""
-
-    path: str
-    """Absolute, on the host."""
-    target: str
-    """Absolute, in the container."""
-    read_only: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Course:
     """A group with teachers, an image and materials."""
 
@@ -141,6 +132,7 @@ class Course:
     seats: int | None = None
     """How many may work at once; None is no limit."""
     mounts: tuple[Mount, ...] = ()
+    work: Coursework = field(default_factory=Coursework)
 
     def has(self, person: str, groups: Collection[str]) -> bool:
         """Whether somebody in these groups belongs to the course."""
@@ -184,6 +176,8 @@ class Policy:
     """So many minutes before an end its person is warned; at least one."""
     everybodys_images: frozenset[str] | None = None
     """What *all* images are: those that are no candidates. None: there is no candidate."""
+    data: Mapping[str, tuple[Mount, ...]] = field(default_factory=dict)
+    """What the people of a group can read in every server, by the name of the group."""
 
     def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
         """The hub's groups of a person, and those of their own entry."""
@@ -279,10 +273,25 @@ def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> 
 
 
 def choose_mounts(policy: Policy, person: str, groups: Iterable[str], image: str) -> tuple[Mount, ...]:
-    """What a person's server gets mounted: what their courses have for this image, each target once."""
+    """What a person's server gets mounted: their groups' data, and what their courses have for this image.
+
+    Each target is there once.
+    """
+    mine = policy.groups_of(person, groups) | {DEFAULT}
+    mounts = [mount for name, data in policy.data.items() if name in mine for mount in data]
     courses = policy.courses_of(person, groups)
-    mounts = [mount for course in courses if course.image == image for mount in course.mounts]
+    mounts += [mount for course in courses if course.image == image for mount in course.mounts]
     return tuple({mount.target: mount for mount in mounts}.values())
+
+
+def find_parts(policy: Policy, person: str, groups: Iterable[str], image: str) -> tuple[Part, ...]:
+    """How a person takes part in those of their courses that have this image."""
+    courses = policy.courses_of(person, groups)
+    return tuple(
+        Part(course.name, course.work, grades=person in course.teachers)
+        for course in courses
+        if course.image == image
+    )
 
 
 def _choose_largest(name: str, rules: Sequence[Rule]) -> Limit[Any]:

@@ -25,8 +25,8 @@ Key = str | int
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TIMEDELTA = re.compile(r"datetime\.timedelta\((\w+=\d+(?:, \w+=\d+)*)\)")
 _LONGEST_SHOWN = 60
-_PRIVATE = frozenset({"password", "demo_users"})
-"""Keys whose values no message repeats: a login that is written wrongly may be its password."""
+_PRIVATE = frozenset({"password", "demo_users", "repository"})
+"""Keys whose values no message repeats: what is written wrongly there may be or have a password."""
 
 
 STRICT = ConfigDict(extra="forbid", frozen=True)
