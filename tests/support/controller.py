@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import requests
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Sessions, UsageReports
+from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Rosters, Sessions, UsageReports
 from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
@@ -264,7 +264,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
         host=HOST,
         sessions=Sessions(ledger, HOST, clock),
         hub=hub,
-        policies=PolicyReader(settings, known),
+        policies=PolicyReader(settings, known, Rosters(ledger)),
         images=known,
         clock=clock,
         stale_after=STALE,

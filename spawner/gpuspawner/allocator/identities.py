@@ -49,7 +49,8 @@ class Identities:
 
     Args:
         ledger: Where they are kept.
-        reserved: Names that the site's rules speak of: whom the provider calls otherwise does not get them.
+        reserved: Names that the site's rules speak of: whom the provider calls otherwise does not get them,
+            nor those of rosters.
         clock: Says the present.
     """
 
@@ -81,12 +82,14 @@ class Identities:
             known = unit.identity_of(subject)
             if known is None:
                 return self._make(unit, subject, said, now), False
-        found = replace(known, shown=said.name, groups=said.groups, email=said.email, last_seen=now)
+            found = replace(known, shown=said.name, groups=said.groups, email=said.email, last_seen=now)
+            named = unit.has_open_entry(found)
         news = _list_news(known, found, said)
         changed = replace(found, last_seen=known.last_seen) != known
-        if news or changed or now - known.last_seen > _SEEN_AGAIN_AFTER:
+        if news or changed or named or now - known.last_seen > _SEEN_AGAIN_AFTER:
             with self._ledger.write() as unit:
                 unit.put_identity(found)
+                unit.bind_roster(found)
                 for event in news:
                     if not unit.has_event_since(now - _TOLD_AGAIN_AFTER, event):
                         unit.add_event(event)
@@ -109,12 +112,14 @@ class Identities:
                 return known
             found = self._make(unit, subject, said, now)
             unit.put_identity(found)
+            unit.bind_roster(found)
             unit.add_event(Event(now, "login.first", describe_newcomer(found.name, said.name), LOGIN))
         return found
 
     def _make(self, unit: LedgerUnit, subject: Subject, said: Said, now: datetime) -> Identity:
         own = {said.name.lower()} if said.name.isascii() else set()
-        name = choose_name(said.name, unit.taken_names() | (self._reserved - own))
+        spoken_of = self._reserved | unit.roster_names()
+        name = choose_name(said.name, unit.taken_names() | (spoken_of - own))
         return Identity(subject, name, said.name, said.groups, now, now, said.email)
 
     def link(self, name: str, subject: Subject, *, actor: Actor) -> Identity:

@@ -11,7 +11,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.mail import MailServer
 from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.webhook import Webhook
-from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
+from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, UsageReports, utc_now
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.outbox import Outbox
 from gpuspawner.allocator.sweep import Sweeper
@@ -53,7 +53,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         host=host,
         sessions=Sessions(ledger, host),
         hub=HttpHubApi(settings.hub_api_url, token),
-        policies=PolicyReader(settings, known),
+        policies=PolicyReader(settings, known, Rosters(ledger)),
         images=known,
         clock=utc_now,
         stale_after=STALE_AFTER,

@@ -111,6 +111,9 @@ class CourseEntry(Limits):
 
     group: Annotated[str, Field(description="Group of those who take part.")]
     teachers: Annotated[list[str], Field(description="People; they have an entry.")] = []
+    assistants: Annotated[
+        list[str], Field(description="People who help the teachers; they have an entry.")
+    ] = []
     image: Annotated[str, Field(description="Image that gets the materials; allowed to all of the course.")]
     seats: Annotated[int | None, Field(description="How many may work at once.", strict=True, ge=1)] = None
     materials: Annotated[list[Material], Field(description="Directories to read.")] = []
@@ -221,6 +224,7 @@ def _course(name: str, entry: CourseEntry, pools: Mapping[str, frozenset[str] | 
         seats=entry.seats,
         mounts=tuple(mounts),
         work=Coursework(entry.hand_in, _notebooks(entry.notebooks)),
+        assistants=frozenset(entry.assistants),
     )
 
 

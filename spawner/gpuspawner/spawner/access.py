@@ -14,7 +14,7 @@ from jupyterhub.traitlets import ByteSpecification
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.coursework import Part
-from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
+from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.images import list_everybodys
 from gpuspawner.core.model import HomeKind, Party, SpawnRequest
@@ -32,6 +32,7 @@ from gpuspawner.core.policy import (
     settings_rule,
 )
 from gpuspawner.core.quota import choose_image, judge_server
+from gpuspawner.core.roster import Enrolment
 from gpuspawner.core.sharing import Mount, Places
 from gpuspawner.core.words import mark
 from gpuspawner.passport.model import Passport
@@ -96,6 +97,8 @@ class PersonalSpawner(SpawnerSettings):
             base=self._own_rule(),
             everybodys_images=list_everybodys(self.known_images, self.candidates),
         )
+        if policy.courses:
+            policy = replace(policy, enrolment=await asyncio.to_thread(self._read_enrolment))
         self.access = Access(person, groups, policy, resolve_allowance(policy, person, groups))
         return self.access
 
@@ -111,6 +114,15 @@ class PersonalSpawner(SpawnerSettings):
                 reason="policy_broken",
                 status=503,
             ) from error
+
+    def _read_enrolment(self) -> Enrolment:
+        """What rosters say, or said before the ledger went away: a server without GPUs needs none."""
+        rosters = self.run.rosters
+        try:
+            return rosters.enrolment()
+        except LedgerError as error:
+            self.log.warning("The rosters of courses cannot be read, and those of before hold: %s", error)
+            return rosters.last_known
 
     @property
     def policy_file(self) -> PolicyFile:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from gpuspawner.controller.identity import READ, Caller
 from gpuspawner.controller.services import Services
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
+from gpuspawner.core.roster import Role
 
 ICAL = "text/calendar; charset=utf-8"
 PARAMETER = re.compile(r"\{(\w+)\}")
@@ -35,13 +36,13 @@ class Call:
     """An instance of the route's model."""
 
     @cached_property
-    def taught(self) -> frozenset[str]:
-        """Courses that the caller teaches; none where the policy is broken."""
+    def roles(self) -> Mapping[str, Role]:
+        """What the caller is in courses, by course; nothing where the policy is broken."""
         person = self.caller.person
         try:
-            return self.services.policies.courses_taught(person) if person is not None else frozenset()
+            return self.services.policies.roles_of(person) if person is not None else {}
         except SettingsError:
-            return frozenset()
+            return {}
 
 
 @dataclass(frozen=True)

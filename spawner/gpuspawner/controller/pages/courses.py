@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gpuspawner.controller.api import leases
-from gpuspawner.controller.api.access import find_lease, taught_courses
-from gpuspawner.controller.api.routes import Call, Forbidden
+from gpuspawner.controller.api.access import courses_with, find_lease, require_course
+from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.views.courses import (
     EXTENSIONS,
     CoursePage,
@@ -25,6 +25,7 @@ from gpuspawner.controller.views.courses import (
 from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, LedgerError, NotFound
 from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import Course
+from gpuspawner.core.roster import Right
 from gpuspawner.core.words import mark
 
 from .operation import run
@@ -38,9 +39,9 @@ _MOST_TOLD = 5
 
 def load_courses(visit: Visit) -> CoursesPage:
     """The courses that one teaches, or all. Raises: LedgerError, SettingsError."""
-    taught = taught_courses(Call(visit.services, visit.caller, {}))
+    seen_by_role = courses_with(Call(visit.services, visit.caller, {}), Right.SEE)
     known = visit.services.policies.current().courses
-    seen = [course for course in known if visit.caller.manages or course.name in taught]
+    seen = [course for course in known if visit.caller.manages or course.name in seen_by_role]
     return view_courses(visit.line, seen, visit.links)
 
 
@@ -124,9 +125,8 @@ def back_to_seat(visit: Visit) -> str:
 
 def _find_course(visit: Visit) -> Course:
     """The course of the path. Raises: Forbidden: for who does not teach it, whether there is one or not."""
-    name, caller, policy = visit.parts["course"], visit.caller, visit.services.policies.current()
-    if not caller.manages and name not in taught_courses(Call(visit.services, caller, {})):
-        raise Forbidden("Only a teacher of this course or an administrator can see it.")
+    name, policy = visit.parts["course"], visit.services.policies.current()
+    require_course(Call(visit.services, visit.caller, {}), Right.SEE, name)
     course = next((one for one in policy.courses if one.name == name), None)
     if course is None:
         raise NotFound("The policy has no such course.")
