@@ -100,7 +100,7 @@ def require_policy(settings: Settings) -> None:
         SettingsError: With file, line, key and fix.
     """
     if settings.policy:
-        load_policy(settings.policy, images=settings.images)
+        load_policy(settings.policy, images=settings.images, places=settings.places)
 
 
 def read_controller_token(settings: Settings) -> str:
@@ -161,6 +161,8 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
     spawner.shm_size = limits.shm
     spawner.home_kind = settings.homes.kind
     spawner.home_base = str(settings.homes.directory)
+    if settings.courses.directory:
+        spawner.course_base = str(settings.courses.directory)
 
 
 def _apply_controller(c: Any, settings: Settings, token: str) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
+from gpuspawner.core.sharing import Places
 
 from .login import Login
 from .units import read_bytes, read_duration
@@ -59,6 +60,21 @@ class Homes(_Section):
         "volume"
     )
     directory: Annotated[Path, Field(description="Directory for homes of the kind bind.")] = Path("homes")
+
+
+class Courses(_Section):
+    """What courses have of their own (docs/courses.md)."""
+
+    directory: Annotated[
+        Path | None,
+        Field(description="Where folders of teams and hand-ins are made; none: there are none."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _require_absolute(self) -> Courses:
+        if self.directory is not None and not self.directory.is_absolute():
+            raise ValueError("directory must be an absolute path, such as /srv/courses")
+        return self
 
 
 class Network(_Section):
@@ -193,6 +209,7 @@ class Settings(_Section):
     start_timeout: Annotated[int, Field(ge=30, description="Seconds that a start may take.")] = 120
     limits: Limits = Limits()
     homes: Homes = Homes()
+    courses: Courses = Courses()
     network: Network = Network()
     controller: Controller = Controller()
     notices: Notices = Notices()
@@ -211,6 +228,19 @@ class Settings(_Section):
     def ledger_path(self) -> Path:
         """The ledger's database file."""
         return self.ledger or self.state_dir / "ledger.sqlite"
+
+    @property
+    def places(self) -> Places:
+        """Directories that a policy must fit to."""
+        private = {
+            str(self.state_dir.absolute()): "the hub's own files",
+            str(self.ledger_path.parent.absolute()): "the hub's own files",
+        }
+        if self.homes.kind == "bind":
+            private[str(self.homes.directory.absolute())] = "people's homes"
+        if self.courses.directory is not None:
+            private[str(self.courses.directory)] = "folders of courses"
+        return Places(private, self.courses.directory is not None)
 
     @property
     def passports_path(self) -> Path:
