@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions, Undo, UsageReports
 from gpuspawner.allocator.places import LineView
+from gpuspawner.allocator.ssh import SshKeys
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.ports import HubApi
 
@@ -38,6 +39,7 @@ class Services:
     """The line at one moment, worked out once for all who ask at the same time. Raises: LedgerError."""
 
     undo: Undo = field(init=False)
+    keys: SshKeys = field(init=False)
     drawn: Kept[Drawn] = field(init=False, default_factory=Kept)
     """What is drawn of the GPUs of sessions, until the plots move on."""
 
@@ -45,3 +47,4 @@ class Services:
         """Share what takes long, and make what rests on others."""
         object.__setattr__(self, "see_line", Together(self.line.view))
         object.__setattr__(self, "undo", Undo(self.ledger, self.host, self.line, self.clock))
+        object.__setattr__(self, "keys", SshKeys(self.ledger, self.clock))
