@@ -39,6 +39,13 @@ def why_no_gpu() -> str | None:
     return None if found.returncode == 0 else "need an NVIDIA card and its driver"
 
 
+@cache
+def why_no_ssh() -> str | None:
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [name for name in ("sshd", "ssh", "rsync") if not shutil.which(name, path=path)]
+    return "need OpenSSH (apt install openssh-server rsync)" if missing else None
+
+
 def why_no_server() -> str | None:
     # Minutes each: CI runs them when the playbooks have changed.
     return None if os.environ.get("GPUSPAWNER_TEST_SERVER") else "of servers are run by: make test-ansible"
@@ -49,6 +56,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "browser": why_no_browser,
     "gpu": why_no_gpu,
     "server": why_no_server,
+    "ssh": why_no_ssh,
 }
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 

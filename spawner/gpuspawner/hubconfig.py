@@ -193,6 +193,8 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
         {"name": "server", "scopes": list(SERVER_SCOPES)},
     ]
+    if settings.ssh.enabled:
+        c.GPUSpawner.ssh_dir = str(settings.ssh_folder)
     c.GPUSpawner.session_url = settings.session_url
     c.GPUSpawner.queue_url = f"{settings.service_url}queue"
 

@@ -107,6 +107,7 @@ class GPUSpawner(ChoosingSpawner):
         request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
+        self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True
         address = await super().start()
