@@ -40,6 +40,11 @@ mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packa
 # Notebooks show TensorBoard (%tensorboard) through the server, which is all that a browser can reach.
 export TENSORBOARD_PROXY_URL="${JUPYTERHUB_SERVICE_PREFIX:-/}proxy/%PORT%/"
 
+# Its person comes in by SSH too, where the hub has a gateway for that (docs/ssh.md).
+if [ -r /opt/gpuspawner/ssh/host_key ]; then
+    gpuspawner-session sshd &
+fi
+
 # Without a hub, on a laptop or a cluster, its server would not start: JupyterLab itself does. Apptainer gives a container
 # the network of the host, where others work too.
 if [ "${1:-}" = jupyterhub-singleuser ] && [ -z "${JUPYTERHUB_API_TOKEN:-}" ]; then

@@ -26,6 +26,7 @@ COMMANDS = {
     "drain": ("gpuspawner.shell.cards:drain", "Take a card out of use."),
     "drift": ("gpuspawner.shell.drift:drift", "Say what changes from one image to another."),
     "history": ("gpuspawner.shell.cull:history", "Show how somebody's sessions ended, and why."),
+    "key": ("gpuspawner.shell.key:key", "Show, add and remove people's keys for SSH."),
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
     "passport": ("gpuspawner.shell.promote:passport", "Show what is in the images, and what they need."),
     "people": ("gpuspawner.shell.people:people", "Show who has logged in; link a home to somebody."),

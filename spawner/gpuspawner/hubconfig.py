@@ -27,6 +27,7 @@ NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
 SESSION = "custom:gpu:session"
+KEYS = "custom:gpu:keys"
 CUSTOM_SCOPES = {
     "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
     "custom:gpu:manage": {
@@ -34,6 +35,10 @@ CUSTOM_SCOPES = {
         "subscopes": ["custom:gpu:read"],
     },
     "custom:gpu:reserve": {"description": "Reserve GPUs.", "subscopes": ["custom:gpu:read"]},
+    KEYS: {
+        "description": "Add and remove one's own keys for SSH, which open one's servers.",
+        "subscopes": ["custom:gpu:read"],
+    },
     SESSION: {"description": "See, keep and end the session of one server, from inside of it."},
 }
 """What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
@@ -185,11 +190,13 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
     ]
     # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
     # A server's token may do no more than its person: so they have its scope too, which is of no use to them.
-    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", SESSION}
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", KEYS, SESSION}
     hub.load_roles = [
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
         {"name": "server", "scopes": list(SERVER_SCOPES)},
     ]
+    if settings.ssh.enabled:
+        c.GPUSpawner.ssh_dir = str(settings.ssh_folder)
     c.GPUSpawner.session_url = settings.session_url
     c.GPUSpawner.queue_url = f"{settings.service_url}queue"
 

@@ -108,6 +108,7 @@ class GPUSpawner(ChoosingSpawner):
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
         await self.find_coursework(access, image)
+        self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True
         address = await super().start()

@@ -133,6 +133,7 @@ idle_cpu            unlimited    settings
 gpu_hours_per_week  unlimited    settings
 weight              1            settings
 guaranteed_share    0 %          settings
+ssh                 true         settings
 """
     )
 
