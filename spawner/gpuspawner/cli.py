@@ -29,7 +29,7 @@ COMMANDS = {
     "key": ("gpuspawner.shell.key:key", "Show, add and remove people's keys for SSH."),
     "lease": ("gpuspawner.shell.lease:lease", "Show sessions; extend, message and stop them."),
     "passport": ("gpuspawner.shell.promote:passport", "Show what is in the images, and what they need."),
-    "people": ("gpuspawner.shell.people:people", "Show who has logged in; link a home to somebody."),
+    "people": ("gpuspawner.shell.people:people", "Show who has logged in; invite and remove people."),
     "policy": ("gpuspawner.shell.policy:policy", "Check the policy, and explain what somebody may use."),
     "queue": ("gpuspawner.shell.queue:queue", "Show the line; take somebody out of it."),
     "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),
