@@ -37,6 +37,7 @@ COMMANDS = {
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
+    "timetable": ("gpuspawner.shell.timetable:timetable", "Reserve GPUs for the lessons of a course."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
     "verify": ("gpuspawner.shell.verify:verify", "Check that an image computes the same again."),
     "undrain": ("gpuspawner.shell.cards:undrain", "Give a drained card back into use."),

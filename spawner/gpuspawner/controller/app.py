@@ -30,6 +30,7 @@ from .pages.calendars import AddressHandler, FeedHandler
 from .pages.reserve import CheckHandler, FormHandler
 from .pages.roster import RosterHandler
 from .pages.table import COURSE, DOWNLOADS, PAGES, PRESSES, RESERVATION, START
+from .pages.timetable import TimetableHandler
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in for people."""
@@ -71,6 +72,7 @@ def make_app(house: House, token: str) -> Application:
             (rf"{prefix}/{RESERVATION}/put", FormHandler, arguments),
             (rf"{prefix}/reservations/address", AddressHandler, arguments),
             (rf"{prefix}/courses/{COURSE}/roster/(?P<step>check|take)", RosterHandler, arguments),
+            (rf"{prefix}/courses/{COURSE}/timetable/(?P<step>check|take)", TimetableHandler, arguments),
             (rf"{prefix}/feed/(.*)", FeedHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),

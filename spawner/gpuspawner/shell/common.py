@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, SETTINGS_VARIABLE, find_ledger, find_settings
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.occurrences import find_zone
 from gpuspawner.policy.reservations import PolicyNames, load_names
 from gpuspawner.policy.settings import load_settings
 
@@ -84,6 +86,18 @@ def find_names(policy: Path | None, settings: Path | None, pool: str | None = No
     if path is None and pool:
         raise InvalidRequest("pool: no policy is known here. Give --policy PATH, or --settings PATH.")
     return load_names(path) if path else PolicyNames()
+
+
+def find_local_zone() -> str:
+    """The time zone of this host, or UTC where it cannot be told."""
+    named = os.environ.get("TZ", "").removeprefix(":")
+    linked = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]
+    for name in (named, linked):
+        try:
+            return find_zone(name).key
+        except InvalidRequest:
+            continue
+    return "UTC"
 
 
 def complete(given: str, ids: Iterable[str], what: str) -> str:

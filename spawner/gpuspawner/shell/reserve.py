@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from gpuspawner.policy.reservations import parse_body, to_json
 from .cards import find_device
 from .common import (
     clean,
+    find_local_zone,
     find_names,
     host_option,
     json_option,
@@ -68,18 +68,6 @@ def _holder_options(command: Any) -> Any:
     return click.option("--devices", type=int, default=1, show_default=True, help="How many GPUs or slices.")(
         command
     )
-
-
-def find_local_zone() -> str:
-    """The time zone of this host, or UTC where it cannot be told."""
-    named = os.environ.get("TZ", "").removeprefix(":")
-    linked = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]
-    for name in (named, linked):
-        try:
-            return find_zone(name).key
-        except InvalidRequest:
-            continue
-    return "UTC"
 
 
 @reserve.command("list", short_help="Show what is reserved.")

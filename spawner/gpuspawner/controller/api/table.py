@@ -5,11 +5,25 @@ from __future__ import annotations
 from gpuspawner.controller.identity import KEYS, MANAGE, SESSION
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, audit, calendars, cards, images, inside, keys, leases, queue, reservations, rosters
+from . import (
+    accounts,
+    audit,
+    calendars,
+    cards,
+    images,
+    inside,
+    keys,
+    leases,
+    queue,
+    reservations,
+    rosters,
+    timetables,
+)
 from . import insidemodels as im
 from . import linemodels as lm
 from . import models as m
 from . import rostermodels as rm
+from . import timetablemodels as tm
 from .basics import Done
 from .openapi import build_document
 from .routes import ICAL, Call, Route
@@ -185,6 +199,20 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "PUT", "/courses/{course}/end", "endCourse", "Say on which day everybody leaves a course.",
         rosters.end, rm.RosterInfo, body=rm.EndCourseBody, conflicts=True,
+    ),
+    Route(
+        "GET", "/courses/{course}/timetable", "showTimetable",
+        "What is reserved by a course's timetable.", timetables.show, tm.Lessons,
+    ),
+    Route(
+        "POST", "/courses/{course}/timetable/preview", "previewTimetable",
+        "What a calendar would make, change and cancel; nothing is changed.", timetables.preview,
+        tm.TimetableChanges, body=tm.TimetableFileBody, most_body=MOST_UPLOAD, slow=True,
+    ),
+    Route(
+        "PUT", "/courses/{course}/timetable", "replaceTimetable",
+        "Reserve the lessons of a calendar, as you were shown: all of them, or none.", timetables.replace,
+        tm.TimetableChanges, body=tm.TimetableBody, conflicts=True, most_body=MOST_UPLOAD, slow=True,
     ),
     Route(
         "GET", "/calendars", "listCalendars", "Whose calendars have a secret address; never the address.",

@@ -17,6 +17,7 @@ from . import (
     reserve,
     roster,
     servers,
+    timetable,
 )
 from .page import Download, Page, Press
 
@@ -47,6 +48,7 @@ PAGES: tuple[Page, ...] = (
     Page(f"courses/{COURSE}/roster", "roster", roster.load_roster, menu="courses", live=False),
     Page(f"courses/{COURSE}/roster/undo", "roster_undo", roster.load_undo, menu="courses", live=False),
     Page(f"courses/{COURSE}/end", "course_end", roster.load_end, menu="courses", live=False),
+    Page(f"courses/{COURSE}/timetable", "timetable", timetable.load_timetable, menu="courses", live=False),
     Page(SEAT, "seat", courses.load_seat, menu="courses", live=False),
     Page("images", "images", images.load_images, live=False),
     Page(IMAGE, "image", images.load_image, menu="images", live=False),

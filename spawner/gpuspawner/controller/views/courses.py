@@ -111,6 +111,7 @@ class CoursePage:
     reservations: str
     """Where something is reserved; empty for who may not."""
     roster: str
+    timetable: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ def view_course(
         list=links.page("courses"),
         reservations=links.page("reservations") if Right.RESERVE in rights else "",
         roster=links.below("courses", course.name, "roster"),
+        timetable=links.below("courses", course.name, "timetable"),
     )
 
 
