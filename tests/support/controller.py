@@ -78,6 +78,7 @@ TOKENS = {
     "ada": model("ada", READ, SESSION, groups=("students",)),
     "grace": model("grace", READ),
     "bob": model("bob", READ),
+    **{name: model(name, READ) for name in ("tom", "tim", "amy", "sam")},
     "planner": model("planner", READ, RESERVE),
     "admin": model("admin", READ, MANAGE, RESERVE),
     "hub-admin": model("hub-admin", READ, "admin-ui"),

@@ -29,7 +29,7 @@ from .people import PolicyReader
 from .services import Services
 from .telling import Prepare, TellPeople, by_mail, by_webhook, in_terminals
 from .turns import KeepTurns
-from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, KeepRosters, ReturnSeats, SessionLook
 
 ENGINE_SECONDS = 3
 """How long the Engine may take to say what an image is."""
@@ -110,6 +110,7 @@ def make_tick(services: Services, settings: Settings) -> Tick:
         [
             ("returns", ReturnSeats(services.reservations)),
             ("drains", ExpireDrains(services.cards)),
+            ("rosters", KeepRosters(services.rosters)),
             ("policy", KeepPolicy(services.line, services.hub, services.policies)),
             ("hopeless", EndHopeless(services.line)),
             ("turns", turns),

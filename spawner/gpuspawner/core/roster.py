@@ -179,7 +179,8 @@ def refuse(problems: Iterable[RosterProblem]) -> RosterRefused:
     """The error of a file that cannot be taken: by line, what is of the whole of it at the end."""
     found = sorted(problems, key=lambda one: (one.line == 0, one.line))
     more = len(found) - MOST_PROBLEMS_TOLD
-    told = [*map(str, found[:MOST_PROBLEMS_TOLD]), *([mark(f"And {more} more.")] if more > 0 else [])]
+    told = [str(one) for one in found[:MOST_PROBLEMS_TOLD]]
+    told += [mark(f"{more} more things are wrong.")] if more > 0 else []
     return RosterRefused(" ".join(told), found)
 
 

@@ -54,3 +54,11 @@ kept_homes = sa.Table(
     sa.Column("until", sa.Date, nullable=False),
     sa.Column("told_at", UtcDateTime),
 )
+
+timetable_lessons = sa.Table(
+    "timetable_lessons",
+    metadata,
+    sa.Column("reservation_id", sa.Text, sa.ForeignKey("reservations.id"), primary_key=True),
+    sa.Column("course", sa.Text, nullable=False),
+)
+sa.Index("timetable_courses", timetable_lessons.c.course)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import date
 
@@ -14,7 +14,7 @@ from gpuspawner.core.identity import Identity
 from gpuspawner.core.roster import Entry, KeptHome, Kind, Role, Roster, RosterVersion, Who, order_entries
 
 from .audit_unit import AuditUnit
-from .course_schema import kept_homes, roster_entries, roster_versions, rosters
+from .course_schema import kept_homes, roster_entries, roster_versions, rosters, timetable_lessons
 from .schema import homes, identities
 
 MOST_VERSIONS = 20
@@ -169,6 +169,21 @@ class CourseUnit(AuditUnit):
             return before.get((who.kind.value, who.value)) or found_now[who.kind].get(who.value)
 
         return tuple(replace(one, person=find(one.who)) for one in entries)
+
+    # -- timetables -----------------------------------------------------------------------------------------
+
+    def lessons_of(self, course: str) -> tuple[str, ...]:
+        """Ids of the reservations that were made of a course's timetable, whether they stand or not."""
+        row = timetable_lessons.c
+        found = self._db.execute(sa.select(row.reservation_id).where(row.course == course))
+        return tuple(found.scalars())
+
+    def put_lessons(self, course: str, reservation_ids: Collection[str]) -> None:
+        """Store that these reservations are of a course's timetable, and no others."""
+        self._db.execute(sa.delete(timetable_lessons).where(timetable_lessons.c.course == course))
+        new = [{"course": course, "reservation_id": one} for one in reservation_ids]
+        if new:
+            self._db.execute(sa.insert(timetable_lessons), new)
 
     # -- homes of those who left ----------------------------------------------------------------------------
 

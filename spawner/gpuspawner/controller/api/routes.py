@@ -15,6 +15,8 @@ from gpuspawner.controller.services import Services
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
 from gpuspawner.core.roster import Role
 
+MOST_BODY = 256 * 1024
+"""Bytes of a body, unless a route says otherwise."""
 ICAL = "text/calendar; charset=utf-8"
 PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -69,6 +71,8 @@ class Route:
     media: str = "application/json"
     conflicts: bool = False
     """Whether it may be refused with 409."""
+    most_body: int = MOST_BODY
+    """Bytes."""
     slow: bool = False
     """Whether it can keep a processor busy for long: few are done at a time, the rest may get 429."""
 
