@@ -35,6 +35,7 @@ COMMANDS = {
     "reserve": ("gpuspawner.shell.reserve:reserve", "Reserve GPUs for a person, a group or a course."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
+    "ssh-gateway": ("gpuspawner.gateway.command:ssh_gateway", "Let people into their servers by SSH."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),
     "verify": ("gpuspawner.shell.verify:verify", "Check that an image computes the same again."),

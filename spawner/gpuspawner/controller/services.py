@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions, Undo, UsageReports
 from gpuspawner.allocator.places import LineView
 from gpuspawner.allocator.ssh import SshKeys
@@ -17,6 +18,16 @@ from .kept import Kept
 from .people import PolicyReader
 from .together import Together
 from .views.servers import Drawn
+
+
+@dataclass(frozen=True, slots=True)
+class SshPlace:
+    """Where people's programs come in by SSH."""
+
+    host: str
+    port: int
+    account: str
+    files: SshFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,8 @@ class Services:
     cards: Cards
     usage: UsageReports
     reservations: Reservations
+    ssh: SshPlace | None = None
+    """Where people's programs come in; None where there is no gateway."""
     see_line: Callable[[], LineView] = field(init=False)
     """The line at one moment, worked out once for all who ask at the same time. Raises: LedgerError."""
 
@@ -47,4 +60,6 @@ class Services:
         """Share what takes long, and make what rests on others."""
         object.__setattr__(self, "see_line", Together(self.line.view))
         object.__setattr__(self, "undo", Undo(self.ledger, self.host, self.line, self.clock))
-        object.__setattr__(self, "keys", SshKeys(self.ledger, self.clock))
+        object.__setattr__(
+            self, "keys", SshKeys(self.ledger, self.clock, self.ssh.files if self.ssh else None)
+        )
