@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.ssh]
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Installation]:
-    with Installation(users=("ada", "grace", "edsger"), layout="2xa100-40gb,1xl40s", ssh=True) as installation:
+    with Installation(
+        users=("ada", "grace", "edsger"), layout="2xa100-40gb,1xl40s", ssh=True
+    ) as installation:
         for user in installation.users:
             installation.client(user).log_in_to_controller()
         yield installation

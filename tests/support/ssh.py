@@ -8,6 +8,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.controller.services import SshPlace
 
 
 def make_key(number: int) -> str:
@@ -32,7 +34,9 @@ class Laptop:
         folder.mkdir(parents=True)
         self.folder, self.port = folder, port
         self.key = folder / "id_ed25519"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", folder.name, "-f", self.key], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", folder.name, "-f", self.key], check=True
+        )
         self.write(config)
 
     @property
@@ -62,9 +66,15 @@ Host *
         options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120, "check": False}
         if "input" not in more:
             options["stdin"] = subprocess.DEVNULL
-        return subprocess.run(self.command(*words, program=program), **{**options, **more})
+        return subprocess.run(self.command(*words, program=program), **{**options, **more})  # noqa: PLW1510
 
     def open(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start a client that goes on."""
-        pipes: dict[str, Any] = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return subprocess.Popen(self.command(*words), text=True, **{**pipes, **more})
+
+
+def give_gateway(office: Any, folder: Path) -> None:
+    """The installation behind an API has a gateway, as far as its pages know."""
+    place = SshPlace("hub.example.org", 2222, "gpu-ssh", SshFiles(folder / "ssh"))
+    object.__setattr__(office.services, "ssh", place)

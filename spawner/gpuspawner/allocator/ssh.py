@@ -153,6 +153,11 @@ class SshKeys:
         with self._ledger.write() as unit:
             return _ensure_doors(unit, owner, servers)
 
+    def running(self, owner: str, host: str) -> Mapping[str, str]:
+        """Leases of a person's servers that run, by the server's name. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            return {server: lease for server, (lease, _) in _running(unit, host, owner).items()}
+
     def recent(self, owner: str, limit: int) -> tuple[SshSession, ...]:
         """A person's newest connections. Raises: LedgerError."""
         with self._ledger.read() as unit:
