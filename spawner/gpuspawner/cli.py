@@ -36,6 +36,7 @@ COMMANDS = {
     "roster": ("gpuspawner.shell.roster:roster", "Show and change who is in a course."),
     "sim": ("gpuspawner.sim.cli:sim", "Simulated GPUs, for evaluation and tests."),
     "simulate": ("gpuspawner.simulate.command:simulate", "Compare rules for idle GPUs on a trace."),
+    "ssh-gateway": ("gpuspawner.gateway.command:ssh_gateway", "Let people into their servers by SSH."),
     "status": ("gpuspawner.shell.status:status", "Show cards and who holds them."),
     "timetable": ("gpuspawner.shell.timetable:timetable", "Reserve GPUs for the lessons of a course."),
     "usage": ("gpuspawner.shell.usage:usage", "Show who held how many GPU-hours, and what for."),

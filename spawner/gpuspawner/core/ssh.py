@@ -24,6 +24,14 @@ MOST_OPEN = 64
 """Connections that one person may have open at once."""
 KEEP_SESSIONS = timedelta(days=90)
 """How long it is known who connected."""
+CLOSED_HERE = mark("The person closed it.")
+CLOSED_THERE = mark("The server closed it.")
+GATEWAY_ENDED = mark("The gateway ended.")
+NO_ANSWER = mark(
+    "Nothing answers by SSH in this server: its image has no SSH server, or what runs in it has ended it. "
+    "Start the server anew."
+)
+"""Why connections end, as the gateway tells it."""
 _PLAIN = re.compile(r"[^a-z0-9-]+")
 
 

@@ -319,6 +319,12 @@ class Settings(_Section):
         return f"{origin}{self.service_url}servers"
 
     @property
+    def hub_origin(self) -> str:
+        """What the addresses of the hub's pages begin with, for people outside of them."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}"
+
+    @property
     def session_url(self) -> str:
         """Where servers ask the controller about their own session."""
         return f"http://{self.network.hub_address}:{self.controller.port}{self.service_url}api/session"
