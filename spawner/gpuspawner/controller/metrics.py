@@ -224,7 +224,7 @@ class Metrics:
         verdicts: Tally[str] = Tally()
         unknown: Tally[str] = Tally()
         deaf = GaugeMetricFamily(
-            "gpuspawner_sessions_deaf", "Sessions whose server does not answer while their GPUs do nothing."
+            "gpuspawner_sessions_deaf", "Sessions whose server hardly answers while their GPUs do nothing."
         )
         silent = 0
         for lease in unit.live_leases(self._host):
