@@ -98,6 +98,8 @@ class GPUSpawner(ChoosingSpawner):
     async def _start(self) -> Any:
         access = await self.find_access()
         request, image = self.judge_request(self.user_options)
+        if request.image is None:
+            request, image = self.judge_request(self.user_options, await self.find_held_back())
         choices = replace(request, image=image)
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
         self.image = self.catalogue[image]

@@ -111,7 +111,7 @@ def test_what_is_known_of_images(shelf: Shelf) -> None:
     assert "nobody has looked into it" in base.problem
     assert (torch.passport, torch.problem) == (passport, "")
     assert (gone.digest, "is not on this server" in gone.problem) == (None, True)
-    assert known.needs() == {"PyTorch": passport.needs("PyTorch")}
+    assert known.needs() == {"base": None, "PyTorch": passport.needs("PyTorch"), "gone": None}
 
 
 def test_what_the_settings_say_of_images(shelf: Shelf) -> None:
@@ -133,7 +133,7 @@ def test_answers_are_kept_for_a_moment(shelf: Shelf) -> None:
     assert engine.asked == len(IMAGES)
     shelf.put(make_passport(**TORCH))
     clock.now += KEEP_SECONDS
-    assert set(known.needs()) == {"PyTorch"}
+    assert known.needs()["PyTorch"] == make_passport(**TORCH).needs("PyTorch")
 
 
 def test_a_silent_engine_makes_nothing_forgotten(shelf: Shelf) -> None:
@@ -166,8 +166,10 @@ def test_an_engine_that_never_answered(shelf: Shelf) -> None:
 def test_a_damaged_passport_is_a_problem_of_its_image(shelf: Shelf) -> None:
     shelf.directory.mkdir(parents=True)
     shelf.path_of(image_id("demo/torch:1")).write_text("{}")
-    _, torch = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf).all()
+    known = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf)
+    _, torch = known.all()
     assert ("is damaged" in torch.problem, torch.damaged) == (True, True)
+    assert known.needs() == {"base": None}, "what is not known is no constraint that there is not"
     assert torch.digest == image_id("demo/torch:1")
 
 

@@ -175,7 +175,7 @@ class ImageInfo(ImageSummary):
 
 
 class Images(Answer):
-    """The images, the default first."""
+    """The images, in the order of the settings."""
 
     images: list[ImageSummary]
 
