@@ -88,9 +88,48 @@ def fetch_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
                 ) from error
             say(f"    {wanted} cannot be had (the log is image-{entry.name}.log); it is built here.")
             continue
-        for reference in (entry.reference, entry.latest):
-            if capture(["docker", "tag", wanted, reference]) is None:
-                raise SetupError(f"{wanted} was fetched and cannot be tagged as {reference}.")
+        _name(wanted, entry)
+
+
+def _name(fetched: str, entry: ImageEntry) -> None:
+    for reference in (entry.reference, entry.latest):
+        if capture(["docker", "tag", fetched, reference]) is None:
+            raise SetupError(f"{fetched} was fetched and cannot be tagged as {reference}.")
+
+
+def split_by_digest(
+    entries: Sequence[ImageEntry], digests: Mapping[str, str]
+) -> tuple[list[ImageEntry], list[ImageEntry]]:
+    """Those whose digest is known, and those whose is not."""
+    known = [entry for entry in entries if entry.reference in digests]
+    return known, [entry for entry in entries if entry.reference not in digests]
+
+
+def pull_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
+    """Fetch images by their digests, and by nothing else; nothing is built in their place.
+
+    Raises:
+        SetupError: No registry is configured, one has no digest, or it cannot be had.
+    """
+    prefix = registry_prefix()
+    if prefix is None:
+        raise SetupError(f"No registry is configured. Name one: {VARIABLE}=registry.example.org/lab")
+    digests = read_digests(paths.images / DIGESTS)
+    unknown = split_by_digest(entries, digests)[1]
+    if unknown:
+        names = ", ".join(entry.reference for entry in unknown)
+        raise SetupError(f"{DIGESTS} has no digest of {names}. Write it by `make push` where they are built.")
+    for entry in entries:
+        if capture(["docker", "image", "inspect", "--format", "{{.Id}}", entry.reference]) is not None:
+            continue
+        wanted = f"{prefix}/{entry.reference.rpartition(':')[0]}@{digests[entry.reference]}"
+        run_step(
+            f"Fetching {wanted}",
+            ["docker", "pull", wanted],
+            log=paths.logs / f"image-{entry.name}.log",
+            fix="Is the registry reached from here, and is `docker login` needed?",
+        )
+        _name(wanted, entry)
 
 
 def push_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
