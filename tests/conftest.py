@@ -40,8 +40,16 @@ def why_no_gpu() -> str | None:
     return None if found.returncode == 0 else "need an NVIDIA card and its driver"
 
 
+@cache
 def why_no_registry() -> str | None:
     return None if Paths().registry.exists() else "need Debian's docker-registry (make test fetches it)"
+
+
+@cache
+def why_no_ssh() -> str | None:
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [name for name in ("sshd", "ssh", "rsync") if not shutil.which(name, path=path)]
+    return "need OpenSSH (apt install openssh-server rsync)" if missing else None
 
 
 def why_no_server() -> str | None:
@@ -55,6 +63,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": why_no_gpu,
     "registry": why_no_registry,
     "server": why_no_server,
+    "ssh": why_no_ssh,
 }
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 

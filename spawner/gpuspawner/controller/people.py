@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gpuspawner.allocator import utc_now
+from gpuspawner.allocator import Rosters, utc_now
 from gpuspawner.core.claims import Terms
 from gpuspawner.core.errors import RefusalKind, Refused
 from gpuspawner.core.idleness import Limits as IdleLimits
@@ -22,6 +22,7 @@ from gpuspawner.core.policy import (
     resolve_allowance,
 )
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
+from gpuspawner.core.roster import NOBODY, Role
 from gpuspawner.core.words import mark
 from gpuspawner.passport.known import KnownImages, list_held_back
 from gpuspawner.policy.options import UserOptions, read_options
@@ -50,19 +51,29 @@ class PolicyReader:
     Args:
         settings: The installation's.
         known: What is known of its images; nothing unless given.
+        rosters: Who is in which course; without them, only what the policy says.
     """
 
-    def __init__(self, settings: Settings, known: KnownImages | None = None) -> None:
+    def __init__(
+        self, settings: Settings, known: KnownImages | None = None, rosters: Rosters | None = None
+    ) -> None:
         self._settings = settings
         self._known = known
+        self._rosters = rosters
         self._base = settings.limits.as_rule()
         self._file = PolicyFile(settings.policy, images=settings.images) if settings.policy else None
 
     def current(self) -> Policy:
-        """The policy in force. Raises: SettingsError: It was never good."""
+        """The policy in force, with what the courses' rosters say.
+
+        Raises:
+            SettingsError: It was never good.
+            LedgerError: The rosters cannot be read.
+        """
         policy, settings = self._file.current() if self._file else Policy(), self._settings
         everybodys = list_everybodys(settings.images, settings.candidates)
-        return replace(policy, base=self._base, everybodys_images=everybodys)
+        enrolment = self._rosters.enrolment() if self._rosters and policy.courses else NOBODY
+        return replace(policy, base=self._base, everybodys_images=everybodys, enrolment=enrolment)
 
     @property
     def _images(self) -> dict[str, str]:
@@ -70,9 +81,9 @@ class PolicyReader:
         today = utc_now().astimezone().date()
         return list_offered(self._settings.images, self._settings.frozen, today)
 
-    def courses_taught(self, person: str) -> frozenset[str]:
-        """Names of the courses that somebody teaches. Raises: SettingsError."""
-        return frozenset(course.name for course in self.current().courses if person in course.teachers)
+    def roles_of(self, person: str) -> Mapping[str, Role]:
+        """What somebody is in courses, as entries and rosters say. Raises: SettingsError, LedgerError."""
+        return self.current().roles_of(person)
 
     def find_wish(
         self,
@@ -143,8 +154,7 @@ class PolicyReader:
     def belonging(self, person: str, groups: Collection[str]) -> Party:
         """The groups and all courses that somebody belongs to, in order. Raises: SettingsError."""
         policy = self.current()
-        mine = policy.groups_of(person, groups)
-        courses = policy.courses_of(person, mine)
+        mine, courses = policy.groups_of(person, groups), policy.courses_of(person, groups)
         return Party(
             tuple(sorted(name for name in mine if name in policy.groups)),
             tuple(sorted(course.name for course in courses)),

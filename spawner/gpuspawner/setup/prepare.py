@@ -27,9 +27,15 @@ from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
-TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox",), ("chromium",)
+TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox", "ssh", "sshd", "rsync"), ("chromium",)
 """What the tests run beside the demo's programs."""
-PACKAGES = {"chromium": "chromium", "busybox": "busybox-static"}
+PACKAGES = {
+    "chromium": "chromium",
+    "busybox": "busybox-static",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+    "rsync": "rsync",
+}
 """Program → package."""
 TEST_LOGIN = "Installing the tests' login provider (npm)"
 TEST_REGISTRY = "docker-registry"
