@@ -166,6 +166,7 @@ def build_page(
     images: Sequence[str],
     last: Mapping[str, object],
     passports: Mapping[str, Passport] | None = None,
+    fleet: Collection[str] = (),
     candidates: Collection[str] = (),
     last_days: Mapping[str, date] | None = None,
     queue_url: str = "",
@@ -182,6 +183,7 @@ def build_page(
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
         passports: Those of the images, by name, as far as they are known.
+        fleet: The architectures of all that is here.
         candidates: Names of images on trial.
         last_days: Until when images can be chosen, by name, where that is limited.
         queue_url: Where places in line are seen; empty where none can be taken.
@@ -194,6 +196,7 @@ def build_page(
     usable = [offer for offer in offers if offer.barred is None]
     most = max(find_most_gpus(allowance, max((o.total for o in usable), default=0), stock.holding), 1)
     choices = _list_choices(offers, _Judge(stock, now, bool(queue_url), most))
+    found = list_images(images, allowance, last.get("image"), passports or {}, usable, fleet=fleet)
     advice = _advise(stock, offers, usable, bool(queue_url))
     balance = stock.balance
     limit = balance.limit.value if balance else None
@@ -216,7 +219,7 @@ def build_page(
         lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
         images=tuple(
             replace(choice, candidate=choice.name in candidates, until=(last_days or {}).get(choice.name))
-            for choice in list_images(images, allowance, last.get("image"), passports or {}, usable)
+            for choice in found
         ),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
