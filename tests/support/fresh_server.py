@@ -76,6 +76,10 @@ class FreshServer:
         )
         return dict(line.split() for line in (units + containers).splitlines())
 
+    def write(self, file: str, text: str) -> None:
+        """Write a file."""
+        self.put(_tar({file.lstrip("/"): text.encode()}), "/")
+
     def put(self, tar: bytes, folder: str) -> None:
         """Unpack a tar there."""
         subprocess.run([*self._enter(folder), "tar", "-x", "--no-same-owner"], input=tar, check=True)
