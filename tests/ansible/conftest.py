@@ -10,7 +10,7 @@ import pytest
 from support.client import Client
 from support.fresh_server import FreshServer, fresh_server
 from support.kills import kill_at
-from support.playbooks import SETTINGS, address, commands, log_in
+from support.playing import SETTINGS, address, commands, log_in
 
 FIRST_KILL = "Make the directories"
 """A task of the first installation at which it is killed, before it is run as the page says."""
@@ -19,7 +19,7 @@ FIRST_KILL = "Make the directories"
 @pytest.fixture(scope="session")
 def server() -> Iterator[FreshServer]:
     """A server on which the page's commands were run, in order, with its address among the names."""
-    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"]) as server:
+    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"], "shared") as server:
         for block in commands("install.md"):
             if "site.yml" in block:
                 kill_at(server, FIRST_KILL)

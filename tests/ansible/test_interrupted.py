@@ -8,7 +8,7 @@ import pytest
 from support.client import Client
 from support.fresh_server import FreshServer
 from support.kills import choose, kill_at, list_tasks
-from support.playbooks import OURS, SETTINGS, must_play, play
+from support.playing import OURS, SETTINGS, must_play, play
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 

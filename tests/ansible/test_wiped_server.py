@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.client import Client
 from support.fresh_server import FreshServer
-from support.playbooks import ANSIBLE, SETTINGS, follow, log_in, must_play, play, settings_on
+from support.playing import ANSIBLE, SETTINGS, follow, log_in, must_play, must_refuse, play, settings_on
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
@@ -65,10 +65,10 @@ def test_a_drained_server_starts_nobody_and_tells_people(
     printed = follow(server, PAGE, "Drain a server")
     assert "ada is still on it" in printed
     assert "grace is still on it" in printed
-    for options in ({"gpus": 0}, {"gpus": 1, "wait": False}):
-        refused = ada.spawn(options, "another")
+    for gpus, why in enumerate(("new disks (from 23:30 on)", "out of service")):
+        refused = ada.spawn({"gpus": gpus, "wait": False}, "another")
         assert not refused.ready
-        assert "new disks (from 23:30 on)" in refused.message
+        assert why in refused.message
     model = ada.model()
     assert model is not None
     assert model["ready"]
@@ -102,7 +102,7 @@ def backed_up(server: FreshServer, ada: Client) -> dict[str, Any]:
     """What there was when the backup was made: homes, the ledger, and somebody who waits in line."""
     server.shell(f"mkdir -p /mnt/backup && echo 'pass word' >{ANSIBLE}/inventory/mine/secrets/backup")
     server.write(SETTINGS, server.must("cat", SETTINGS) + settings_on(PAGE, "Backups"))
-    must_fail_in_preflight(server, "backup_repository is /mnt/backup/hub")
+    must_refuse(server, "backup_repository is /mnt/backup/hub")
     container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").split()[0]
     script = "mkdir -p ~/d; echo private >~/d/f; chmod 600 ~/d/f; ln -s d/f ~/link; touch -d 2001-01-01 ~/d"
     server.must("docker", "exec", container, "sh", "-c", script)
@@ -119,31 +119,17 @@ def backed_up(server: FreshServer, ada: Client) -> dict[str, Any]:
     return found | {"people": people_of_the_hub(server)}
 
 
-def must_fail_in_preflight(server: FreshServer, says: str) -> None:
-    server.shell("touch /root/mark")
-    before = server.started()
-    code, printed = play(server, "site")
-    assert code != 0
-    assert says in " ".join(printed.split())
-    places = ("/etc", "/opt", "/usr", "/var/lib/gpuspawner")
-    touched = server.must(
-        "find", *places, "-newer", "/root/mark", "-type", "f", "-not", "-name", "*.sqlite*"
-    )  # fmt: skip
-    assert touched.split() == []
-    assert server.started() == before
-
-
 @pytest.mark.usefixtures("backed_up")
 def test_a_password_or_a_repository_that_is_none_stops_the_run(server: FreshServer) -> None:
     secret = f"{ANSIBLE}/inventory/mine/secrets/backup"
     server.shell(f"cp {secret} /root/password && echo wrong >{secret}")
     try:
-        must_fail_in_preflight(server, "backup_password is not the password of /mnt/backup/hub")
+        must_refuse(server, "backup_password is not the password of /mnt/backup/hub")
     finally:
         server.shell(f"cp /root/password {secret}")
     server.shell("mv /mnt/backup/hub /mnt/backup/away")
     try:
-        must_fail_in_preflight(server, "backup_repository is /mnt/backup/hub, which cannot be opened")
+        must_refuse(server, "backup_repository is /mnt/backup/hub, which cannot be opened")
     finally:
         server.shell("mv /mnt/backup/away /mnt/backup/hub")
 

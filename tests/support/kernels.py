@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
-from typing import Any
-from uuid import uuid4
 
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from .client import Client
+from .sessions import run_in_kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +31,7 @@ class Kernel:
         address = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{self.id}/channels"
         headers = {"Authorization": f"token {self.token}"}
         socket = await websocket_connect(HTTPRequest(address, headers=headers, ca_certs=self.authority))
-        asked, printed = uuid4().hex, ""
-        await socket.write_message(json.dumps(_ask(asked, code)))
-        while True:
-            said = json.loads(await socket.read_message() or "null")
-            assert said is not None, "the connection was closed"
-            if said["parent_header"].get("msg_id") != asked:
-                continue
-            if said["msg_type"] == "stream":
-                printed += said["content"]["text"]
-            assert said["msg_type"] != "error", said["content"]
-            if said["msg_type"] == "status" and said["content"]["execution_state"] == "idle":
-                socket.close()
-                return printed.strip()
-
-
-def _ask(name: str, code: str) -> dict[str, Any]:
-    header = {"msg_id": name, "session": uuid4().hex, "username": "", "version": "5.3"}
-    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
-    return {
-        "header": header | {"msg_type": "execute_request"}, "parent_header": {}, "metadata": {},
-        "content": content, "channel": "shell",
-    }  # fmt: skip
+        return (await run_in_kernel(socket, code)).strip()
 
 
 def start_kernel(person: Client, authority: str) -> Kernel:

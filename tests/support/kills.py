@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from .fresh_server import FreshServer
-from .playbooks import ANSIBLE
+from .playing import ANSIBLE
 
 TASK = re.compile(r"^TASK \[(?:[a-z_]+ : )?(.*?)\] \*", re.MULTILINE)
 UNIT = "killed.scope"

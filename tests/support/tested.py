@@ -24,10 +24,12 @@ INPUTS = (
     "spawner/gpuspawner/adapters/ledger/migrations",
     "spawner/requirements.lock",
     "tests/ansible",
+    "tests/support/fake_packages.py",
     "tests/support/fresh_server.py",
     "tests/support/kernels.py",
     "tests/support/kills.py",
-    "tests/support/playbooks.py",
+    "tests/support/playing.py",
+    "tests/support/registry.py",
 )
 """THE list of what a server is made from and tried with. What runs on it has tests of its own."""
 PAGES = ("docs/install.md", "docs/maintenance.md")
