@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.client import Client
-from support.fresh_server import FreshServer
+from support.fresh_server import HOME, FreshServer
 from support.playing import ANSIBLE, SETTINGS, follow, log_in, must_play, must_refuse, play, settings_on
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
@@ -37,6 +37,20 @@ HOMES = (
     " find . -not -path './.cache*' -printf '%p %u %g %m %y %l\\n' | sort;"
     " find . -type f -not -path './.cache*' -print0 | sort -z | xargs -0 sha256sum; done"
 )
+
+LOOK = """
+import os, sys
+sys.path[:0] = ["{0}/ansible/roles/backup/files", "{0}/ansible/roles/gpuspawner/files"]
+import backup
+from pathlib import Path
+
+homes = Path("/mnt/btrfs/homes")
+(homes / "one" / "thesis").write_text("as it was")
+with backup.held_still(homes) as still, backup.bound(still, Path("/tmp/seen")):
+    (homes / "one" / "thesis").write_text("changed")
+    found = Path("/tmp/seen/one/thesis").read_text()
+print(found, os.listdir("/mnt/btrfs"))
+"""
 
 
 def read(server: FreshServer, last: int) -> Any:
@@ -132,6 +146,17 @@ def test_a_password_or_a_repository_that_is_none_stops_the_run(server: FreshServ
         must_refuse(server, "backup_repository is /mnt/backup/hub, which cannot be opened")
     finally:
         server.shell("mv /mnt/backup/away /mnt/backup/hub")
+
+
+def test_homes_on_btrfs_are_read_as_they_were_at_one_moment(server: FreshServer) -> None:
+    server.write("/root/look.py", LOOK.format(HOME))
+    printed = server.shell(
+        "apt-get -o DPkg::Lock::Timeout=60 install -y -q --no-install-recommends btrfs-progs;"
+        "truncate -s 300M /root/btrfs && mkfs.btrfs -q /root/btrfs && mkdir -p /mnt/btrfs;"
+        "mount -o loop /root/btrfs /mnt/btrfs && mkdir -p /mnt/btrfs/homes/one;"
+        "python3 -B /root/look.py && umount /mnt/btrfs && rm /root/btrfs"
+    )
+    assert printed.splitlines()[-1] == "as it was ['homes']"
 
 
 @pytest.mark.usefixtures("backed_up")

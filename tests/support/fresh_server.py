@@ -46,7 +46,9 @@ heading since; systemctl show --property=Id,ActiveEnterTimestampMonotonic docker
 heading rules; if command -v nft >/dev/null; then nft list ruleset; fi
 if command -v docker >/dev/null; then
     heading containers
-    docker ps --all --quiet --no-trunc | xargs -r docker inspect --format '{{.Id}} {{json .State}}'
+    # Not all of .State: it has what the last looks at a container's health said.
+    docker ps --all --quiet --no-trunc |
+        xargs -r docker inspect --format '{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.StartedAt}}'
     heading images; docker images --all --format '{{.ID}} {{.Repository}}:{{.Tag}}'
     heading networks; docker network ls --no-trunc
     heading volumes; docker volume ls

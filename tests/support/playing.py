@@ -57,7 +57,8 @@ def must_refuse(server: FreshServer, says: str, before: dict[str, str] | None = 
     words = re.sub(r"\s+", " ", printed.replace("''", "'"))
     assert says in words, printed[-3000:]
     after = server.state()
-    assert {what for what in before if before[what] != after[what]} == set()
+    lines = {what: set(before[what].splitlines()) ^ set(after[what].splitlines()) for what in before}
+    assert {what: sorted(found) for what, found in lines.items() if found} == {}
 
 
 # -- pages --------------------------------------------------------------------------------------------------

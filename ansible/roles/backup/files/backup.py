@@ -2,7 +2,8 @@
 
     backup.py backup              one backup now, then forget what is not to be kept
     backup.py fetch ID FOLDER     databases and settings of a backup into a folder, and what it is, as JSON
-    backup.py homes ID FOLDER     the homes that the databases in that folder name, into their places
+    backup.py homes ID FOLDER     the homes that the databases in that folder name, and the other directories
+                                  of SETTINGS, into their places
     backup.py state FOLDER        what else was fetched, into its place; nothing may have the databases open
 
 What is in a backup lies below TREE, wherever it was read from: databases/ (copies), state/ (secrets,
@@ -133,7 +134,7 @@ def back_up() -> None:
             copy_database(STATE / name, databases / name)
     # After the databases: whoever comes meanwhile has a home in the backup that they do not name yet.
     homes, volumes = list_homes(databases), find_volumes()
-    roots = {home.root: home.root_here(volumes) for home in homes}
+    roots = {home.root: home.root_here(volumes) for home in homes} | list_directories()
     with ExitStack() as stack:
         seen = {"state": STATE, "etc": ETC}
         seen |= {root: stack.enter_context(held_still(place)) for root, place in sorted(roots.items())}
@@ -153,7 +154,7 @@ def is_there(home: Home, volumes: Path) -> bool:
 
 def keep(homes: Sequence[Home]) -> None:
     """Bring what lies below TREE into the repository."""
-    parts = ["databases", "state", "etc", *sorted(home.kept for home in homes)]
+    parts = ["databases", "state", "etc", *sorted(home.kept for home in homes), *list_directories()]
     listed = TREE.with_name("parts")
     listed.write_text("".join(f"{TREE / part}\n" for part in parts))
     left_out = [f"--exclude={TREE}/state/{one}" for one in LEFT_OUT]
@@ -199,19 +200,21 @@ def fetch(which: str, folder: Path) -> None:
 
 def bring_homes(which: str, databases: Path) -> None:
     """Bring homes into their places: what is there and not in the backup stays beside."""
-    homes, volumes = list_homes(databases), find_volumes()
-    if not homes:
+    homes, volumes, directories = list_homes(databases), find_volumes(), list_directories(missing=True)
+    if not homes and not directories:
         return
+    for place in directories.values():
+        place.mkdir(parents=True, exist_ok=True)
     for home in homes:
         if home.kind == "volume":
             run(["docker", "volume", "create", home.source])
         else:
             home.place(volumes).mkdir(parents=True, exist_ok=True)
-    roots = {home.root: home.root_here(volumes) for home in homes}
+    roots = {home.root: home.root_here(volumes) for home in homes} | directories
     with ExitStack() as stack:
         for root, place in sorted(roots.items()):
             stack.enter_context(bound(place, TREE / root))
-        includes = [f"--include={TREE / home.kept}" for home in homes]
+        includes = [f"--include={TREE / part}" for part in (*(home.kept for home in homes), *directories)]
         restic("restore", "--quiet", which, "--target=/", *includes)
     print(f"{len(homes)} homes are back")
 
@@ -244,6 +247,18 @@ def list_homes(databases: Path) -> list[Home]:
         return []
     with closing(open_database(databases / DATABASES[0])) as ledger:
         return [Home(*row) for row in ledger.execute("SELECT kind, source FROM homes ORDER BY source")]
+
+
+def list_directories(*, missing: bool = False) -> dict[str, Path]:
+    """What is backed up beside homes, by its name below TREE; what is not there too, if that is asked for."""
+    wanted = [Path(one) for one in json.loads(SETTINGS.read_text())["directories"]]
+    found = {}
+    for place in wanted:
+        if missing or place.is_dir():
+            found[f"directories{place}"] = place
+        else:
+            print(f"warning: {place} is not there, and not in this backup.", file=sys.stderr)
+    return found
 
 
 def find_volumes() -> Path:
