@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,18 +58,26 @@ def test_preflight_changes_nothing() -> None:
     reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
     assert ROLES
     for role in ROLES:
-        for task in flatten(read(role / "tasks" / "preflight.yml")):
+        for task in flatten(role, read(role / "tasks" / "preflight.yml")):
             module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
             assert module in reading, f"{role.name}: {task['name']}"
             assert module != "command" or task["changed_when"] is False, task["name"]
 
 
-def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def flatten(role: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
         inner = [*task.get("block", []), *task.get("rescue", [])]
-        found += flatten(inner) if inner else [task]
+        if (file := task.get("ansible.builtin.import_tasks")) is not None:
+            inner = read(role / "tasks" / file)
+        found += flatten(role, inner) if inner else [task]
     return found
+
+
+def test_what_runs_from_the_release_is_what_an_upgrade_stops() -> None:
+    known = read(ALL / "gpuspawner" / "vars" / "main.yml")
+    followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
+    assert sorted(known["gpuspawner_followers"]) == sorted(followers)
 
 
 def render(template: Path, **more: Any) -> str:
