@@ -15,9 +15,11 @@ from gpuspawner.setup.paths import CHECKOUT
 ALL = CHECKOUT / "ansible" / "roles"
 ROLES = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
 UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
+INCLUDE = "ansible.builtin.include_tasks"
 PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
-    "simulation_version": "0123456789abcdef", "home_directory": "", "controller": 8082, "base_url": "/",
+    "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
+    "controller": 8082, "base_url": "/",
 }  # fmt: skip
 
 
@@ -48,7 +50,10 @@ def test_preflight_changes_nothing() -> None:
     reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
     assert ROLES
     for role in ROLES:
-        for task in flatten(read(role / "tasks" / "preflight.yml")):
+        tasks = flatten(read(role / "tasks" / "preflight.yml"))
+        included = [task.pop(INCLUDE) for task in tasks if INCLUDE in task]
+        tasks += [task for file in included for task in flatten(read(role / "tasks" / file))]
+        for task in (one for one in tasks if any(key.startswith("ansible.builtin.") for key in one)):
             module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
             assert module in reading, f"{role.name}: {task['name']}"
             assert module != "command" or task["changed_when"] is False, task["name"]
@@ -106,3 +111,14 @@ def test_the_hub_sees_the_directory_of_homes_and_may_write_there(homes: str, hid
     assert f"ProtectHome={hidden}" in lines
     assert f"ReadWritePaths=/var/lib/gpuspawner {homes}" in lines
     assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(homes)
+
+
+@pytest.mark.parametrize("courses", ["", "/srv/courses"])
+def test_the_hub_may_make_folders_of_courses_where_there_are_any(courses: str) -> None:
+    template = next(path for path in UNITS if path.name.startswith("hub."))
+    lines = render(template, gpuspawner_plan=PLAN | {"course_directory": courses}).splitlines()
+    assert f"ReadWritePaths=/var/lib/gpuspawner {courses}" in lines
+    assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(courses)
+    assert [line for line in lines if line.startswith("RestrictSUIDSGID=")][-1].endswith(
+        "no" if courses else "yes"
+    )

@@ -1,4 +1,4 @@
-"""What people of a course find in their servers: data, team folders, notebooks, hand-ins; who finds nothing."""
+"""What people of a course find in their servers: data, teams, notebooks, hand-ins; and who finds nothing."""
 
 from __future__ import annotations
 
