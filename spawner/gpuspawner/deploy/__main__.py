@@ -97,6 +97,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "hub_port": network.hub_port,
         "controller": settings.controller.port if settings.controller.enabled else None,
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
+        "course_directory": str(settings.courses.directory or ""),
         "proxy_version": proxy_version(checkout),
         "simulation_version": sources_hash(),
         "subdomain_host": place.subdomain_host,

@@ -116,6 +116,13 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
             "such as /srv/homes",
         )
+    if settings.courses.directory and not HOMES.fullmatch(str(settings.courses.directory)):
+        raise written.error(
+            ["courses", "directory"],
+            f": {str(settings.courses.directory)!r} is no directory for courses on a server. "
+            "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
+            "such as /srv/courses",
+        )
     if place.policy is not None:
         load_policy(place.policy, images=settings.images, places=settings.places)
     if not (settings.login or settings.demo_users or place.extensions):
