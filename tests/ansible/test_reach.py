@@ -214,14 +214,14 @@ def test_nothing_is_reached_by_ipv6_either(server: FreshServer, people: list[Cli
     pid = containers(server)[0][0]
     inside = f"nsenter --target {pid} --net"
     interface = server.shell(f"{inside} ip -o link | grep -o 'eth[0-9]*' | head -1").strip()
+    on = [f"net.ipv6.conf.{name}.disable_ipv6=0" for name in ("all", interface)]
     server.shell(
         "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.gpuspawner0.disable_ipv6=0"
         " net.ipv6.conf.all.forwarding=1 &&"
         " ip -6 address add fd99::1/64 dev gpuspawner0 nodad &&"
         " ip link add other6 type dummy && ip link set other6 up &&"
-        " ip -6 address add fd98::1/64 dev other6 nodad && ip -6 address add 2001:db8::1/64 dev other6 nodad &&"
-        f" {inside} sysctl -qw net.ipv6.conf.all.disable_ipv6=0"
-        f" net.ipv6.conf.{interface}.disable_ipv6=0 &&"
+        " for one in fd98::1 2001:db8::1; do ip -6 address add $one/64 dev other6 nodad; done &&"
+        f" {inside} sysctl -qw {' '.join(on)} &&"
         f" {inside} ip -6 address add fd99::2/64 dev {interface} nodad &&"
         f" {inside} ip -6 route add default via fd99::1"
     )

@@ -125,7 +125,7 @@ def test_logins_without_anybody_allowed_are_refused(bare: FreshServer, untouched
     login = "  login: {provider: github, client_id: a, client_secret_file: /etc/gpuspawner/a, allow: {}}"
     begin(bare, "simulated", "")
     bare.shell(f"sed -i '/demo_users/,$ d' {SETTINGS}; echo '{login}' >>{SETTINGS}")
-    must_refuse(bare, "login.allow", untouched)
+    must_refuse(bare, "login: nobody is allowed to log in. Under allow, name groups or users", untouched)
 
 
 @pytest.mark.parametrize(
