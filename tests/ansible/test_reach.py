@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from support.certificates import make_certificate
 from support.client import Client
 from support.fresh_server import HOME, FreshServer, fresh_server
 from support.playing import SETTINGS, must_play
@@ -237,3 +238,28 @@ def test_nothing_is_reached_by_ipv6_either(server: FreshServer, people: list[Cli
     finally:
         server.must("systemctl", "start", "gpuspawner-firewall")
         server.shell("ip link delete other6; ip -6 address delete fd99::1/64 dev gpuspawner0")
+
+
+def test_a_certificate_of_ones_own_is_served_and_a_new_one_after_it(
+    server: FreshServer, people: list[Client]
+) -> None:
+    folder, before = f"{HOME}/ansible/inventory/mine", server.started()
+    files = f"tls_certificate_file: {folder}/tls.crt\ntls_key_file: {folder}/tls.key"
+    server.shell(
+        f"sed -i 's/^tls_certificate: .*/tls_certificate: files/' {SETTINGS}; echo '{files}' >>{SETTINGS}"
+    )
+    for _ in range(2):
+        certificate, key = make_certificate([HUB, f"*.{HUB}", address(server)], 90)
+        server.shell(
+            f"cat >{folder}/tls.crt <<'END'\n{certificate}END\n"
+            f"umask 077; cat >{folder}/tls.key <<'END'\n{key}END\n"
+        )
+        must_play(server, "site")
+        shown = f"openssl s_client -connect {HUB}:443 -servername ada.{HUB} </dev/null 2>/dev/null"
+        served = server.shell(f"{shown} | openssl x509")
+        assert served.strip() == certificate.strip()
+    page = people[0].session.get(f"https://{HUB}/hub/login", verify=False, timeout=60)
+    assert page.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
+    assert must_play(server, "site")["changed"] == 0
+    # Caddy reads its configuration anew; whoever is connected stays so.
+    assert server.started() == before
