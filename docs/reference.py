@@ -197,7 +197,9 @@ def render_variables() -> str:
     """The page on the variables of the playbooks."""
     parts = [VARIABLES_HEAD]
     for file in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        spec = yaml.safe_load(file.read_text())["argument_specs"]["main"]
+        spec = yaml.safe_load(file.read_text())["argument_specs"].get("main")
+        if spec is None:
+            continue  # other roles use it
         parts.append(f"## {file.parents[1].name}: {spec['short_description']}\n")
         parts += [f"{' '.join(line.split())}\n" for line in spec.get("description", [])]
         parts += ["| variable | type | default | meaning, unit, reason |", "| --- | --- | --- | --- |"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import pytest
+from gpuspawner.setup.paths import Paths
 from support.side_by_side import OneHubAtATime, on_the_floor
 
 
@@ -40,6 +41,11 @@ def why_no_gpu() -> str | None:
 
 
 @cache
+def why_no_registry() -> str | None:
+    return None if Paths().registry.exists() else "need Debian's docker-registry (make test fetches it)"
+
+
+@cache
 def why_no_ssh() -> str | None:
     path = f"{os.environ['PATH']}:/usr/sbin"
     missing = [name for name in ("sshd", "ssh", "rsync") if not shutil.which(name, path=path)]
@@ -55,6 +61,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": why_no_docker,
     "browser": why_no_browser,
     "gpu": why_no_gpu,
+    "registry": why_no_registry,
     "server": why_no_server,
     "ssh": why_no_ssh,
 }

@@ -34,6 +34,12 @@ fi
 if [ "$PWD" = /home/jovyan ]; then
     cd "$HOME"
 fi
+# Folders of courses lie beside the home, so that nothing in it can be in their way; there they are seen.
+if [ -d /courses ]; then
+    [ -e "$HOME/courses" ] || [ -L "$HOME/courses" ] || ln -s /courses "$HOME/courses" || true
+elif [ "$(readlink "$HOME/courses" || true)" = /courses ]; then
+    rm -f "$HOME/courses"
+fi
 . /etc/profile.d/jupyter.sh
 # Python looks there only if it is there when a kernel starts: the first package would be found after a restart of it.
 mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packages" || true

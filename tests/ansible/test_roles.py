@@ -13,11 +13,14 @@ import yaml
 from gpuspawner.setup.paths import CHECKOUT
 
 ALL = CHECKOUT / "ansible" / "roles"
-ROLES = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+SPECIFIED = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+ROLES = [path for path in SPECIFIED if (path / "defaults").is_dir()]
+"""Those with variables of an administrator's; the others are used by these."""
 UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
 PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
     "simulation_version": "0123456789abcdef", "home_directory": "", "controller": 8082, "base_url": "/",
+    "subdomain_host": "",
 }  # fmt: skip
 
 
@@ -42,6 +45,12 @@ def test_every_role_checks_its_arguments_before_anything_is_touched(role: Path) 
     checked = read(CHECKOUT / "ansible" / "site.yml")[0]["tasks"][0]["loop"]
     assert role.name in checked
     assert (role / "tasks" / "preflight.yml").is_file()
+
+
+def test_a_role_that_others_use_has_no_variables_of_its_own() -> None:
+    for role in set(SPECIFIED) - set(ROLES):
+        assert "main" not in read(role / "meta" / "argument_specs.yml")["argument_specs"]
+    assert {path.name for path in ALL.iterdir()} == {path.name for path in SPECIFIED}
 
 
 def test_preflight_changes_nothing() -> None:

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import requests
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Sessions, UsageReports
+from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Rosters, Sessions, UsageReports
 from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
@@ -81,6 +81,7 @@ TOKENS = {
     "keys-bob": model("bob", READ, KEYS),
     "grace": model("grace", READ),
     "bob": model("bob", READ),
+    **{name: model(name, READ) for name in ("tom", "tim", "amy", "sam")},
     "planner": model("planner", READ, RESERVE),
     "admin": model("admin", READ, MANAGE, RESERVE),
     "hub-admin": model("hub-admin", READ, "admin-ui"),
@@ -267,7 +268,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
         host=HOST,
         sessions=Sessions(ledger, HOST, clock),
         hub=hub,
-        policies=PolicyReader(settings, known),
+        policies=PolicyReader(settings, known, Rosters(ledger)),
         images=known,
         clock=clock,
         stale_after=STALE,

@@ -29,6 +29,29 @@ BOOT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exe
 """The host may mount its control groups in the old way, in which this systemd does not start."""
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 HOME = "/root/gpuspawner"
+STATE = r"""
+heading() { echo; echo "## $1"; }
+# Databases, and what is simulated, are written while the hub runs.
+look() {
+    find /etc /opt /srv /usr/local /var/lib/gpuspawner /var/lib/caddy -xdev ! -name '*.sqlite*' \
+        ! -path '/var/lib/gpuspawner/sim/*' "$@" 2>/dev/null || true
+}
+heading files; look -printf '%p %M %u %g %l\n' | sort
+heading contents; look -type f -print0 | sort -z | xargs -0 sha256sum
+heading packages
+dpkg-query --show --showformat '${Package} ${Version} ${Status}\n'; apt-mark showhold
+heading units; systemctl list-unit-files --no-legend
+heading runs; systemctl list-units --no-legend --type=service,socket
+heading since; systemctl show --property=Id,ActiveEnterTimestampMonotonic docker caddy 'gpuspawner-*'
+heading rules; if command -v nft >/dev/null; then nft list ruleset; fi
+if command -v docker >/dev/null; then
+    heading containers
+    docker ps --all --quiet --no-trunc | xargs -r docker inspect --format '{{.Id}} {{json .State}}'
+    heading images; docker images --all --format '{{.ID}} {{.Repository}}:{{.Tag}}'
+    heading networks; docker network ls --no-trunc
+    heading volumes; docker volume ls
+fi
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +94,15 @@ class FreshServer:
             " echo $unit $(systemctl show --property=ActiveEnterTimestampMonotonic --value $unit); done"
         )
         containers = self.shell(
-            "docker ps --all --quiet |"
+            "command -v docker >/dev/null || exit 0; docker ps --all --quiet |"
             " xargs --no-run-if-empty docker inspect --format '{{.Name}} {{.State.StartedAt}}'"
         )
         return dict(line.split() for line in (units + containers).splitlines())
+
+    def state(self) -> dict[str, str]:
+        """All that a deployment could change: files, packages, units, rules, what the Engine has."""
+        parts = self.shell(STATE).split("\n## ")
+        return dict(part.split("\n", 1) for part in parts[1:])
 
     def put(self, tar: bytes, folder: str) -> None:
         """Unpack a tar there."""

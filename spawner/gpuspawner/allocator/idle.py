@@ -44,7 +44,7 @@ class Judged:
     told: Told | None
     """What its person is told now; None for nothing new."""
     grows_deaf: bool = False
-    """Whether it is new that its server does not answer."""
+    """Whether it is new that its server hardly answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class IdleWatch:
                 only_report=only_report,
             )
             was_deaf = watch.deaf_since
-            deaf = find_deaf(watch.activity, lease.created_at, was_deaf) if lease.devices else None
+            deaf = find_deaf(watch.activity, was_deaf) if lease.devices else None
             watch = replace(watch, deaf_since=deaf)
             grows_deaf = deaf is not None and was_deaf is None
             found.append(Judged(lease, wish, watch, told, grows_deaf))
@@ -198,8 +198,8 @@ class IdleWatch:
 def _note_deaf(lease: Lease, since: datetime, now: datetime) -> Event:
     """What administrators are told: they alone can see what becomes of such a session."""
     text = mark(
-        f"the server has not answered since {since:%H:%M} UTC and its GPUs do nothing; nobody is stopped for "
-        "what cannot be seen, so look at it, and stop it by hand if nothing runs in it"
+        f"the server has hardly answered, if at all, since {since:%H:%M} UTC and its GPUs do nothing; nobody "
+        "is stopped for what cannot be seen, so look at it, and stop it by hand if nothing runs in it"
     )
     return Event(now, DEAF, text, "culler", lease.id, data={"owner": lease.owner, "server": lease.server})
 

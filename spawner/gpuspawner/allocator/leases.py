@@ -17,6 +17,7 @@ from gpuspawner.core.culling import Watch
 from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.idleness import Limits
+from gpuspawner.core.images import find_fleet
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Party, SpawnRequest
@@ -82,6 +83,11 @@ class Allocator:
         """Every device and every live lease. Raises: LedgerError."""
         with self.ledger.read() as unit:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
+
+    def fleet(self) -> tuple[str, ...]:
+        """The architectures of all that is here. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return find_fleet(record.device for host in unit.hosts() for record in unit.inventory(host))
 
     def stock(
         self,

@@ -14,7 +14,8 @@ from pathlib import Path
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RedirectHandler, StaticFileHandler
 
-from .api.handler import MOST_BODY, ApiHandler
+from .api.handler import ApiHandler
+from .api.table import MOST_UPLOAD
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
 from .inside import make_inside_door
 from .pages.base import (
@@ -27,7 +28,9 @@ from .pages.base import (
 )
 from .pages.calendars import AddressHandler, FeedHandler
 from .pages.reserve import CheckHandler, FormHandler
-from .pages.table import DOWNLOADS, PAGES, PRESSES, RESERVATION, START
+from .pages.roster import RosterHandler
+from .pages.table import COURSE, DOWNLOADS, PAGES, PRESSES, RESERVATION, START
+from .pages.timetable import TimetableHandler
 from .sshdoor import SshDoor
 
 ADDRESS = "127.0.0.1"
@@ -69,6 +72,8 @@ def make_app(house: House, token: str) -> Application:
             (rf"{prefix}/reservations/make", FormHandler, arguments),
             (rf"{prefix}/{RESERVATION}/put", FormHandler, arguments),
             (rf"{prefix}/reservations/address", AddressHandler, arguments),
+            (rf"{prefix}/courses/{COURSE}/roster/(?P<step>check|take)", RosterHandler, arguments),
+            (rf"{prefix}/courses/{COURSE}/timetable/(?P<step>check|take)", TimetableHandler, arguments),
             (rf"{prefix}/feed/(.*)", FeedHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
@@ -104,7 +109,7 @@ async def serve(
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gpuspawner-request"))
-    server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=2 * MOST_BODY)
+    server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=MOST_UPLOAD)
     server.listen(port, ADDRESS)
     doors: list[HTTPServer] = [server]
     if inside != ADDRESS:

@@ -12,7 +12,7 @@ from gpuspawner.adapters.mail import MailServer
 from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.adapters.webhook import Webhook
-from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
+from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, UsageReports, utc_now
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.outbox import Outbox
 from gpuspawner.allocator.ssh import SshDesk, count_open
@@ -32,7 +32,7 @@ from .services import Services, SshPlace
 from .sshdoor import KeepSshFiles, SshDoor, WhyNot
 from .telling import Prepare, TellPeople, by_mail, by_webhook, in_terminals
 from .turns import KeepTurns
-from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, KeepRosters, ReturnSeats, SessionLook
 
 ENGINE_SECONDS = 3
 """How long the Engine may take to say what an image is."""
@@ -56,7 +56,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         host=host,
         sessions=Sessions(ledger, host),
         hub=HttpHubApi(settings.hub_api_url, token),
-        policies=PolicyReader(settings, known),
+        policies=PolicyReader(settings, known, Rosters(ledger)),
         images=known,
         clock=utc_now,
         stale_after=STALE_AFTER,
@@ -114,6 +114,7 @@ def make_tick(services: Services, settings: Settings) -> Tick:
         [
             ("returns", ReturnSeats(services.reservations)),
             ("drains", ExpireDrains(services.cards)),
+            ("rosters", KeepRosters(services.rosters)),
             ("policy", KeepPolicy(services.line, services.hub, services.policies)),
             ("hopeless", EndHopeless(services.line)),
             ("turns", turns),

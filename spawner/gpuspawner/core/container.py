@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .model import Home, HomeKind, Lease
-from .policy import Mount
+from .sharing import Mount
 
 LABEL_LEDGER = "gpuspawner.ledger"
 """Id of the ledger that the lease is in: two installations on one Engine leave each other alone."""

@@ -212,7 +212,7 @@ def judge_session(
     # Of the clock of its GPUs, what the processors do is no matter.
     judged = [one for one in clocks if one[0] is Clock.GPUS and unknown == (PROCESSORS_UNKNOWN,)]
     if unknown and not judged:
-        deaf = find_deaf(activity, started_at) if has_gpus else None
+        deaf = find_deaf(activity) if has_gpus else None
         return Verdict(Step.KEEP, None, None, _tell_unknown(unknown, deaf), signals)
     found = [
         (
@@ -245,7 +245,9 @@ def _tell_unknown(unknown: tuple[str, ...], deaf: datetime | None) -> str:
     text = mark(f"It is not known {what}, so it is left alone.")
     if deaf is None:
         return text
-    return text + mark(f" Its server has not answered since {deaf:%H:%M} UTC, and its GPUs do nothing.")
+    return text + mark(
+        f" Its server has hardly answered, if at all, since {deaf:%H:%M} UTC, and its GPUs do nothing."
+    )
 
 
 def find_unknown(activity: Activity, now: datetime) -> tuple[str, ...]:

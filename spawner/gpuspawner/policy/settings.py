@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
+from gpuspawner.core.sharing import Places
 
 from .login import Login
 from .units import read_bytes, read_duration
@@ -61,6 +62,21 @@ class Homes(_Section):
     directory: Annotated[Path, Field(description="Directory for homes of the kind bind.")] = Path("homes")
 
 
+class Courses(_Section):
+    """What courses have of their own (docs/courses.md)."""
+
+    directory: Annotated[
+        Path | None,
+        Field(description="Where folders of teams and hand-ins are made; none: there are none."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _require_absolute(self) -> Courses:
+        if self.directory is not None and not self.directory.is_absolute():
+            raise ValueError("directory must be an absolute path, such as /srv/courses")
+        return self
+
+
 class Network(_Section):
     """How browser, hub and containers reach each other."""
 
@@ -73,6 +89,15 @@ class Network(_Section):
         "172.17.0.1"
     )
     hub_port: Annotated[int, Field(ge=1, le=65535, description="Port of the hub's API there.")] = 8081
+    subdomain_host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$",
+            description="Where browsers find the hub, as https://hub.example.org, if each person's servers "
+            "are to be at a name of their own below that one, as ada.hub.example.org; names and certificate "
+            "must be for *.hub.example.org too, and the proxy must run with --host-routing.",
+        ),
+    ] = None
 
 
 class Controller(_Section):
@@ -220,6 +245,7 @@ class Settings(_Section):
     start_timeout: Annotated[int, Field(ge=30, description="Seconds that a start may take.")] = 120
     limits: Limits = Limits()
     homes: Homes = Homes()
+    courses: Courses = Courses()
     network: Network = Network()
     controller: Controller = Controller()
     notices: Notices = Notices()
@@ -259,6 +285,19 @@ class Settings(_Section):
     def ledger_path(self) -> Path:
         """The ledger's database file."""
         return self.ledger or self.state_dir / "ledger.sqlite"
+
+    @property
+    def places(self) -> Places:
+        """Directories that a policy must fit to."""
+        private = {
+            str(self.state_dir.absolute()): "the hub's own files",
+            str(self.ledger_path.parent.absolute()): "the hub's own files",
+        }
+        if self.homes.kind == "bind":
+            private[str(self.homes.directory.absolute())] = "people's homes"
+        if self.courses.directory is not None:
+            private[str(self.courses.directory)] = "folders of courses"
+        return Places(private, self.courses.directory is not None)
 
     @property
     def passports_path(self) -> Path:

@@ -102,7 +102,7 @@ class Gate:
         found = self._find(entry)
         if found is None:
             return f"{entry.name} has no passport. Make it: gpuspawner passport make {entry.name}"
-        failed = [name for name, result in found.tests.items() if result == "failed"]
+        failed = found.list_failed()
         if failed:
             return f"{entry.name} failed its tests: {', '.join(failed)}."
         untried = found.list_untried(self.fleet)

@@ -82,7 +82,8 @@ def build_rows(
         row = _build_row(record, lease, now, stale_after)
         watch = (watches or {}).get(lease.id) if lease else None
         if watch is not None and watch.deaf_since is not None:
-            said = f"does nothing, and the server has not answered since {watch.deaf_since:%H:%M} UTC"
+            since = f"{watch.deaf_since:%H:%M} UTC"
+            said = f"does nothing, and the server has hardly answered, if at all, since {since}"
             row = replace(row, reason="; ".join(filter(None, (row.reason, said))))
         drain, pin = find_drain(record.device, drains, now), find_pin(record.device, pins)
         rows.append(_withhold(row, drain, pin, now))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from jupyterhub.utils import fmt_ip_url
 
+from gpuspawner.adapters.course_folders import CourseFolders, require_shared
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshKeys
@@ -27,12 +29,13 @@ from gpuspawner.core.container import (
     build_labels,
     merge_host_config,
 )
+from gpuspawner.core.coursework import describe_parts, plan_folders
 from gpuspawner.core.errors import EngineError, GpuSpawnerError
 from gpuspawner.core.model import Home, Lease
-from gpuspawner.core.policy import Mount
+from gpuspawner.core.sharing import Mount
 from gpuspawner.core.words import mark
 
-from .access import PersonalSpawner
+from .access import Access, PersonalSpawner
 from .refusals import refuse
 
 IMAGE_DIGEST = "GPUSPAWNER_IMAGE_DIGEST"
@@ -54,7 +57,9 @@ class ContainerSpawner(PersonalSpawner):
     ssh_mount: Mount | None = None
     """What its SSH server reads; None where there is none."""
     course_mounts: tuple[Mount, ...] = ()
-    """What the person's courses have for the image of this server."""
+    """What the person's groups have, and their courses for the image of this server."""
+    course_environment: Mapping[str, str] = MappingProxyType({})
+    """What tells the session about its courses."""
 
     _calls: ClassVar[DockerCalls | None] = None
 
@@ -168,6 +173,7 @@ class ContainerSpawner(PersonalSpawner):
                 **build_gpu_environment(devices),
                 IMAGE_DIGEST: self.digest,
                 "JUPYTER_IMAGE_SPEC": self.image,
+                **_literal(dict(self.course_environment)),
                 **({SESSION_URL: self.session_url} if self.session_url else {}),
             },
             "user": f"{self.uid}:{self.gid}",
@@ -181,6 +187,26 @@ class ContainerSpawner(PersonalSpawner):
             **self.sizes(),
         ):
             return await super().create_object()
+
+    async def find_coursework(self, access: Access, image: str) -> None:
+        """Find what groups and courses have for a server with this image, and make what is missing.
+
+        Raises:
+            SettingsError: A directory may not be shared, or a folder cannot be made.
+        """
+        parts, mounts = access.parts(image), access.mounts(image)
+        folders = plan_folders(self.user.name, parts) if self.course_base else ()
+        base, private = self.course_base, self.private_places
+        makes = CourseFolders(Path(base), uid=self.uid, gid=self.gid)
+
+        def prepare() -> None:
+            require_shared(mounts, private)
+            if folders:
+                makes.ensure(folders)
+
+        await self._off_loop(prepare)
+        self.course_mounts = (*mounts, *(folder.at(base) for folder in folders))
+        self.course_environment = describe_parts(parts)
 
     async def _site_settings(self) -> tuple[dict[str, object], dict[str, object]]:
         found = []

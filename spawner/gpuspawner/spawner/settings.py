@@ -85,6 +85,13 @@ class SpawnerSettings(DockerSpawner):
     home_base = Unicode(
         "homes", help="Directory in which homes of the kind ``bind`` are made, on the Docker host."
     ).tag(config=True)
+    course_base = Unicode(
+        help="""Directory in which folders of teams and hand-ins are made, absolute, on the Docker host.
+
+        The hub must be able to give what it makes there to the container's user, and must not run as that
+        user itself. Default: none, and courses have no such folders.
+        """,
+    ).tag(config=True)
     uid = Int(1000, min=1, help="User id in every container, whatever the image. Never root.").tag(
         config=True
     )

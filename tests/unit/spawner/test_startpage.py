@@ -280,6 +280,21 @@ def test_what_is_known_of_an_image() -> None:
     assert "validated" not in read(page(offer(), passports={"torch": make_passport()}))
 
 
+def test_an_image_that_was_not_tried_on_all_that_is_here_is_not_chosen_by_itself() -> None:
+    known = {
+        "base": make_passport(**TORCH, runs={"cpu-avx2": run()}),
+        "torch": make_passport(**TORCH, runs={"sm_90": run(), "cpu-avx2": run()}),
+    }
+    fleet = ("cpu-avx2", "sm_90")
+    found = page(offer(), passports=known, fleet=fleet)
+    assert [(one.selected, one.untried) for one in found.images] == [(False, ("sm_90",)), (True, ())]
+    assert "base · torch 2.9.1 · validated on CPU · not yet validated on sm_90" in read(found)
+    asked = page(offer(), passports=known, fleet=fleet, last={"image": "base"})
+    assert [one.selected for one in asked.images] == [True, False]
+    alone = page(offer(), passports=known, fleet=fleet, images_allowed=["base"])
+    assert [one.selected for one in alone.images] == [True, False]
+
+
 def test_no_cards() -> None:
     assert enabled(page()) == {"none": True}
     assert "device" in {field.get("name") for field in Form(render_page(page())).inputs}

@@ -319,7 +319,22 @@ identities = sa.Table(
     sa.Column("first_seen", UtcDateTime, nullable=False),
     sa.Column("last_seen", UtcDateTime, nullable=False),
     sa.Column("email", sa.Text, nullable=False),
+    sa.Column("removed_at", UtcDateTime),
+    sa.Column("gone_at", UtcDateTime),
 )
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("password", sa.Text, nullable=False),
+    sa.Column("password_set_at", UtcDateTime),
+    sa.Column("invitation", sa.Text, nullable=False),
+    sa.Column("invited_until", UtcDateTime),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("locked_until", UtcDateTime),
+)
+sa.Index("accounts_invitation", accounts.c.invitation)
 
 messages = sa.Table(
     "messages",

@@ -1,13 +1,13 @@
 """Keys for SSH, where the gateway takes connections to each server, and who connected.
 
-Revision: 0013.
+Revision: 0012.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0008"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
