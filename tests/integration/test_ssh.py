@@ -124,7 +124,18 @@ def test_a_terminal_is_one(ada: Laptop) -> None:
 SHOW = "python3 -c 'import json,os; print(chr(10)+json.dumps(dict(os.environ)))'"
 OF_SSH = {"SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "MAIL", "LOGNAME", "USER"}
 OF_JUPYTER = re.compile(r"JUPYTER_SERVER_|JPY_|JUPYTERHUB_API_TOKEN|COURSE_TOKEN$")
-OF_TERMINALS = {"TERM", "SHLVL", "_", "PWD", "OLDPWD", "LINES", "COLUMNS", "HOSTNAME", "PS1", "LESSOPEN"}
+OF_TERMINALS = {
+    "TERM",
+    "SHLVL",
+    "_",
+    "PWD",
+    "OLDPWD",
+    "LINES",
+    "COLUMNS",
+    "HOSTNAME",
+    "PS1",
+    "PYXTERM_DIMENSIONS",
+}
 
 
 def test_the_environment_is_that_of_a_terminal_in_jupyterlab(site: Installation, ada: Laptop) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk, SshKeys
 from gpuspawner.controller.sshdoor import SshDoor, WhyNot
 from gpuspawner.core.claims import Actor, ActorKind
@@ -97,9 +98,11 @@ def test_what_makes_no_sense_is_an_error_and_nothing_else(door: SshDoor, asked: 
 
 
 async def test_the_socket_is_closed_to_others_and_survives_nonsense(door: SshDoor, tmp_path: Path) -> None:
-    path = tmp_path / "ssh" / "controller.sock"
+    files = SshFiles(tmp_path / "ssh")
+    path = files.socket
     for _ in range(2):  # one that was killed leaves its file
-        server = await door.listen(path)
+        server = await door.listen(files)
+        assert files.has_secret
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
         for sent in (b"\n", b"{\n", b"\xff\n", b'{"ask": "key", "key": "ssh-ed25519 AAAA"}\n'):
