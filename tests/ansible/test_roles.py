@@ -21,7 +21,7 @@ UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
 PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
     "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
-    "controller": 8082, "base_url": "/", "subdomain_host": "",
+    "controller": 8082, "base_url": "/", "subdomain_host": "", "ssh": 2222, "ssh_inputs": "",
 }  # fmt: skip
 
 
