@@ -35,7 +35,9 @@ test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for so
 
 test-ansible:  ## a fresh Debian server brought to a hub by the playbooks, in a container (DEBIAN=bookworm: Debian 12)
 	@$(PREPARE) test-strict
-	@GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible $(PYTEST_ARGS)
+	@tested=$$(python3 tests/support/tested.py --print) && \
+	GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible $(PYTEST_ARGS) \
+	$(if $(PYTEST_ARGS)$(filter-out trixie,$(DEBIAN)),,&& python3 tests/support/tested.py --write $$tested)
 
 test-unit:  ## the tests that need no Docker
 	@$(PREPARE) test-unit
