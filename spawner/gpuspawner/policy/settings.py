@@ -89,6 +89,15 @@ class Network(_Section):
         "172.17.0.1"
     )
     hub_port: Annotated[int, Field(ge=1, le=65535, description="Port of the hub's API there.")] = 8081
+    subdomain_host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$",
+            description="Where browsers find the hub, as https://hub.example.org, if each person's servers "
+            "are to be at a name of their own below that one, as ada.hub.example.org; names and certificate "
+            "must be for *.hub.example.org too, and the proxy must run with --host-routing.",
+        ),
+    ] = None
 
 
 class Controller(_Section):

@@ -170,7 +170,7 @@ class GPUSpawner(ChoosingSpawner):
             if error.kind is RefusalKind.NEVER:
                 # JupyterHub would ask for the same again at every later start without options.
                 self.orm_spawner.user_options = {}
-            raise refuse_for(error, hint=CPU_HINT) from error
+            raise refuse_for(error, hint=CPU_HINT if request.gpus else "") from error
         except GpuSpawnerError as error:
             raise refuse_for(error, hint=CPU_HINT) from error
 

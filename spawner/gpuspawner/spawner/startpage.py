@@ -306,8 +306,12 @@ class _Judge:
         return State.FREE if offer.waits is None else State.KEPT
 
 
+_NO_GPU_CHOICE = Choice(NO_GPU, Kind.CPU, State.FREE, True)
+
+
 def _list_choices(offers: Sequence[Offer], judge: _Judge) -> tuple[Choice, ...]:
-    found = [Choice(NO_GPU, Kind.CPU, State.FREE, True)]
+    stopped = judge.stock.stopped
+    found = [Choice(NO_GPU, Kind.CPU, State.BARRED, False, because=stopped)] if stopped else [_NO_GPU_CHOICE]
     whole = [offer for offer in offers if not offer.sliced]
     usable = [offer for offer in whole if offer.barred is None]
     any_gpu = judge.stock.any_gpu
