@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -162,6 +163,17 @@ class SshKeys:
         """A person's newest connections. Raises: LedgerError."""
         with self._ledger.read() as unit:
             return unit.recent_ssh_sessions(owner, limit)
+
+
+def count_open(ledger: Ledger) -> Mapping[str, int]:
+    """Open connections, by the lease's id.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
+    """
+    with ledger.read() as unit:
+        found = unit.open_ssh_sessions()
+    return Counter(one.lease_id for one in found)
 
 
 class SshDesk:

@@ -16,7 +16,7 @@ from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, U
 from gpuspawner.allocator.identities import Identities
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.outbox import Outbox
-from gpuspawner.allocator.ssh import SshDesk
+from gpuspawner.allocator.ssh import SshDesk, count_open
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
@@ -88,7 +88,7 @@ def make_tick(services: Services, settings: Settings) -> Tick:
     watch = IdleWatch(
         services.ledger, services.host, services.policies.idle_limits, services.stale_after, services.clock
     )
-    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock)
+    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock, lambda: count_open(services.ledger))
     idle = CullIdle(
         sweeper,
         watch,

@@ -10,6 +10,7 @@ import pwd
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ from .relay import Relay
 
 REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
+SECRET_SECONDS = 60.0
+"""How long a controller may take to start."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
 SSHD = "/usr/sbin/sshd"
@@ -191,6 +194,22 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.write(text)
     partial.chmod(mode)
     partial.replace(path)
+
+
+def await_secret(settings: Settings, seconds: float = SECRET_SECONDS) -> None:
+    """Wait until the controller has made what host keys come from: what root made there, it could not read.
+
+    Raises:
+        SettingsError: It has not.
+    """
+    files, deadline = SshFiles(settings.ssh_folder), time.monotonic() + seconds
+    while not files.has_secret:
+        if time.monotonic() > deadline:
+            raise SettingsError(
+                f"There is no secret in {settings.ssh_folder} that host keys come from. The controller makes "
+                "it: start that first."
+            )
+        time.sleep(0.2)
 
 
 def require_ready(settings: Settings, programs: Sequence[str] = (SSHD,)) -> None:
