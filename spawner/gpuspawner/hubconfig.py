@@ -204,6 +204,8 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     hub, (module, name) = c.JupyterHub, _WAYS.get(login.provider, ("oidc", "OidcLogin"))
     hub.authenticator_class = f"gpuspawner.login.{module}.{name}"
     hub.cookie_max_age_days = login.stay / timedelta(days=1)
+    # That is what the hub takes; this is when browsers forget them, else after 30 days.
+    hub.tornado_settings = {"cookie_options": {"expires_days": login.stay / timedelta(days=1)}}
     key = ensure_secret(settings.state_dir / "auth_state_key")
     c.CryptKeeper.keys = [sha256(key.encode()).digest()]
     way = c[name]
