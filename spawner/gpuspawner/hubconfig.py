@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.utils import subdomain_hook_idna
 from traitlets import Dict
 
 from .adapters.secret import ensure_secret, read_private
@@ -33,6 +34,7 @@ NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
 SESSION = "custom:gpu:session"
+KEYS = "custom:gpu:keys"
 CUSTOM_SCOPES = {
     "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
     "custom:gpu:manage": {
@@ -40,6 +42,10 @@ CUSTOM_SCOPES = {
         "subscopes": ["custom:gpu:read"],
     },
     "custom:gpu:reserve": {"description": "Reserve GPUs.", "subscopes": ["custom:gpu:read"]},
+    KEYS: {
+        "description": "Add and remove one's own keys for SSH, which open one's servers.",
+        "subscopes": ["custom:gpu:read"],
+    },
     SESSION: {"description": "See, keep and end the session of one server, from inside of it."},
 }
 """What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
@@ -107,7 +113,7 @@ def require_policy(settings: Settings) -> None:
         SettingsError: With file, line, key and fix.
     """
     if settings.policy:
-        load_policy(settings.policy, images=settings.images)
+        load_policy(settings.policy, images=settings.images, places=settings.places)
 
 
 def read_controller_token(settings: Settings) -> str:
@@ -132,12 +138,26 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     hub.cleanup_proxy = False
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = network.proxy_api_url
+    if network.subdomain_host:
+        hub.subdomain_host = network.subdomain_host
+        hub.subdomain_hook = name_of_servers
     # A hub that gives up waiting for its spawners forgets servers that run.
     hub.init_spawners_timeout = -1
     hub.template_paths = [str(HUB_TEMPLATES)]
     hub.jinja_environment_options = {"extensions": [HUB_WORDS]}
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = NAMED_SERVERS
+
+
+def name_of_servers(name: str, domain: str, kind: str) -> str:
+    """The name at which a person's servers are; the controller, which is trusted as the hub is, stays at its.
+
+    Args:
+        name: The person's, or the service's.
+        domain: The hub's.
+        kind: ``user`` or ``service``; JupyterHub asks.
+    """
+    return str(subdomain_hook_idna(name, domain, kind)) if kind == "user" else domain
 
 
 def _apply_spawner(c: Any, settings: Settings) -> None:
@@ -168,6 +188,8 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
     spawner.shm_size = limits.shm
     spawner.home_kind = settings.homes.kind
     spawner.home_base = str(settings.homes.directory)
+    if settings.courses.directory:
+        spawner.course_base = str(settings.courses.directory)
 
 
 def _apply_controller(c: Any, settings: Settings, token: str) -> None:
@@ -190,11 +212,13 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
     ]
     # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
     # A server's token may do no more than its person: so they have its scope too, which is of no use to them.
-    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", SESSION}
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", KEYS, SESSION}
     hub.load_roles = [
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
         {"name": "server", "scopes": list(SERVER_SCOPES)},
     ]
+    if settings.ssh.enabled:
+        c.GPUSpawner.ssh_dir = str(settings.ssh_folder)
     c.GPUSpawner.session_url = settings.session_url
     c.GPUSpawner.queue_url = f"{settings.service_url}queue"
 

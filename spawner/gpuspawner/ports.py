@@ -97,6 +97,9 @@ class ContainerEngine(Protocol):
     def processor_seconds(self, container_id: str) -> float | None:
         """Processor time that a container has taken so far; None when it is gone, ended, or not measured."""
 
+    def typed_at(self, container_id: str) -> datetime | None:
+        """When something was last typed into a terminal of a container, to some seconds; None for never."""
+
     def write_to_terminals(self, container_id: str, line: str) -> None:
         """Write a line into every terminal that is open in a container, as its own user.
 

@@ -69,7 +69,8 @@ class Identities:
 
     Args:
         ledger: Where they are kept.
-        reserved: Names that the site's rules speak of: whom the provider calls otherwise does not get them.
+        reserved: Names that the site's rules speak of: whom the provider calls otherwise does not get them,
+            nor those of rosters.
         clock: Says the present.
     """
 
@@ -103,13 +104,15 @@ class Identities:
                 return self._make(unit, subject, said, now), False
             if known.removed_at is not None:
                 return known, True
-        found = _bring_up_to_date(known, said, now)
+            found = _bring_up_to_date(known, said, now)
+            named = unit.has_open_entry(found)
         news = _list_news(known, found, said)
         changed = replace(found, last_seen=known.last_seen) != known
-        if news or changed or now - known.last_seen > _SEEN_AGAIN_AFTER:
+        if news or changed or named or now - known.last_seen > _SEEN_AGAIN_AFTER:
             with self._ledger.write() as unit:
                 found = _bring_up_to_date(unit.identity_of(subject) or known, said, now)
                 unit.put_identity(found)
+                unit.bind_roster(found)
                 for event in news:
                     if not unit.has_event_since(now - _TOLD_AGAIN_AFTER, event):
                         unit.add_event(event)
@@ -137,12 +140,14 @@ class Identities:
                 return known
             found = self._make(unit, subject, said, now)
             unit.put_identity(found)
+            unit.bind_roster(found)
             unit.add_event(Event(now, "login.first", describe_newcomer(found.name, said.name), LOGIN))
         return found
 
     def _make(self, unit: LedgerUnit, subject: Subject, said: Said, now: datetime) -> Identity:
         own = {said.name.lower()} if said.name.isascii() else set()
-        name = choose_name(said.name, unit.taken_names() | (self._reserved - own))
+        spoken_of = self._reserved | unit.roster_names()
+        name = choose_name(said.name, unit.taken_names() | (spoken_of - own))
         return Identity(subject, name, said.name, said.groups, now, now, said.email)
 
     def link(self, name: str, subject: Subject, *, actor: Actor) -> Identity:
