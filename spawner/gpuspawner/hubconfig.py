@@ -240,7 +240,7 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     if login.by_service:
         _apply_service(way, login)
     elif login.provider == "lti":
-        way.auto_login = True  # a page with a button would lead nowhere: people come from their course
+        hub.template_vars = {"from_course": True}
         way.username_key = login.username_claim or ""
         way.callback_address = login.callback_url or ""
         way.platforms = [one.model_dump() for one in login.platforms]
