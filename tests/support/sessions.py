@@ -172,18 +172,22 @@ class Session:
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
         ask = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         await socket.write_message(json.dumps(ask))
-        printed = ""
-        while True:
+        printed, reply, idle = "", {}, False
+        # Two channels, each in its own order: the reply may overtake what was printed.
+        while not (reply and idle):
             message = json.loads(await asyncio.wait_for(socket.read_message(), 120))
             if message["parent_header"].get("msg_id") != header["msg_id"]:
                 continue
             content = message["content"]
             if message["msg_type"] == "stream":
                 printed += str(content["text"])
-            if message["msg_type"] == "execute_reply":
-                socket.close()
-                assert content["status"] == "ok", content
-                return printed
+            elif message["msg_type"] == "status":
+                idle = content["execution_state"] == "idle"
+            elif message["msg_type"] == "execute_reply":
+                reply = content
+        socket.close()
+        assert reply["status"] == "ok", reply
+        return printed
 
     def type_in_terminal(self, line: str, until: str) -> str:
         """What a terminal shows after a line was typed, until a certain text is there."""

@@ -157,12 +157,18 @@ def test_a_controller_is_a_service_with_as_few_rights_as_it_needs() -> None:
         "oauth_client_allowed_scopes": [
             "access:services!service=gpu",
             "admin-ui",
+            "custom:gpu:keys",
             "custom:gpu:manage",
             "custom:gpu:read",
             "custom:gpu:reserve",
         ],
     }
-    assert hub.extra_user_scopes == {"access:services!service=gpu", "custom:gpu:read", "custom:gpu:session"}
+    assert hub.extra_user_scopes == {
+        "access:services!service=gpu",
+        "custom:gpu:keys",
+        "custom:gpu:read",
+        "custom:gpu:session",
+    }
     role, server = hub.load_roles
     assert server == {
         "name": "server",

@@ -76,7 +76,7 @@ class Rosters:
             with self._ledger.read() as unit:
                 revisions = unit.roster_revisions()
                 if revisions != self._known[0]:
-                    self._known = revisions, enrol(unit.enrolled())
+                    self._known = revisions, enrol(unit.enrolled(), unit.enrolled_teams())
             return self._known[1]
 
     @property

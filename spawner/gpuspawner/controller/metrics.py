@@ -20,7 +20,7 @@ from gpuspawner.allocator.outbox import OUTCOMES
 from gpuspawner.core.activity import GPUS_UNKNOWN, NOTEBOOKS_UNKNOWN, PROCESSORS_UNKNOWN
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import TicketState
-from gpuspawner.core.culling import FINISHED, IDLE_OVER, IDLE_STOP
+from gpuspawner.core.culling import FINISHED, IDLE_STOP
 from gpuspawner.core.endings import STOPPING
 from gpuspawner.core.errors import LedgerError, RefusalKind
 from gpuspawner.core.idleness import Clock, Step, find_unknown
@@ -279,8 +279,8 @@ def find_stop_reason(unit: LedgerUnit, event: Event) -> str | None:
     idle = unit.newest_of(event.lease_id, IDLE_STOP)
     if idle is None or idle.data.get("dry_run"):
         return "end"
-    withdrawn = unit.newest_of(event.lease_id, IDLE_OVER)
-    if withdrawn is not None and (withdrawn.id or 0) > (idle.id or 0):
+    lease = unit.lease(event.lease_id)
+    if lease is None or lease.end_reason != idle.reason:  # it was withdrawn, or somebody set another end
         return "end"
     if idle.reason == FINISHED:
         return "finished"

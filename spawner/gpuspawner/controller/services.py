@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, Undo, UsageReports
 from gpuspawner.allocator.places import LineView
+from gpuspawner.allocator.ssh import SshKeys
 from gpuspawner.allocator.timetables import Timetables
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.ports import HubApi
@@ -40,6 +41,7 @@ class Services:
 
     undo: Undo = field(init=False)
     rosters: Rosters = field(init=False)
+    keys: SshKeys = field(init=False)
     timetables: Timetables = field(init=False)
     drawn: Kept[Drawn] = field(init=False, default_factory=Kept)
     """What is drawn of the GPUs of sessions, until the plots move on."""
@@ -50,3 +52,4 @@ class Services:
         object.__setattr__(self, "rosters", Rosters(self.ledger, self.clock))
         object.__setattr__(self, "timetables", Timetables(self.ledger, self.host, self.clock))
         object.__setattr__(self, "undo", Undo(self.ledger, self.host, self.line, self.clock))
+        object.__setattr__(self, "keys", SshKeys(self.ledger, self.clock))

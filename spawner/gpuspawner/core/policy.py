@@ -15,10 +15,12 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from .claims import EVERYBODY, Holder, Terms
+from .coursework import Coursework, Part
 from .idleness import IdleLimits, Limits
 from .model import Party
 from .roster import NOBODY, Enrolment, Role
 from .sessions import WARN_MINUTES
+from .sharing import Mount
 
 T = TypeVar("T")
 
@@ -93,6 +95,8 @@ class Allowance:
     """Weight in the line: twice the weight may use twice as much for the same place."""
     guaranteed_share: Limit[float]
     """Part of the devices, 0 to 1, that the group can always get back."""
+    ssh: Limit[bool]
+    """Whether their servers can be reached by SSH, where the installation has a gateway."""
 
 
 LIMITS = tuple(part.name for part in fields(Allowance))
@@ -118,17 +122,6 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """A directory of the host in a container."""
-
-    path: str
-    """Absolute, on the host."""
-    target: str
-    """Absolute, in the container."""
-    read_only: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Course:
     """A group with teachers, an image and materials."""
 
@@ -142,6 +135,7 @@ class Course:
     seats: int | None = None
     """How many may work at once; None is no limit."""
     mounts: tuple[Mount, ...] = ()
+    work: Coursework = field(default_factory=Coursework)
     assistants: frozenset[str] = frozenset()
 
     def role_of(self, person: str, groups: Collection[str]) -> Role | None:
@@ -158,7 +152,7 @@ def settings_rule(**limits: Any) -> Rule:
     base: dict[str, Any] = dict.fromkeys(LIMITS)
     base |= {"idle_gpu": IDLE_GPU, "idle_gpu_wanted": IDLE_GPU_WANTED, "keep": KEEP}
     base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
-    base["extension"] = timedelta(0)
+    base |= {"extension": timedelta(0), "ssh": True}
     return Rule(SETTINGS, base | limits)
 
 
@@ -190,6 +184,8 @@ class Policy:
     """So many minutes before an end its person is warned; at least one."""
     everybodys_images: frozenset[str] | None = None
     """What *all* images are: those that are no candidates. None: there is no candidate."""
+    data: Mapping[str, tuple[Mount, ...]] = field(default_factory=dict)
+    """What the people of a group can read in every server, by the name of the group."""
     enrolment: Enrolment = NOBODY
     """What the courses' rosters say, which the ledger keeps."""
 
@@ -307,10 +303,30 @@ def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> 
 
 
 def choose_mounts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Mount, ...]:
-    """What a person's server gets mounted: what their courses have for this image, each target once."""
+    """What a person's server gets mounted: their groups' data, and what their courses have for this image.
+
+    Each target is there once.
+    """
+    mine = policy.groups_of(person, groups) | {DEFAULT}
+    mounts = [mount for name, data in policy.data.items() if name in mine for mount in data]
     courses = policy.courses_of(person, groups)
-    mounts = [mount for course in courses if course.image == image for mount in course.mounts]
+    mounts += [mount for course in courses if course.image == image for mount in course.mounts]
     return tuple({mount.target: mount for mount in mounts}.values())
+
+
+def find_parts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Part, ...]:
+    """How a person takes part in those of their courses that have this image."""
+    roles, teams = policy.roles_of(person, groups), policy.enrolment.teams_of(person)
+    return tuple(
+        Part(
+            course.name,
+            course.work,
+            grades=roles[course.name] is not Role.STUDENT,
+            team=teams.get(course.name, ""),
+        )
+        for course in policy.courses
+        if course.name in roles and course.image == image
+    )
 
 
 def _choose_largest(name: str, rules: Sequence[Rule]) -> Limit[Any]:

@@ -232,22 +232,36 @@ class Enrolment:
 
     roles: Mapping[str, Mapping[str, Role]] = field(default_factory=dict)
     """By person, then by course."""
+    teams: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By person, then by course: those who share a folder."""
 
     def of(self, person: str) -> Mapping[str, Role]:
         """Roles of one person, by course."""
         return self.roles.get(person, {})
 
+    def teams_of(self, person: str) -> Mapping[str, str]:
+        """Teams of one person, by course."""
+        return self.teams.get(person, {})
+
 
 NOBODY = Enrolment()
 
 
-def enrol(members: Iterable[tuple[str, str, Role]]) -> Enrolment:
-    """Make the roles of everybody out of (course, person, role); the higher of two in a course counts."""
+def enrol(members: Iterable[tuple[str, str, Role]], teams: Iterable[tuple[str, str, str]] = ()) -> Enrolment:
+    """Make the roles of everybody out of (course, person, role); the higher of two in a course counts.
+
+    Args:
+        members: As above.
+        teams: As (course, person, team); of two in a course the first by its name.
+    """
     roles: dict[str, dict[str, Role]] = {}
     for course, person, role in members:
         mine = roles.setdefault(person, {})
         mine[course] = max(mine.get(course, role), role, key=lambda one: one.rank)
-    return Enrolment(roles)
+    grouped: dict[str, dict[str, str]] = {}
+    for course, person, team in sorted(teams, reverse=True):
+        grouped.setdefault(person, {})[course] = team
+    return Enrolment(roles, grouped)
 
 
 def order_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:

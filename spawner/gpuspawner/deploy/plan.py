@@ -89,7 +89,7 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             "such as /srv/homes",
         )
     if place.policy is not None:
-        load_policy(place.policy, images=settings.images)
+        load_policy(place.policy, images=settings.images, places=settings.places)
     if not (settings.login or settings.demo_users or place.extensions):
         raise SettingsError(
             f"{file}: nobody could log in. Set {SETTINGS_VARIABLE}.login (docs/login.md); or, to try things "

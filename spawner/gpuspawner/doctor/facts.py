@@ -153,7 +153,7 @@ def read_policy(settings_file: Path | None) -> PolicyFacts | None:
         if settings.policy is None:
             return None
         path = settings.policy
-        load_policy(path, images=settings.images)
+        load_policy(path, images=settings.images, places=settings.places)
     except SettingsError as error:
         return PolicyFacts(str(path), str(error))
     return PolicyFacts(str(path))

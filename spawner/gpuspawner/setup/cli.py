@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from .ansible import ensure_ansible
 from .builds import Choice, choose_all, choose_changed, choose_named, ensure_images, require_names
+from .causes import FULL, FULL_DISK
 from .clean import clean
 from .console import say
 from .dockerd import stop_engine
@@ -110,8 +112,12 @@ def main() -> None:
             else:
                 COMMANDS[command][1](paths)
     except SetupError as error:
-        print(f"\nerror: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" ({error.filename} cannot be written)" if error.filename else ""
+        _fail(f"{FULL_DISK}{where} Then run the same command again to go on.")
     except KeyboardInterrupt:
         # Nobody reads it where the terminal was closed.
         with suppress(OSError):
@@ -119,6 +125,11 @@ def main() -> None:
         sys.exit(130)
     if command in ("demo", "test", "test-strict", "images", "changed-images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"\nerror: {text}", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def _read_choice(text: str) -> Choice:

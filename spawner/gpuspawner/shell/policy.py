@@ -133,7 +133,11 @@ def load(file: Path | None, settings_file: Path | None) -> Loaded:
             if where
             else "There is no settings file here. Give the policy file, or --settings PATH."
         )
-    loaded = load_policy(path, images=settings.images if settings else None)
+    loaded = load_policy(
+        path,
+        images=settings.images if settings else None,
+        places=settings.places if settings else None,
+    )
     limits = settings.limits if settings else Limits()
     return Loaded(path, replace(loaded, base=limits.as_rule()), where)
 
@@ -163,7 +167,6 @@ def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object
             name: {
                 "value": _plain(getattr(allowance, name).value),
                 "rules": list(getattr(allowance, name).rules),
-                "enforced": True,
             }
             for name in LIMITS
         },

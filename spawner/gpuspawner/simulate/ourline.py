@@ -35,17 +35,20 @@ class OurLine:
             for n in range(cards)
         )
         self._standings: dict[str, Standing] = {}
+        self._tickets: dict[Request, Ticket] = {}
+        """Of those that wait: a long line is gone through at each change of it."""
 
     def grant(
         self, now: int, free: Sequence[int], waiting: Collection[Request], holdings: Collection[Holding]
     ) -> Sequence[Grant]:
         """See :class:`gpuspawner.simulate.orders.Order`."""
         requests = {str(request.key): request for request in waiting}
+        self._tickets = {request: self._tickets.get(request) or _ticket(request) for request in waiting}
         situation = Situation(
             now=to_moment(now),
             inventory=self._inventory,
             leases=[_lease(holding) for holding in holdings],
-            tickets=[_ticket(request) for request in waiting],
+            tickets=list(self._tickets.values()),
             standings=self._stand(holdings, now),
             stale_after=timedelta.max,
         )

@@ -13,18 +13,19 @@ from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
+from gpuspawner.core.coursework import Part
 from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.images import list_everybodys
-from gpuspawner.core.model import Party, SpawnRequest
+from gpuspawner.core.model import HomeKind, Party, SpawnRequest
 from gpuspawner.core.policy import (
     SETTINGS,
     Allowance,
-    Mount,
     Policy,
     Rule,
     choose_mounts,
     find_idle_limits,
+    find_parts,
     find_party,
     find_terms,
     resolve_allowance,
@@ -32,6 +33,7 @@ from gpuspawner.core.policy import (
 )
 from gpuspawner.core.quota import choose_image, judge_server
 from gpuspawner.core.roster import Enrolment
+from gpuspawner.core.sharing import Mount, Places
 from gpuspawner.core.words import mark
 from gpuspawner.passport.model import Passport
 from gpuspawner.passport.shelf import Shelf
@@ -69,6 +71,10 @@ class Access:
     def mounts(self, image: str) -> tuple[Mount, ...]:
         """What a server with this image of the catalogue gets mounted."""
         return choose_mounts(self.policy, self.person, self.groups, image)
+
+    def parts(self, image: str) -> tuple[Part, ...]:
+        """How the person takes part in those of their courses that have this image."""
+        return find_parts(self.policy, self.person, self.groups, image)
 
 
 class PersonalSpawner(SpawnerSettings):
@@ -121,7 +127,23 @@ class PersonalSpawner(SpawnerSettings):
     @property
     def policy_file(self) -> PolicyFile:
         """The file that all spawners of this hub share."""
-        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.known_images), self.home_dir)
+        return _share_policy_file(
+            Path(self.policy).absolute(),
+            frozenset(self.known_images),
+            self.home_dir,
+            tuple(self.private_places.items()),
+            bool(self.course_base),
+        )
+
+    @property
+    def private_places(self) -> dict[str, str]:
+        """Directories of the host that are in no server as a whole, and what each holds."""
+        private = {str(Path(self.ledger).absolute().parent): "the hub's own files"}
+        if self.home_kind == HomeKind.BIND.value:
+            private[str(Path(self.home_base).absolute())] = "people's homes"
+        if self.course_base:
+            private[self.course_base] = "folders of courses"
+        return private
 
     def describe_policy_problem(self) -> str | None:
         """What is wrong with the policy file, for administrators; nobody else can mend it."""
@@ -202,8 +224,10 @@ class PersonalSpawner(SpawnerSettings):
 
 
 @cache
-def _share_policy_file(path: Path, images: frozenset[str], home_dir: str) -> PolicyFile:
-    return PolicyFile(path, images=images, home_dir=home_dir)
+def _share_policy_file(
+    path: Path, images: frozenset[str], home_dir: str, private: tuple[tuple[str, str], ...], courses: bool
+) -> PolicyFile:
+    return PolicyFile(path, images=images, home_dir=home_dir, places=Places(dict(private), courses))
 
 
 @cache

@@ -100,13 +100,15 @@ class GPUSpawner(ChoosingSpawner):
         request, image = self.judge_request(self.user_options)
         choices = replace(request, image=image)
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
-        self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
+        self.image = self.catalogue[image]
         self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
         party = access.party(image)
         self.digest = await self.find_digest(self.image)
         request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
+        await self.find_coursework(access, image)
+        self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True
         address = await super().start()

@@ -39,6 +39,8 @@ class State(StrEnum):
     FREE = "free"
     BUSY = "busy"
     """None is free."""
+    OUT = "out"
+    """All are out of service."""
     KEPT = "kept"
     """Free, and kept for others."""
     RESERVED = "reserved"
@@ -266,7 +268,7 @@ class _Judge:
             of_one_model: The model of which there is most, since several GPUs are always of one model.
         """
         state = self._find_state(offer)
-        waits = self.queue and state in (State.BUSY, State.KEPT, State.RESERVED)
+        waits = self.queue and state in (State.BUSY, State.OUT, State.KEPT, State.RESERVED)
         at_once = of_one_model.free if state is State.FREE else 0
         known = waits and offer.soonest is not None
         return Choice(
@@ -297,7 +299,7 @@ class _Judge:
         if offer.reserved is not None:
             return State.RESERVED
         if not offer.free:
-            return State.BUSY
+            return State.OUT if offer.out_of_service else State.BUSY
         return State.FREE if offer.waits is None else State.KEPT
 
 

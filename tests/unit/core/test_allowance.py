@@ -12,7 +12,6 @@ from gpuspawner.core.policy import (
     LIMITS,
     Course,
     Limit,
-    Mount,
     Person,
     Policy,
     Rule,
@@ -22,6 +21,7 @@ from gpuspawner.core.policy import (
     resolve_allowance,
     settings_rule,
 )
+from gpuspawner.core.sharing import Mount
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from gpuspawner.login.oidc import ALGORITHMS
-from gpuspawner.login.recognised import Denied, Recognised, ServiceSilent
+from gpuspawner.login.known import Denied, ServiceSilent
+from gpuspawner.login.recognised import Recognised
+from gpuspawner.login.tokens import ALGORITHMS
 from support.provider import CLIENT, SECRET, Service
 from tornado.web import HTTPError
 
@@ -134,7 +135,7 @@ async def test_somebody_who_may_not(
     service.userinfo, service.teams = userinfo, TEAMS
     login = make_login(provider, allow=allow)
     assert await come_back(login, service) is None
-    assert await login._in_ledger(lambda people: people.list()) == []
+    assert await login.in_ledger(lambda people: people.list()) == []
 
 
 async def test_entra_has_groups_in_the_token_only(service: Service, make_login: MakeLogin) -> None:
@@ -205,7 +206,7 @@ async def test_only_checked_addresses_are_kept(service: Service, make_login: Mak
         service.userinfo = {"sub": "s-1", "email": "ada@example.org", "email_verified": checked}
         found = await come_back(login, service)
         assert found is not None
-        (person,) = await login._in_ledger(lambda people: people.list())
+        (person,) = await login.in_ledger(lambda people: people.list())
         assert person.email == address
 
 
@@ -294,7 +295,7 @@ async def test_new_keys_are_found(service: Service, make_login: MakeLogin) -> No
     assert await come_back(login, service)
     found = await come_back(login, service)
     assert found is not None
-    login._keys_read_at -= 4000  # an hour later
+    login.keys.read_at -= 4000  # an hour later
     service.signing = rsa.generate_private_key(65537, 2048)
     assert await come_back(login, service), "the key of before is not believed any more, and the new one is"
     assert await login.refresh_user(User(found)), "who is logged in stays so"

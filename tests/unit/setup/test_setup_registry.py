@@ -19,18 +19,27 @@ DIGEST = f"sha256:{'5' * 64}"
 
 
 class Engine:
-    """An Engine and a registry that has some references; what it was told to do."""
+    """An Engine and a registry that has some references; what it was told to do.
+
+    Attributes:
+        labels: Of whatever is fetched.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.has: set[str] = set()
         self.tags: dict[str, str] = {}
         self.pulled: list[str] = []
+        self.labels: object = None
         patch.setattr(module, "run_step", self.run_step)
         patch.setattr(module, "capture", self.capture)
 
     def run_step(self, title: str, command: Sequence[str], **more: Any) -> None:
         if command[1] == "push":
             self.has.add(command[2])
+            log: Path = more["log"]
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a") as output:
+                print(f"1: digest: sha256:{'4' * 64} size: 7\n2: digest: {DIGEST} size: 7", file=output)
         else:
             self.pulled.append(command[2])
             if command[2] not in self.has:
@@ -41,13 +50,15 @@ class Engine:
             self.tags[command[3]] = command[2]
             return ""
         assert command[1:3] == ["image", "inspect"]
-        return json.dumps([f"{PREFIX}/{command[-1].rpartition(':')[0]}@{DIGEST}", "other/name@sha256:0"])
+        return json.dumps(self.labels)
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(monkeypatch: pytest.MonkeyPatch, entry: ImageEntry) -> Engine:
     monkeypatch.setenv("GPUSPAWNER_REGISTRY", PREFIX)
-    return Engine(monkeypatch)
+    engine = Engine(monkeypatch)
+    engine.labels = {"gpuspawner.image": entry.name, "gpuspawner.lock_hash": entry.lock_hash, "more": ""}
+    return engine
 
 
 @pytest.fixture
@@ -92,6 +103,31 @@ def test_after_a_push_only_that_digest_is_fetched(engine: Engine, paths: Paths, 
     engine.has.add(by_digest)
     fetch_images(paths, [entry])
     assert engine.tags[entry.reference] == by_digest
+
+
+@pytest.mark.parametrize("label", ["gpuspawner.image", "gpuspawner.lock_hash", None])
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_what_was_built_from_other_locks_is_not_taken(
+    engine: Engine, paths: Paths, entry: ImageEntry, label: str | None, by_digest: bool
+) -> None:
+    engine.labels = {**engine.labels, label: "other"} if label and isinstance(engine.labels, dict) else None
+    engine.has = {f"{PREFIX}/{entry.reference}", f"{PREFIX}/gpuspawner/minimal@{DIGEST}"}
+    if by_digest:
+        (paths.images / "digests.toml").write_text(f"{json.dumps(entry.reference)} = {json.dumps(DIGEST)}\n")
+        with pytest.raises(SetupError, match=r"is not minimal from the lock files of this checkout"):
+            fetch_images(paths, [entry])
+    else:
+        fetch_images(paths, [entry])
+    assert engine.tags == {}
+
+
+def test_a_push_that_names_no_digest_writes_none(
+    engine: Engine, paths: Paths, entry: ImageEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "tail", lambda _: "pushed")
+    with pytest.raises(SetupError, match="does not say under which digest"):
+        push_images(paths, [entry])
+    assert not (paths.images / "digests.toml").exists()
 
 
 def test_a_second_push_keeps_what_is_written(engine: Engine, paths: Paths, entry: ImageEntry) -> None:

@@ -48,6 +48,14 @@ class CourseUnit(AuditUnit):
         found = self._db.execute(sa.select(row.course, row.person, row.role).where(row.person.is_not(None)))
         return [(course, person, Role(role)) for course, person, role in found]
 
+    def enrolled_teams(self) -> list[tuple[str, str, str]]:
+        """Everybody who is in a team of a course and has a name here, as (course, person, team)."""
+        row = roster_entries.c
+        found = self._db.execute(
+            sa.select(row.course, row.person, row.team).where(row.person.is_not(None), row.team != "")
+        )
+        return [(course, person, team) for course, person, team in found]
+
     def roster_names(self) -> frozenset[str]:
         """All names that rosters speak of."""
         row = roster_entries.c

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.identity import MANAGE, SESSION
+from gpuspawner.controller.identity import KEYS, MANAGE, SESSION
 from gpuspawner.policy.reservations import ReservationBody
 
 from . import (
@@ -12,6 +12,7 @@ from . import (
     cards,
     images,
     inside,
+    keys,
     leases,
     queue,
     reservations,
@@ -233,6 +234,16 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/events/{event_id}/undo", "undoEvent",
         "Take back what a line of the audit trail tells of, as long as it stands as it was decided.",
         audit.undo, Done, MANAGE, m.ReasonBody, conflicts=True,
+    ),
+    Route("GET", "/keys", "listKeys", "Your keys for SSH.", keys.list_keys, keys.Keys),
+    Route(
+        "POST", "/keys", "addKey", "Let whoever has the private part of a key into your servers by SSH.",
+        keys.add_key, keys.KeyInfo, KEYS, keys.KeyBody, status=201, conflicts=True,
+    ),
+    Route(
+        "DELETE", "/keys/{key_id}", "removeKey",
+        "Remove a key; connections that are open by it end within a minute.", keys.remove_key, keys.KeyInfo,
+        KEYS,
     ),
     Route("GET", "/messages", "listMessages", "Your messages.", accounts.list_messages, m.Messages),
 )  # fmt: skip
