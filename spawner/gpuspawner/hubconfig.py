@@ -64,6 +64,7 @@ CONTROLLER_SCOPES = (
     "read:servers",
     "start:servers",
     "delete:servers",  # the scope that stopping one takes
+    "delete:users",  # for people whom an administrator has removed; homes are the ledger's, and stay
 )
 """What the controller may do at the hub; it is no administrator.
 
@@ -237,7 +238,6 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     if login.by_service:
         _apply_service(way, login)
     elif login.provider == "lti":
-        way.login_service = TITLES["lti"]
         way.auto_login = True  # a page with a button would lead nowhere: people come from their course
         way.username_key = login.username_claim or ""
         way.callback_address = login.callback_url or ""

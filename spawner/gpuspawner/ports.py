@@ -191,6 +191,12 @@ class HubApi(Protocol):
     def users(self) -> Mapping[str, frozenset[str]]:
         """Everybody, with their groups."""
 
+    def remove_user(self, user: str) -> None:
+        """Forget a person, with their logins and API tokens; one who is not known is success.
+
+        Not while they have servers. What the ledger knows of them, such as their home, stays.
+        """
+
     def session_activity(self, address: str, token: str) -> SessionActivity | None:
         """Ask a server itself when it was last active, without that counting as activity.
 

@@ -100,6 +100,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "ssh_address": _reached_at(settings.ssh.address),
         "ssh_inputs": f"{settings.ssh.model_dump_json()} {settings.hub_origin}{settings.base_url}",
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
+        "course_directory": str(settings.courses.directory or ""),
         "proxy_version": proxy_version(checkout),
         "simulation_version": sources_hash(),
         "subdomain_host": place.subdomain_host,

@@ -119,6 +119,13 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
             "such as /srv/homes",
         )
+    if settings.courses.directory and not HOMES.fullmatch(str(settings.courses.directory)):
+        raise written.error(
+            ["courses", "directory"],
+            f": {str(settings.courses.directory)!r} is no directory for courses on a server. "
+            "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
+            "such as /srv/courses",
+        )
     if settings.ssh.enabled and not (settings.ssh.host or settings.notices.hub):
         raise written.error(
             ["ssh"], ".host is missing: write the name by which people's own programs find this server"

@@ -44,6 +44,7 @@ _UNKNOWN_COURSE_AGAIN = timedelta(days=1)
 class LtiLogin(KnownPeople, LTI13Authenticator):
     """A login by launches from course platforms."""
 
+    login_service = "your course platform"
     login_handler = LtiStartHandler
     callback_handler = LtiCallbackHandler
 
