@@ -316,7 +316,7 @@ class SshDesk:
         return key is not None and self._why_not_any_more(key.owner) is None
 
     def _why_not(self, owner: str) -> str | None:
-        """Why somebody may not use SSH at all; who was removed here, not even while the Hub still has them."""
+        """Why somebody may not use SSH at all: who was removed here, also while the Hub still has them."""
         with self._ledger.read() as unit:
             known = unit.identity_named(owner)
         if known is not None and known.removed_at is not None:
