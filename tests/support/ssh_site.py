@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.allocator.ssh import SshKeys
 
+from support.client import Client
 from support.installation import Installation
 from support.side_by_side import free_port
 from support.ssh import Laptop
@@ -56,7 +57,12 @@ def set_up(site: Installation, user: str, folder: Path) -> Laptop:
 
 def copied(site: Installation, user: str) -> tuple[str, str]:
     """What the page has to be copied: for ``config``, and for ``known_hosts``."""
-    html = site.client(user).page("/services/gpu/ssh").text
+    return read_page(site.client(user))
+
+
+def read_page(person: Client) -> tuple[str, str]:
+    """The same, for whoever has logged in."""
+    html = person.page("/services/gpu/ssh").text
     found = dict(re.findall(r'(?s)<textarea[^>]* id="([\w-]+)"[^>]*>(.*?)</textarea>', html))
     return unescape(found["config"]), unescape(found["known-hosts"])
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import secrets
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.policy.settings import Settings
 
-from .config import BANNER, Setup, build_config
+from .config import BANNER, PENALTIES, Setup, build_config
 from .desk import Away, ControllerDesk
 from .monitors import Monitors, find_asker, find_parent
 from .relay import Relay
@@ -106,7 +107,7 @@ class Keeper:
             folder, ssh.address, ssh.port, ssh.account, _find_python(),
             Path(__file__).with_name("ask.py").read_text(), f"gpuspawner-ssh-{self._run}",
         )  # fmt: skip
-        _write(folder / "config", build_config(setup), 0o600)
+        _write_config(folder / "config", build_config(setup))
         return setup
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -176,6 +177,14 @@ def _find_python() -> Path:
         if path.exists() and all(_is_roots(one) for one in (path.resolve(), *path.resolve().parents)):
             return path.resolve()
     raise SettingsError(f"sshd runs only what belongs to root, and there is no such Python: {PYTHONS[0]}.")
+
+
+def _write_config(path: Path, text: str) -> None:
+    """Write the configuration; with the option that only newer versions of OpenSSH know, if this one does."""
+    _write(path, text + PENALTIES, 0o600)
+    done = subprocess.run([SSHD, "-t", "-f", path], capture_output=True, text=True, check=False, timeout=30)
+    if "Bad configuration option" in done.stderr:
+        _write(path, text, 0o600)
 
 
 def _is_roots(path: Path) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.gateway import ask
 from gpuspawner.gateway.config import Setup, build_config
-from gpuspawner.gateway.keeper import SEPARATE, SSHD, require_ready
+from gpuspawner.gateway.keeper import SEPARATE, SSHD, _write_config, require_ready
 from gpuspawner.policy.settings import Settings
 
 
@@ -68,6 +68,16 @@ def test_the_program_that_sshd_runs_needs_no_file_of_ours(effective: dict[str, s
     assert command.startswith("/usr/bin/python3 -I -S -c ")
     assert command.endswith(" gpuspawner-ssh-test %t %k")
     assert str(Path(ask.__file__).parent) not in command
+
+
+@pytest.mark.ssh
+def test_an_option_of_newer_versions_is_left_out_where_this_one_does_not_know_it(
+    effective: dict[str, str], tmp_path: Path
+) -> None:
+    assert effective
+    _write_config(tmp_path / "config", build_config(make_setup(tmp_path)))
+    done = subprocess.run([SSHD, "-T", "-f", tmp_path / "config"], capture_output=True, text=True, check=True)
+    assert ("max:30" in done.stdout) == ("persourcepenalties" in done.stdout)
 
 
 def test_an_address_of_version_6_stands_in_brackets(tmp_path: Path) -> None:
