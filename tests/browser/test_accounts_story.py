@@ -140,6 +140,7 @@ def test_from_guessing_to_the_end(installation: Installation, person: Callable[.
     assert ask() == 200
     ada.visit("/hub/spawn")
     ada.start("No GPU")
+    ada.visit("/hub/home")  # JupyterLab would go on asking a server that is gone
     run(installation, "remove", "ada", "--reason", "left")
     wait_for(lambda: ask() == 403, "the end of the API token", 90)
 
