@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -88,12 +89,19 @@ def test_from_the_invitation_to_another_password(
     (cookie,) = [one for one in ada.page.context.cookies() if one["name"] == "jupyterhub-hub-login"]
     assert cookie["httpOnly"]
     lasts = ada.page.evaluate("seconds => seconds - Date.now() / 1000", cookie["expires"])
-    assert 3000 < lasts <= 3600
+    assert 3000 < lasts < 3660
     log_in(elsewhere, PASSWORD)
     expect(elsewhere.start_button).to_be_visible()
 
     ada.page.get_by_role("link", name="Password").click()
     ada.picture("accounts-change", for_docs=False)
+    ada.page.emulate_media(color_scheme="dark")
+    ada.page.set_viewport_size({"width": 360, "height": 640})
+    ada.page.reload()
+    assert ada.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ada.picture("accounts-change-phone-dark", for_docs=False)
+    ada.page.emulate_media(color_scheme="light")
+    ada.page.set_viewport_size({"width": 1100, "height": 800})
     ada.page.get_by_label("Password of now").fill("wrong wrong wrong")
     choose_password(ada, ANOTHER)
     expect(ada.page.get_by_role("alert")).to_contain_text("not right")
@@ -122,6 +130,7 @@ def test_from_guessing_to_the_end(installation: Installation, person: Callable[.
 
     ada.visit("/hub/token")
     ada.page.get_by_role("button", name="Request new API token").click()
+    expect(ada.page.locator("#token-result")).to_have_text(re.compile(r"[0-9a-f]{16}"))
     token = ada.page.locator("#token-result").inner_text().strip()
 
     def ask() -> int:
@@ -131,6 +140,7 @@ def test_from_guessing_to_the_end(installation: Installation, person: Callable[.
     assert ask() == 200
     ada.visit("/hub/spawn")
     ada.start("No GPU")
+    ada.visit("/hub/home")  # JupyterLab would go on asking a server that is gone
     run(installation, "remove", "ada", "--reason", "left")
     wait_for(lambda: ask() == 403, "the end of the API token", 90)
 

@@ -6,13 +6,17 @@ import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const require = createRequire(pathToFileURL(`${process.argv[2]}/package.json`));
-const { Provider } = await import(pathToFileURL(require.resolve("oidc-provider")));
+const { Provider, interactionPolicy } = await import(pathToFileURL(require.resolve("oidc-provider")));
 const { port, tool, people } = JSON.parse(readFileSync(0, "utf8"));
 
 const issuer = `http://127.0.0.1:${port}`;
 const lti = (name) => `https://purl.imsglobal.org/spec/lti/claim/${name}`;
 const names = ["version", "message_type", "deployment_id", "target_link_uri", "resource_link", "context", "roles"];
 const client = { response_types: ["id_token"], grant_types: ["implicit"], token_endpoint_auth_method: "none" };
+
+// A client on an address without https must be called native here, and of those each login is asked to be confirmed.
+const policy = interactionPolicy.base();
+policy.get("consent").checks.remove("native_client_prompt");
 
 function describe(ctx, sub) {
   const context = ctx.oidc.params?.lti_message_hint ?? "";
@@ -35,6 +39,7 @@ const provider = new Provider(issuer, {
     { ...client, client_id: "platform", redirect_uris: [`${issuer}/courses`], application_type: "native" },
   ],
   responseTypes: ["id_token"],
+  interactions: { policy },
   extraParams: ["lti_message_hint"],
   claims: { openid: ["sub", "email", "name", ...names.map(lti)] },
   findAccount: (ctx, sub) => people[sub] && { accountId: sub, claims: () => describe(ctx, sub) },

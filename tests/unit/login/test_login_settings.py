@@ -65,7 +65,7 @@ PLATFORM: dict[str, Any] = {
     "client_id": "hub",
     "authorization_url": "https://moodle.example.org/mod/lti/auth.php",
     "keys_url": "https://moodle.example.org/mod/lti/certs.php",
-    "deployments": {1: {42: "cs231"}},
+    "deployments": {"1": {"42": "cs231"}},
 }
 
 
@@ -112,7 +112,7 @@ def test_a_platform_twice(tmp_path: Path) -> None:
         load(tmp_path, login)
 
 
-def test_ids_of_digits_are_texts(tmp_path: Path) -> None:
+def test_what_the_hub_is_told_of_platforms(tmp_path: Path) -> None:
     login = {"provider": "lti", "allow": {"everybody": True}, "platforms": [PLATFORM]}
     config = Config()
     hubconfig.apply(config, load(tmp_path, login))
