@@ -86,7 +86,7 @@ soak:  ## anything that can happen, 100,000 steps of it at random (STEPS=5000: s
 	@$(PREPARE) environment
 	@exec $(BIN)/python -m tests.soak --steps $(STEPS)
 
-docs:  ## write docs/settings.md, docs/commands.md and docs/api.md from the code
+docs:  ## write the reference pages and the table of images in docs/ from code and catalogue
 	@$(PREPARE) environment
 	$(BIN)/python docs/reference.py
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from shlex import quote
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from support.certificates import make_certificate
 from support.fresh_server import HOME, FreshServer, fresh_server
 from support.playing import SETTINGS, must_refuse, play
 
@@ -125,7 +120,7 @@ def test_logins_without_anybody_allowed_are_refused(bare: FreshServer, untouched
     login = "  login: {provider: github, client_id: a, client_secret_file: /etc/gpuspawner/a, allow: {}}"
     begin(bare, "simulated", "")
     bare.shell(f"sed -i '/demo_users/,$ d' {SETTINGS}; echo '{login}' >>{SETTINGS}")
-    must_refuse(bare, "login.allow", untouched)
+    must_refuse(bare, "login: nobody is allowed to log in. Under allow, name groups or users", untouched)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +137,8 @@ def test_a_certificate_that_does_not_fit_is_refused(
     bare: FreshServer, name: str, days: int, keys: str, says: str
 ) -> None:
     begin(bare, "simulated", "s/internal/files/; s/localhost/hub.example.org/")
-    certificate, key = make_certificate(name, days)
-    key = make_certificate(name, days)[1] if keys == "another" else key
+    certificate, key = make_certificate([name], days)
+    key = make_certificate([name], days)[1] if keys == "another" else key
     mode = 644 if keys == "everybody's" else 600
     folder = f"{INVENTORY}/mine"
     bare.shell(
@@ -154,27 +149,11 @@ def test_a_certificate_that_does_not_fit_is_refused(
     must_refuse(bare, says)
 
 
-def make_certificate(name: str, days: int) -> tuple[str, str]:
-    """A certificate and its key, as PEM."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, SHA256())
-    )  # fmt: skip
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return made.public_bytes(Encoding.PEM).decode(), secret.decode()
-
-
 def test_a_full_disk_is_seen(bare: FreshServer) -> None:
     begin(bare, "simulated", "")
     bare.shell("mount -t tmpfs -o size=3G tmpfs /opt")
     try:
-        must_refuse(bare, "only 3 GB are free, and gpuspawner_free_disk asks for 12")
+        must_refuse(bare, "GB are free, and gpuspawner_free_disk asks for 12")
     finally:
         bare.shell("umount /opt")
 

@@ -109,7 +109,7 @@ class GPUSpawner(ChoosingSpawner):
         request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
-        await self.find_coursework(access, image)
+        await self.find_coursework(access, image, choices.notebooks)
         self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True
