@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.utils import subdomain_hook_idna
 from traitlets import Dict
 
 from .adapters.secret import ensure_secret, read_private
@@ -63,6 +64,7 @@ CONTROLLER_SCOPES = (
     "read:servers",
     "start:servers",
     "delete:servers",  # the scope that stopping one takes
+    "delete:users",  # for people whom an administrator has removed; homes are the ledger's, and stay
 )
 """What the controller may do at the hub; it is no administrator.
 
@@ -136,12 +138,26 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     hub.cleanup_proxy = False
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = network.proxy_api_url
+    if network.subdomain_host:
+        hub.subdomain_host = network.subdomain_host
+        hub.subdomain_hook = name_of_servers
     # A hub that gives up waiting for its spawners forgets servers that run.
     hub.init_spawners_timeout = -1
     hub.template_paths = [str(HUB_TEMPLATES)]
     hub.jinja_environment_options = {"extensions": [HUB_WORDS]}
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = NAMED_SERVERS
+
+
+def name_of_servers(name: str, domain: str, kind: str) -> str:
+    """The name at which a person's servers are; the controller, which is trusted as the hub is, stays at its.
+
+    Args:
+        name: The person's, or the service's.
+        domain: The hub's.
+        kind: ``user`` or ``service``; JupyterHub asks.
+    """
+    return str(subdomain_hook_idna(name, domain, kind)) if kind == "user" else domain
 
 
 def _apply_spawner(c: Any, settings: Settings) -> None:
@@ -212,6 +228,8 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     hub, (module, name) = c.JupyterHub, _WAYS.get(login.provider, ("oidc", "OidcLogin"))
     hub.authenticator_class = f"gpuspawner.login.{module}.{name}"
     hub.cookie_max_age_days = login.stay / timedelta(days=1)
+    # That is what the hub takes; this is when browsers forget them, else after 30 days.
+    hub.tornado_settings = {"cookie_options": {"expires_days": login.stay / timedelta(days=1)}}
     key = ensure_secret(settings.state_dir / "auth_state_key")
     c.CryptKeeper.keys = [sha256(key.encode()).digest()]
     way = c[name]
@@ -222,8 +240,7 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     if login.by_service:
         _apply_service(way, login)
     elif login.provider == "lti":
-        way.login_service = TITLES["lti"]
-        way.auto_login = True  # a page with a button would lead nowhere: people come from their course
+        hub.template_vars = {"from_course": True}
         way.username_key = login.username_claim or ""
         way.callback_address = login.callback_url or ""
         way.platforms = [one.model_dump() for one in login.platforms]

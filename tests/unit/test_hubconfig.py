@@ -238,3 +238,20 @@ def test_values_are_accepted() -> None:
 async def test_demo_login(name: str, password: str, user: str | None) -> None:
     authenticator = DemoAuthenticator(passwords={"ada": "secret-1"})
     assert await authenticator.authenticate(None, {"username": name, "password": password}) == user
+
+
+def test_peoples_servers_are_at_names_of_their_own_and_the_controller_is_not() -> None:
+    hub = applied(settings(network={"subdomain_host": "https://hub.example.org:8443"}))["JupyterHub"]
+    assert hub["subdomain_host"] == "https://hub.example.org:8443"
+    name = hub["subdomain_hook"]
+    assert name("ada", "hub.example.org", "user") == "ada.hub.example.org"
+    assert name("Ada L.", "hub.example.org", "user").endswith(".hub.example.org")
+    assert name("gpu", "hub.example.org", "service") == "hub.example.org"
+
+
+@pytest.mark.parametrize(
+    "text", ["hub.example.org", "https://hub.example.org/", "https://", "ftp://a", "https://a b"]
+)
+def test_what_is_no_address_of_a_hub_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="subdomain_host"):
+        settings(network={"subdomain_host": text})

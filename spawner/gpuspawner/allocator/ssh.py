@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import AddressValueError, IPv4Address
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.core.claims import Actor
-from gpuspawner.core.errors import Conflict, NotFound
+from gpuspawner.core.errors import Conflict, HubError, NotFound, SettingsError
 from gpuspawner.core.keys import read_key_name, read_public_key
 from gpuspawner.core.model import Event, LeaseState
 from gpuspawner.core.ssh import (
     FIRST_DOOR,
+    GATEWAY_ENDED,
     KEEP_SESSIONS,
     MOST_KEYS,
     Door,
@@ -60,10 +63,13 @@ class SshKeys:
     Args:
         ledger: Where everything is kept.
         clock: Says the present.
+        files: What the servers of people read; they learn of a change by :meth:`write_files` unless given.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], datetime] = utc_now) -> None:
-        self._ledger, self._clock = ledger, clock
+    def __init__(
+        self, ledger: Ledger, clock: Callable[[], datetime] = utc_now, files: SshFiles | None = None
+    ) -> None:
+        self._ledger, self._clock, self._files = ledger, clock, files
 
     def add(self, owner: str, pasted: str, name: str = "", *, actor: Actor) -> SshKey:
         """Add a key for a person.
@@ -93,6 +99,7 @@ class SshKeys:
                 actor=actor,
                 now=now,
             )
+        self._write(owner)
         return found
 
     def remove(self, owner: str, number: int, *, actor: Actor) -> SshKey:
@@ -110,7 +117,24 @@ class SshKeys:
             unit.remove_ssh_key(number)
             text = mark(f"the key {found.fingerprint} was removed")
             _note(unit, "ssh.key-removed", text, found, actor=actor, now=now)
+        self._write(owner)
         return found
+
+    def write_files(self, host: str) -> None:
+        """Let servers that run know of keys that were added or removed elsewhere.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+            OSError: A file cannot be written.
+        """
+        with self._ledger.read() as unit:
+            owners = {lease.owner for lease in unit.live_leases(host) if lease.state is LeaseState.ACTIVE}
+        for owner in owners:
+            self._write(owner)
+
+    def _write(self, owner: str) -> None:
+        if self._files is not None:
+            self._files.put_keys(owner, [key.text for key in self.list(owner)])
 
     def list(self, owner: str | None = None) -> tuple[SshKey, ...]:
         """A person's keys, or everybody's. Raises: LedgerError."""
@@ -130,10 +154,26 @@ class SshKeys:
         with self._ledger.write() as unit:
             return _ensure_doors(unit, owner, servers)
 
+    def running(self, owner: str, host: str) -> Mapping[str, str]:
+        """Leases of a person's servers that run, by the server's name. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            return {server: lease for server, (lease, _) in _running(unit, host, owner).items()}
+
     def recent(self, owner: str, limit: int) -> tuple[SshSession, ...]:
         """A person's newest connections. Raises: LedgerError."""
         with self._ledger.read() as unit:
             return unit.recent_ssh_sessions(owner, limit)
+
+
+def count_open(ledger: Ledger) -> Mapping[str, int]:
+    """Open connections, by the lease's id.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
+    """
+    with ledger.read() as unit:
+        found = unit.open_ssh_sessions()
+    return Counter(one.lease_id for one in found)
 
 
 class SshDesk:
@@ -149,7 +189,7 @@ class SshDesk:
     def __init__(
         self, ledger: Ledger, host: str, why_not: WhyNot, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        self._ledger, self._host, self._why_not, self._clock = ledger, host, why_not, clock
+        self._ledger, self._host, self._ask_why, self._clock = ledger, host, why_not, clock
 
     def ask(self, fingerprint: str) -> tuple[SshKey, Grant] | None:
         """What a key opens; None for nothing, and why is written down where its person reads it.
@@ -245,7 +285,7 @@ class SshDesk:
         """
         with self._ledger.read() as unit:
             owners = {one.owner for one in unit.open_ssh_sessions()}
-        refused = {owner: self._why_not(owner) for owner in owners}
+        refused = {owner: self._why_not_any_more(owner) for owner in owners}
         by_id, now = {one.id: one for one in told}, self._clock()
         must_end: dict[str, str] = {}
         with self._ledger.write() as unit:
@@ -255,7 +295,7 @@ class SshDesk:
                 if said is None:
                     # One that began after the gateway looked is not among what it says.
                     if session.gateway != gateway or now - session.began_at > timedelta(minutes=1):
-                        _end(unit, session, mark("The gateway ended."), now)
+                        _end(unit, session, GATEWAY_ENDED, now)
                     continue
                 seen = replace(session, seen_at=now, sent=said.sent, received=said.received)
                 if said.ended is not None:
@@ -273,7 +313,22 @@ class SshDesk:
         """Whether a key that was let in may stay connected to the gateway. Raises: LedgerError."""
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
-        return key is not None and self._why_not(key.owner) is None
+        return key is not None and self._why_not_any_more(key.owner) is None
+
+    def _why_not(self, owner: str) -> str | None:
+        """Why somebody may not use SSH at all: who was removed here, also while the Hub still has them."""
+        with self._ledger.read() as unit:
+            known = unit.identity_named(owner)
+        if known is not None and known.removed_at is not None:
+            return mark("You were removed from this hub. Ask the administrator.")
+        return self._ask_why(owner)
+
+    def _why_not_any_more(self, owner: str) -> str | None:
+        """Why what is open must end. While the Hub or the policy is away it may go on."""
+        try:
+            return self._why_not(owner)
+        except (HubError, SettingsError):
+            return None
 
     def _note_refusal(self, key: SshKey, why: str) -> None:
         now = self._clock()

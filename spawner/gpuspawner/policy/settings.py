@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
 from gpuspawner.core.sharing import Places
+from gpuspawner.core.words import mark
 
 from .login import Login
 from .units import read_bytes, read_duration
@@ -89,6 +90,15 @@ class Network(_Section):
         "172.17.0.1"
     )
     hub_port: Annotated[int, Field(ge=1, le=65535, description="Port of the hub's API there.")] = 8081
+    subdomain_host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$",
+            description="Where browsers find the hub, as https://hub.example.org, if each person's servers "
+            "are to be at a name of their own below that one, as ada.hub.example.org; names and certificate "
+            "must be for *.hub.example.org too, and the proxy must run with --host-routing.",
+        ),
+    ] = None
 
 
 class Controller(_Section):
@@ -281,13 +291,13 @@ class Settings(_Section):
     def places(self) -> Places:
         """Directories that a policy must fit to."""
         private = {
-            str(self.state_dir.absolute()): "the hub's own files",
-            str(self.ledger_path.parent.absolute()): "the hub's own files",
+            str(self.state_dir.absolute()): mark("the hub's own files"),
+            str(self.ledger_path.parent.absolute()): mark("the hub's own files"),
         }
         if self.homes.kind == "bind":
-            private[str(self.homes.directory.absolute())] = "people's homes"
+            private[str(self.homes.directory.absolute())] = mark("people's homes")
         if self.courses.directory is not None:
-            private[str(self.courses.directory)] = "folders of courses"
+            private[str(self.courses.directory)] = mark("folders of courses")
         return Places(private, self.courses.directory is not None)
 
     @property
@@ -307,6 +317,12 @@ class Settings(_Section):
         return f"/{path}/" if path else "/"
 
     @property
+    def address(self) -> str:
+        """What people open in a browser: as told for links, else where the proxy listens; ends in a slash."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}{self.base_url}"
+
+    @property
     def service_url(self) -> str:
         """The path of everything that the controller serves, ending in a slash."""
         return f"{self.base_url}services/{SERVICE}/"
@@ -317,6 +333,12 @@ class Settings(_Section):
         hub = urlsplit(self.notices.hub or "")
         origin = f"{hub.scheme}://{hub.netloc}" if hub.netloc else ""
         return f"{origin}{self.service_url}servers"
+
+    @property
+    def hub_origin(self) -> str:
+        """What the addresses of the hub's pages begin with, for people outside of them."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}"
 
     @property
     def session_url(self) -> str:

@@ -25,7 +25,7 @@ from .locks import make_locks
 from .paths import Paths
 from .prepare import ensure_engine, prepare, prepare_environment, prepare_release, prepare_what_can_be
 from .private import make_private
-from .registry import push_images
+from .registry import pull_images, push_images
 from .sif import export_images
 
 
@@ -37,6 +37,10 @@ def _fresh_images(paths: Paths, chosen: Choice) -> None:
 def _push_images(paths: Paths, chosen: Choice) -> None:
     prepare(paths, images=chosen)
     push_images(paths, [entry for entry in load_catalogue() if chosen(entry)])
+
+
+def _pull_images(paths: Paths, chosen: Choice) -> None:
+    pull_images(paths, [entry for entry in load_catalogue() if chosen(entry)])
 
 
 def _export_images(paths: Paths, chosen: Choice) -> None:
@@ -77,6 +81,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
 IMAGE_COMMANDS: dict[str, tuple[str, Callable[[Paths, Choice], None]]] = {
     "images": ("the images that are missing", lambda paths, chosen: prepare(paths, images=chosen)),
     "fresh-images": ("images again, with the packages of today", _fresh_images),
+    "pull-images": ("images from the registry, by their digests alone", _pull_images),
     "push-images": ("images in the registry", _push_images),
     "sif": ("an archive and an Apptainer definition for each image", _export_images),
 }

@@ -78,20 +78,28 @@ def fetch_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
 
 
 def _fetch(paths: Paths, prefix: str, entry: ImageEntry, digest: str | None) -> None:
-    name, _, tag = entry.reference.rpartition(":")
-    wanted = f"{prefix}/{name}@{digest}" if digest else f"{prefix}/{name}:{tag}"
-    log = paths.logs / f"image-{entry.name}.log"
     try:
-        run_step(f"Fetching {wanted}", ["docker", "pull", wanted], log=log)
-        _require_labels(wanted, entry)
+        _pull(paths, prefix, entry, digest)
     except SetupError as error:
         if digest:
             raise SetupError(
                 f"{error}\n{DIGESTS} says that {entry.reference} is {digest}. If the registry does not "
                 "have it any more, remove that line, and the image is built here."
             ) from error
-        say(f"    {wanted} is not taken, it is built here: {str(error).splitlines()[0]}")
-        return
+        say(f"    {entry.reference} is not taken, it is built here: {str(error).splitlines()[0]}")
+
+
+def _pull(paths: Paths, prefix: str, entry: ImageEntry, digest: str | None) -> None:
+    """Fetch an image, and name it as everywhere. Raises: SetupError: It cannot be had, or is another."""
+    name, _, tag = entry.reference.rpartition(":")
+    wanted = f"{prefix}/{name}@{digest}" if digest else f"{prefix}/{name}:{tag}"
+    run_step(
+        f"Fetching {wanted}",
+        ["docker", "pull", wanted],
+        log=paths.logs / f"image-{entry.name}.log",
+        fix="Is the registry reached from here, and is `docker login` needed?",
+    )
+    _require_labels(wanted, entry)
     for reference in (entry.reference, entry.latest):
         if capture(["docker", "tag", wanted, reference]) is None:
             raise SetupError(f"{wanted} was fetched and cannot be tagged as {reference}.")
@@ -105,6 +113,33 @@ def _require_labels(fetched: str, entry: ImageEntry) -> None:
     labels = {"gpuspawner.image": entry.name, "gpuspawner.lock_hash": entry.lock_hash}
     if not isinstance(found, dict) or not labels.items() <= found.items():
         raise SetupError(f"{fetched} is not {entry.name} from the lock files of this checkout.")
+
+
+def split_by_digest(
+    entries: Sequence[ImageEntry], digests: Mapping[str, str]
+) -> tuple[list[ImageEntry], list[ImageEntry]]:
+    """Those whose digest is known, and those whose is not."""
+    known = [entry for entry in entries if entry.reference in digests]
+    return known, [entry for entry in entries if entry.reference not in digests]
+
+
+def pull_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:
+    """Fetch images by their digests, and by nothing else; nothing is built in their place.
+
+    Raises:
+        SetupError: No registry is configured, one has no digest, or it cannot be had.
+    """
+    prefix = registry_prefix()
+    if prefix is None:
+        raise SetupError(f"No registry is configured. Name one: {VARIABLE}=registry.example.org/lab")
+    digests = read_digests(paths.images / DIGESTS)
+    unknown = split_by_digest(entries, digests)[1]
+    if unknown:
+        names = ", ".join(entry.reference for entry in unknown)
+        raise SetupError(f"{DIGESTS} has no digest of {names}. Write it by `make push` where they are built.")
+    for entry in entries:
+        if capture(["docker", "image", "inspect", "--format", "{{.Id}}", entry.reference]) is None:
+            _pull(paths, prefix, entry, digests[entry.reference])
 
 
 def push_images(paths: Paths, entries: Sequence[ImageEntry]) -> None:

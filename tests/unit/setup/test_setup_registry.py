@@ -12,7 +12,7 @@ from gpuspawner.setup import registry as module
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import ImageEntry, load_catalogue
 from gpuspawner.setup.paths import Paths
-from gpuspawner.setup.registry import fetch_images, push_images, read_digests, registry_prefix
+from gpuspawner.setup.registry import fetch_images, pull_images, push_images, read_digests, registry_prefix
 
 PREFIX = "registry.example.org/lab"
 DIGEST = f"sha256:{'5' * 64}"
@@ -45,11 +45,13 @@ class Engine:
             if command[2] not in self.has:
                 raise SetupError(f"{title}: failed (exit code 1).")
 
-    def capture(self, command: Sequence[str], **more: Any) -> str:
+    def capture(self, command: Sequence[str], **more: Any) -> str | None:
         if command[1] == "tag":
             self.tags[command[3]] = command[2]
             return ""
         assert command[1:3] == ["image", "inspect"]
+        if command[4] == "{{.Id}}":
+            return "sha256:1" if command[-1] in self.tags else None
         return json.dumps(self.labels)
 
 
@@ -155,3 +157,25 @@ def test_damaged_digests_are_told(tmp_path: Path, text: str, words: str) -> None
     file.write_text(text)
     with pytest.raises(SetupError, match=words):
         read_digests(file)
+
+
+def test_a_server_pulls_by_digest_and_by_nothing_else(
+    engine: Engine, paths: Paths, entry: ImageEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.has = {f"{PREFIX}/{entry.reference}"}  # the tag alone
+    with pytest.raises(SetupError, match=rf"digests.toml has no digest of {entry.reference}.*make push"):
+        pull_images(paths, [entry])
+    assert engine.pulled == []
+    (paths.images / "digests.toml").write_text(f'"{entry.reference}" = "{DIGEST}"\n')
+    by_digest = f"{PREFIX}/gpuspawner/minimal@{DIGEST}"
+    with pytest.raises(SetupError):
+        pull_images(paths, [entry])
+    assert engine.pulled == [by_digest]
+    engine.has = {by_digest}
+    pull_images(paths, [entry])
+    assert engine.tags[entry.reference] == by_digest
+    pull_images(paths, [entry])
+    assert engine.pulled == [by_digest] * 2, "what is there is not pulled"
+    monkeypatch.delenv("GPUSPAWNER_REGISTRY")
+    with pytest.raises(SetupError, match="No registry is configured"):
+        pull_images(paths, [entry])
