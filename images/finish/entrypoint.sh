@@ -26,6 +26,8 @@ if ! getent passwd "$uid" >/dev/null; then
     names=$(mktemp -d "${TMPDIR:-/tmp}/names.XXXXXX")
     grep -v '^jovyan:' /etc/passwd >"$names/passwd"
     echo "jovyan:x:$uid:$(id -g):jovyan:$HOME:/bin/bash" >>"$names/passwd"
+    chmod 444 "$names/passwd"
+    chmod 555 "$names"
     export NSS_WRAPPER_PASSWD="$names/passwd" NSS_WRAPPER_GROUP=/etc/group
     export LD_PRELOAD="libnss_wrapper.so${LD_PRELOAD:+:$LD_PRELOAD}"
 fi

@@ -20,6 +20,7 @@ COMMANDS = {
         "gpuspawner.controller.command:controller",
         "Keep the line, and serve /services/gpu.",
     ),
+    "course": ("gpuspawner.shell.course:course", "Show links to a course's notebooks."),
     "cull": ("gpuspawner.shell.cull:cull", "Show what would be done about idle sessions."),
     "demo": ("gpuspawner.demo.command:demo", "Serve the demo on this machine."),
     "doctor": ("gpuspawner.doctor.command:doctor", "Check this host, and say how to fix what is wrong."),

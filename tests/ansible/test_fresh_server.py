@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import time
-from collections.abc import Iterator
 
 import pytest
-from gpuspawner.setup.paths import CHECKOUT
 from support.client import Client
-from support.fresh_server import HOME, FreshServer, fresh_server
-from support.playing import SETTINGS, must_play, must_refuse, play
+from support.fresh_server import HOME, FreshServer
+from support.playing import OURS, SETTINGS, address, must_play, must_refuse
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
-BLOCKS = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
-AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 KNOCK = (
     "import socket, sys\n"
     "for where in sys.argv[1:]:\n"
@@ -26,49 +20,6 @@ KNOCK = (
     "    except OSError: print(where, 'closed')\n"
 )
 """Run in a server: which of these addresses can be reached."""
-OURS = (
-    "gpuspawner-firewall",
-    "gpuspawner-sim",
-    "gpuspawner-proxy",
-    "gpuspawner-agent",
-    "gpuspawner-hub",
-    "gpuspawner-controller",
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FreshServer]:
-    """A server on which the page's commands were run, in order, with its address among the names."""
-    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"]) as server:
-        for block in BLOCKS.findall((CHECKOUT / "docs" / "install.md").read_text()):
-            begun = time.monotonic()
-            server.shell(block, minutes=60)
-            print(f"\n{time.monotonic() - begun:.0f} s:\n{block}")
-            if "cp -r" in block:
-                names = f"[localhost, {address(server)}]"
-                server.shell(f"sed -i 's/^tls_names: .*/tls_names: {names}/' {SETTINGS}")
-        yield server
-
-
-def address(server: FreshServer) -> str:
-    return server.must("hostname", "--ip-address").split()[0]
-
-
-@pytest.fixture(scope="module")
-def ada(server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    """Who has logged in through TLS, and trusts the server's own authority alone."""
-    file = tmp_path_factory.mktemp("tls") / "root.crt"
-    file.write_text(server.must("cat", AUTHORITY))
-    password = server.must("cat", f"{HOME}/ansible/inventory/mine/secrets/ada").strip()
-    client = Client(f"https://{address(server)}", "ada", password)
-    client.session.verify = str(file)
-    client.session.trust_env = False  # a REQUESTS_CA_BUNDLE of this machine would be taken instead
-    client.login()
-    # The hub knows that browsers come through TLS: then it keeps logins from going without.
-    secure = {cookie.name: cookie.secure for cookie in client.session.cookies}
-    assert secure["jupyterhub-hub-login"]
-    assert secure["jupyterhub-session-id"]
-    return client
 
 
 def test_a_second_run_changes_nothing_and_restarts_nothing(server: FreshServer) -> None:
@@ -82,6 +33,10 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(server: FreshServer) 
 def test_somebody_logs_in_through_tls_and_has_the_card_that_the_ledger_says(
     server: FreshServer, ada: Client
 ) -> None:
+    # The hub knows that browsers come through TLS: then it keeps logins from going without.
+    secure = {cookie.name: cookie.secure for cookie in ada.session.cookies}
+    assert secure["jupyterhub-hub-login"]
+    assert secure["jupyterhub-session-id"]
     started = ada.spawn({"gpus": 1}, seconds=300)
     assert started.ready, started.message
     devices = json.loads(server.must("gpuspawner", "status", "--json"))["devices"]
@@ -206,19 +161,3 @@ def test_an_engine_with_people_on_it_is_not_restarted_unless_told(server: FreshS
     written = json.loads(server.must("cat", "/etc/docker/daemon.json"))
     assert written["log-opts"] == {"max-file": "7", "max-size": "10m"}, "what somebody wrote there stays"
     assert written["debug"]
-
-
-def test_uninstalling_must_be_meant_and_keeps_homes_and_ledger(server: FreshServer) -> None:
-    homes = server.must("docker", "volume", "ls", "--quiet", "--filter", "name=gpuspawner-home-")
-    assert homes.strip()
-    before = server.started()
-    code, printed = play(server, "uninstall")
-    assert code != 0
-    assert "uninstall_confirmed" in printed
-    assert server.started() == before
-    must_play(server, "uninstall", "-e", "uninstall_confirmed=true")
-    assert server.must("docker", "volume", "ls", "--quiet", "--filter", "name=gpuspawner-home-") == homes
-    server.must("test", "-f", "/var/lib/gpuspawner/ledger.sqlite")
-    assert server.must("docker", "ps", "--all", "--quiet") == ""
-    assert "gpuspawner" not in server.must("systemctl", "list-units", "--all", "--no-legend")
-    server.must("test", "!", "-e", "/opt/gpuspawner")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,8 +20,8 @@ ROLES = [path for path in SPECIFIED if (path / "defaults").is_dir()]
 UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
 PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
-    "simulation_version": "0123456789abcdef", "home_directory": "", "controller": 8082, "base_url": "/",
-    "subdomain_host": "",
+    "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
+    "controller": 8082, "base_url": "/", "subdomain_host": "", "ssh": 2222, "ssh_inputs": "",
 }  # fmt: skip
 
 
@@ -57,18 +58,28 @@ def test_preflight_changes_nothing() -> None:
     reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
     assert ROLES
     for role in ROLES:
-        for task in flatten(read(role / "tasks" / "preflight.yml")):
+        for task in flatten(role, read(role / "tasks" / "preflight.yml")):
             module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
             assert module in reading, f"{role.name}: {task['name']}"
             assert module != "command" or task["changed_when"] is False, task["name"]
 
 
-def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def flatten(role: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
         inner = [*task.get("block", []), *task.get("rescue", [])]
-        found += flatten(inner) if inner else [task]
+        file = task.get("ansible.builtin.import_tasks") or task.get("ansible.builtin.include_tasks")
+        if file is not None:
+            inner = read(role / "tasks" / file)
+        found += flatten(role, inner) if inner else [task]
     return found
+
+
+def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> None:
+    known = read(ALL / "gpuspawner" / "vars" / "main.yml")
+    followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
+    without_database = {"ssh"}
+    assert set(known["gpuspawner_followers"]) == set(followers) - without_database
 
 
 def render(template: Path, **more: Any) -> str:
@@ -115,3 +126,14 @@ def test_the_hub_sees_the_directory_of_homes_and_may_write_there(homes: str, hid
     assert f"ProtectHome={hidden}" in lines
     assert f"ReadWritePaths=/var/lib/gpuspawner {homes}" in lines
     assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(homes)
+
+
+@pytest.mark.parametrize("courses", ["", "/srv/courses"])
+def test_the_hub_may_make_folders_of_courses_where_there_are_any(courses: str) -> None:
+    template = next(path for path in UNITS if path.name.startswith("hub."))
+    lines = render(template, gpuspawner_plan=PLAN | {"course_directory": courses}).splitlines()
+    assert f"ReadWritePaths=/var/lib/gpuspawner {courses}" in lines
+    assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(courses)
+    assert [line for line in lines if line.startswith("RestrictSUIDSGID=")][-1].endswith(
+        "no" if courses else "yes"
+    )

@@ -43,10 +43,12 @@ dpkg-query --show --showformat '${Package} ${Version} ${Status}\n'; apt-mark sho
 heading units; systemctl list-unit-files --no-legend
 heading runs; systemctl list-units --no-legend --type=service,socket
 heading since; systemctl show --property=Id,ActiveEnterTimestampMonotonic docker caddy 'gpuspawner-*'
-heading rules; if command -v nft >/dev/null; then nft list ruleset; fi
+heading rules; if command -v nft >/dev/null; then nft --stateless list ruleset; fi
 if command -v docker >/dev/null; then
     heading containers
-    docker ps --all --quiet --no-trunc | xargs -r docker inspect --format '{{.Id}} {{json .State}}'
+    # Not all of .State: it has what the last looks at a container's health said.
+    docker ps --all --quiet --no-trunc |
+        xargs -r docker inspect --format '{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.StartedAt}}'
     heading images; docker images --all --format '{{.ID}} {{.Repository}}:{{.Tag}}'
     heading networks; docker network ls --no-trunc
     heading volumes; docker volume ls
@@ -99,6 +101,10 @@ class FreshServer:
         )
         return dict(line.split() for line in (units + containers).splitlines())
 
+    def write(self, file: str, text: str) -> None:
+        """Write a file."""
+        self.put(_tar({file.lstrip("/"): text.encode()}), "/")
+
     def state(self) -> dict[str, str]:
         """All that a deployment could change: files, packages, units, rules, what the Engine has."""
         parts = self.shell(STATE).split("\n## ")
@@ -110,10 +116,15 @@ class FreshServer:
 
 
 @contextmanager
-def fresh_server(release: str) -> Iterator[FreshServer]:
-    """A new server with this checkout on it; it and all that was on its disk end with the block."""
+def fresh_server(release: str, purpose: str = "alone") -> Iterator[FreshServer]:
+    """A new server with this checkout on it; it and all that was on its disk end with the block.
+
+    Args:
+        release: Of Debian, by its name.
+        purpose: Tells two servers apart that are there at once.
+    """
     image = _ensure_image(release)
-    name = f"gpuspawner-test-server-{release}"
+    name = f"gpuspawner-test-server-{release}-{purpose}"
     _docker("rm", "--force", "--volumes", name)
     # A network of its own: other tests take Docker's usual one down.
     _docker("network", "create", name)

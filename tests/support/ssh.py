@@ -22,29 +22,25 @@ KEYS = tuple(make_key(number) for number in (1, 2, 3))
 
 
 class Laptop:
-    """A person's own machine: a key, a configuration, and OpenSSH's programs.
+    """A person's own machine: a key, and OpenSSH's programs with files of their own.
 
     Args:
-        folder: Where its files are.
-        port: Of the gateway.
-        page: The configuration that the page shows; one of our own unless given.
+        folder: Where its files are; the key is called like it.
     """
 
-    def __init__(self, folder: Path, port: int, config: str) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        self.folder, self.port = folder, port
+        self.folder = folder
         self.key = folder / "id_ed25519"
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", folder.name, "-f", self.key], check=True
-        )
-        self.write(config)
+        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", folder.name, "-f", self.key]
+        subprocess.run(make, check=True)
 
     @property
     def public(self) -> str:
         return self.key.with_suffix(".pub").read_text()
 
-    def write(self, config: str) -> None:
-        """The configuration; what a person would have in ~/.ssh is in the folder."""
+    def write(self, config: str, known_hosts: str) -> None:
+        """What a person has in ~/.ssh."""
         always = f"""
 Host *
     IdentityFile {self.key}
@@ -56,7 +52,8 @@ Host *
     GlobalKnownHostsFile none
     ConnectTimeout 20
 """
-        (self.folder / "config").write_text(config.replace("~/.ssh/", f"{self.folder}/") + always)
+        (self.folder / "config").write_text(config + always)
+        (self.folder / "known_hosts").write_text(known_hosts)
 
     def command(self, *words: str, program: str = "ssh") -> list[str]:
         return [program, "-F", str(self.folder / "config"), *words]

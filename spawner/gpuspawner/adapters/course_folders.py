@@ -94,7 +94,10 @@ class CourseFolders:
     def _enter(parent: int, name: str) -> int:
         with suppress(FileExistsError):
             os.mkdir(name, mode=0o700, dir_fd=parent)
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        # A hub that is not root cannot read what it has given to servers, and need not: it only looks at it.
+        ours = os.stat(name, dir_fd=parent, follow_symlinks=False).st_uid == os.geteuid()
+        how = os.O_RDONLY if ours else os.O_PATH
+        return os.open(name, how | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
 
     def _settle(self, opened: int, path: Path, *, given: bool) -> None:
         """Give a folder its mode and its owner; the owner comes last, so it tells that all is done."""

@@ -60,6 +60,15 @@ class SshFiles:
         """Where the controller answers the gateway."""
         return self._folder / "controller.sock"
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether the secret was made from which all host keys come."""
+        return self._secret.exists()
+
+    @property
+    def _secret(self) -> Path:
+        return self._folder / "secret"
+
     def ensure(self) -> None:
         """Make the folder. Raises: OSError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,7 +115,7 @@ class SshFiles:
 
     def _derive(self, purpose: str) -> HostKey:
         self.ensure()
-        secret = ensure_secret(self._folder / "secret")
+        secret = ensure_secret(self._secret)
         seed = hmac.new(secret.encode(), f"host key of {purpose}".encode(), hashlib.sha256).digest()
         key = Ed25519PrivateKey.from_private_bytes(seed)
         return HostKey(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.accounts import LOCAL
+from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor
 from gpuspawner.core.errors import Conflict, NotFound
 from gpuspawner.core.identity import (
@@ -32,6 +33,16 @@ LOGIN = "login"
 """Who these events are of."""
 SILENT, ANSWERS = "login.silent", "login.answers"
 """The login service is down; it is there again."""
+TROUBLE = {
+    "login.no-groups": "no_groups",
+    "login.again": "not_renewed",
+    "login.refused": "refused",
+    "login.bad-token": "bad_token",
+    "login.locked": "locked",
+    "login.unknown-course": "unknown_course",
+}
+"""What else the administrator has to see, and what metrics call it."""
+_MOST_TROUBLE = 1000
 _TOLD_AGAIN_AFTER = timedelta(days=1)
 """What goes wrong at each login of somebody is told once in so long."""
 _SILENT_AGAIN_AFTER = timedelta(hours=1)
@@ -267,6 +278,16 @@ def _bring_up_to_date(known: Identity, said: Said, now: datetime) -> Identity:
     """Somebody as they are now. Who is in which group of the accounts here, these say themselves."""
     groups = known.groups if known.subject.provider == LOCAL else said.groups
     return replace(known, shown=said.name, groups=groups, email=said.email, last_seen=now)
+
+
+def find_login_trouble(unit: LedgerUnit, now: datetime) -> tuple[Event | None, int]:
+    """What is wrong with logins: the service's silence, while it lasts, and how much else in the last day.
+
+    Who is logged in, and works, notices none of it: somebody has to be told.
+    """
+    since = now - _TOLD_AGAIN_AFTER
+    listed = unit.find_events(EventSearch(kind="login.", since=since), _MOST_TROUBLE)
+    return _find_silence(unit), sum(one.kind in TROUBLE for one in listed)
 
 
 def _find_silence(unit: LedgerUnit) -> Event | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -164,6 +165,17 @@ class SshKeys:
             return unit.recent_ssh_sessions(owner, limit)
 
 
+def count_open(ledger: Ledger) -> Mapping[str, int]:
+    """Open connections, by the lease's id.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
+    """
+    with ledger.read() as unit:
+        found = unit.open_ssh_sessions()
+    return Counter(one.lease_id for one in found)
+
+
 class SshDesk:
     """Answers the gateway.
 
@@ -177,7 +189,7 @@ class SshDesk:
     def __init__(
         self, ledger: Ledger, host: str, why_not: WhyNot, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        self._ledger, self._host, self._why_not, self._clock = ledger, host, why_not, clock
+        self._ledger, self._host, self._ask_why, self._clock = ledger, host, why_not, clock
 
     def ask(self, fingerprint: str) -> tuple[SshKey, Grant] | None:
         """What a key opens; None for nothing, and why is written down where its person reads it.
@@ -302,6 +314,14 @@ class SshDesk:
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
         return key is not None and self._why_not_any_more(key.owner) is None
+
+    def _why_not(self, owner: str) -> str | None:
+        """Why somebody may not use SSH at all: who was removed here, also while the Hub still has them."""
+        with self._ledger.read() as unit:
+            known = unit.identity_named(owner)
+        if known is not None and known.removed_at is not None:
+            return mark("You were removed from this hub. Ask the administrator.")
+        return self._ask_why(owner)
 
     def _why_not_any_more(self, owner: str) -> str | None:
         """Why what is open must end. While the Hub or the policy is away it may go on."""

@@ -116,7 +116,7 @@ async def serve(
         doors.append(make_inside_door(house))
         doors[-1].listen(port, inside)
     place = house.services.ssh
-    gateway = await ssh.listen(place.files.socket) if ssh and place else None
+    gateway = await ssh.listen(place.files) if ssh and place else None
     settle_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

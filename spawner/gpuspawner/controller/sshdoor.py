@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import Entrance, SshDesk, Told
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
 from gpuspawner.core.keys import find_fingerprint
@@ -103,9 +104,15 @@ class SshDoor:
     def __init__(self, desk: SshDesk, engine: ContainerEngine) -> None:
         self._desk, self._engine = desk, engine
 
-    async def listen(self, path: Path) -> asyncio.Server:
-        """Begin to answer. Raises: SettingsError."""
+    async def listen(self, files: SshFiles) -> asyncio.Server:
+        """Begin to answer; the gateway, which may be root, finds what it needs and makes nothing there.
+
+        Raises:
+            SettingsError: The socket, or the secret of the host keys, cannot be made.
+        """
+        path = files.socket
         try:
+            files.gateway_key()
             return await self._listen(path)
         except OSError as error:
             raise SettingsError(f"The socket {path} cannot be made: {error.strerror}.") from error

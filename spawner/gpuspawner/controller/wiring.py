@@ -13,9 +13,10 @@ from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.adapters.webhook import Webhook
 from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, UsageReports, utc_now
+from gpuspawner.allocator.identities import Identities
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.outbox import Outbox
-from gpuspawner.allocator.ssh import SshDesk
+from gpuspawner.allocator.ssh import SshDesk, count_open
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
@@ -26,6 +27,7 @@ from gpuspawner.policy.settings import Settings
 from .culling import CullIdle
 from .ends import EndSessions, SteadyClock
 from .hubcalls import HubCalls
+from .leaving import EndLeavers
 from .loop import Tick
 from .people import PolicyReader
 from .services import Services, SshPlace
@@ -86,7 +88,7 @@ def make_tick(services: Services, settings: Settings) -> Tick:
     watch = IdleWatch(
         services.ledger, services.host, services.policies.idle_limits, services.stale_after, services.clock
     )
-    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock)
+    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock, lambda: count_open(services.ledger))
     idle = CullIdle(
         sweeper,
         watch,
@@ -105,10 +107,19 @@ def make_tick(services: Services, settings: Settings) -> Tick:
         Outbox(services.ledger, services.host, services.clock), _find_channels(services, settings)
     )
 
+    leavers = EndLeavers(
+        Identities(services.ledger, clock=services.clock),
+        services.sessions,
+        services.line,
+        services.hub,
+        HubCalls(),
+    )
+
     def finish(wait_seconds: float) -> None:
         turns.finish(wait_seconds)
         tell.finish(wait_seconds)
         ends.finish(wait_seconds)
+        leavers.finish(wait_seconds)
 
     return Tick(
         [
@@ -117,6 +128,7 @@ def make_tick(services: Services, settings: Settings) -> Tick:
             ("rosters", KeepRosters(services.rosters)),
             ("policy", KeepPolicy(services.line, services.hub, services.policies)),
             ("hopeless", EndHopeless(services.line)),
+            ("leavers", leavers),
             ("turns", turns),
             ("budgets", budgets),
             ("idle", idle),

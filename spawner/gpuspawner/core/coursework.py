@@ -13,6 +13,7 @@ from hashlib import sha256
 from urllib.parse import quote, urlencode
 
 from .sharing import Mount
+from .words import mark
 
 COURSES = "/courses"
 """Where servers have a course's folders; people see it as ``courses`` in their home."""
@@ -155,15 +156,19 @@ def pull_path(course: str, notebooks: Notebooks) -> str:
     return f"git-pull?{urlencode(query)}"
 
 
-def hub_link(hub: str, course: str, notebooks: Notebooks) -> str:
+def course_link(hub: str, course: str, notebooks: Notebooks) -> str:
     """An address that opens a course's notebooks for whoever follows it, in their own server.
 
+    A server that runs pulls them at once; else one is started with the image of the course, and opens them.
+
     Args:
-        hub: What people open in a browser, up to the hub's own path, or empty for a path alone.
+        hub: Where the hub's own pages are, as ``https://hub.example.org/hub/``, or its path alone.
         course: Its name.
         notebooks: What is pulled.
     """
-    return f"{hub.rstrip('/')}/hub/user-redirect/{pull_path(course, notebooks)}"
+    path = f"/{hub.partition('://')[2].partition('/')[2]}" if "://" in hub else hub
+    query = {"opt-notebooks": course, "next": f"{path}user-redirect/{pull_path(course, notebooks)}"}
+    return f"{hub}spawn?{urlencode(query)}"
 
 
 _REPOSITORY = re.compile(r"(?:https?://[^\s/@\\?#]+|file://)/[^\s\\?#]+")
@@ -173,7 +178,7 @@ _BRANCH = re.compile(r"(?!/)(?:[A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-
 def why_not_repository(address: str) -> str | None:
     """Say what is wrong with the address of a git repository; None if it is right."""
     if not address.isprintable() or not _REPOSITORY.fullmatch(address):
-        return (
+        return mark(
             "write an address such as https://git.example.org/cs231.git, or file:///courses/cs231/data.git "
             "for one in a directory that the server has; without a password, since all people see it"
         )
@@ -183,11 +188,11 @@ def why_not_repository(address: str) -> str | None:
 def why_not_branch(name: str) -> str | None:
     """Say what is wrong with the name of a branch; None if it is right."""
     good = _BRANCH.fullmatch(name) and ".." not in name and not name.endswith((".lock", "."))
-    return None if good else "write the name of a branch, such as main"
+    return None if good else mark("write the name of a branch, such as main")
 
 
 def why_not_file(path: str) -> str | None:
     """Say what is wrong with a file of a repository; None if it is right."""
     parts = path.split("/")
     good = path.isprintable() and not {"", ".", ".."} & set(parts) and ".git" not in parts
-    return None if good else "write a path inside of the repository, such as week1/start.ipynb"
+    return None if good else mark("write a path inside of the repository, such as week1/start.ipynb")

@@ -9,18 +9,20 @@ directions.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from .claims import EVERYBODY, Holder, Terms
-from .coursework import Coursework, Part
+from .coursework import Coursework, Notebooks, Part
+from .errors import RefusalKind, Refused
 from .idleness import IdleLimits, Limits
-from .model import Party
+from .model import Party, SpawnRequest
 from .roster import NOBODY, Enrolment, Role
 from .sessions import WARN_MINUTES
 from .sharing import Mount
+from .words import mark
 
 T = TypeVar("T")
 
@@ -327,6 +329,41 @@ def find_parts(policy: Policy, person: str, groups: Collection[str], image: str)
         for course in policy.courses
         if course.name in roles and course.image == image
     )
+
+
+def find_notebooks(policy: Policy, person: str, groups: Collection[str]) -> dict[str, tuple[str, Notebooks]]:
+    """By course of a person that has notebooks: the image that opens them, and where they come from."""
+    return {
+        course.name: (course.image, course.work.notebooks)
+        for course in policy.courses_of(person, groups)
+        if course.work.notebooks
+    }
+
+
+def choose_notebooks(
+    request: SpawnRequest, known: Mapping[str, tuple[str, Notebooks]]
+) -> tuple[SpawnRequest, Notebooks | None]:
+    """The notebooks that a request is for, and the request with the image that they are opened in.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``: they are of no course of the person, or for another image.
+    """
+    if request.notebooks is None:
+        return request, None
+    if request.notebooks not in known:
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"You are in no course {request.notebooks!r} that has notebooks. "
+            f"You can choose: {', '.join(known) or mark('none')}.",
+        )
+    image, notebooks = known[request.notebooks]
+    if request.image not in (None, image):
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"The notebooks of {request.notebooks!r} are opened in the image {image!r}. "
+            "Choose that image, or no notebooks.",
+        )
+    return replace(request, image=image), notebooks
 
 
 def _choose_largest(name: str, rules: Sequence[Rule]) -> Limit[Any]:

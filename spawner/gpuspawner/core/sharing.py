@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .words import mark
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -58,17 +60,17 @@ def why_not_shared(path: str, private: Mapping[str, str]) -> str | None:
         private: As in :class:`Places`.
     """
     if any(overlap(path, one) for one in SYSTEM):
-        return f"{path} belongs to the host itself, or holds what does"
+        return mark(f"{path} belongs to the host itself, or holds what does")
     for directory, what in private.items():
         if overlap(path, directory):
-            return f"{path} is, holds or lies in {directory}, where {what} are"
+            return mark(f"{path} is, holds or lies in {directory}, where {what} are")
     return None
 
 
 def why_not_target(target: str) -> str | None:
     """Say why nothing may be put at a place in a server; None if something may."""
     taken = next((one for one in OWN_TARGETS if overlap(target, one)), None)
-    return None if taken is None else f"{target} would hide what the image itself has in {taken}"
+    return None if taken is None else mark(f"{target} would hide what the image itself has in {taken}")
 
 
 def find_planted(path: str, writable: Iterable[str]) -> str | None:

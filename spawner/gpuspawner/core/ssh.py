@@ -18,6 +18,8 @@ RELAY_PORT = 2200
 FIRST_DOOR = IPv4Address("127.64.0.0")
 MOST_DOORS = 1 << 22
 """Addresses of the host itself, one for each server that anybody ever had: 127.64.0.0 to 127.127.255.255."""
+MOST_RESTING = 10
+"""Doors of servers that do not run, which are opened and shown all the same."""
 MOST_KEYS = 50
 """Of one person."""
 MOST_OPEN = 64
@@ -108,6 +110,19 @@ class Grant:
         return f"restrict,port-forwarding,{opens} {key.text}"
 
 
+def choose_doors(doors: Sequence[Door], running: Collection[str]) -> tuple[Door, ...]:
+    """The doors that somebody has a use for: of servers that run, of the default one, and some of the newest.
+
+    Servers come and go by name, and their doors stay.
+
+    Args:
+        doors: All of a person's.
+        running: Names of their servers that run.
+    """
+    newest = set(sorted(one.number for one in doors)[-MOST_RESTING:])
+    return tuple(one for one in doors if not one.server or one.server in running or one.number in newest)
+
+
 def why_not_person(allowed: Limit[bool], groups: Collection[str] | None) -> str | None:
     """Why somebody may not use SSH at all; None where they may.
 
@@ -138,7 +153,7 @@ def judge_key(
     mine = tuple(door for door in doors if door.owner == key.owner)
     if not any(door.server in running for door in mine):
         return mark("No server of yours runs. Start one in the browser, then connect again.")
-    return Grant(mine)
+    return Grant(choose_doors(mine, running))
 
 
 def why_not_server(

@@ -23,6 +23,7 @@ VAULT = "!vault"
 STATE_DIR = "/var/lib/gpuspawner"
 CONFIG_DIR = "/etc/gpuspawner"
 NETWORK = "gpuspawner"
+SSH_ACCOUNT = "gpuspawner-ssh"
 HOMES = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._-]+){2,}")
 """Where homes may be: it is given to the services, and stands in a unit of systemd."""
 GIVEN = {
@@ -35,6 +36,8 @@ GIVEN = {
     ("network", "subdomain_host"): "Set tls_subdomains: the first of tls_names is the hub's",
     ("network", "bind_url"): "Browsers come through TLS: set tls_names",
     ("controller", "token_file"): "It is always in /var/lib/gpuspawner",
+    ("ssh", "account"): "It is always gpuspawner-ssh, which is made for it",
+    ("ssh", "folder"): "It is always in /var/lib/gpuspawner",
 }
 """Settings that follow from the way of installing, and what to do instead."""
 
@@ -116,6 +119,17 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
             "such as /srv/homes",
         )
+    if settings.courses.directory and not HOMES.fullmatch(str(settings.courses.directory)):
+        raise written.error(
+            ["courses", "directory"],
+            f": {str(settings.courses.directory)!r} is no directory for courses on a server. "
+            "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
+            "such as /srv/courses",
+        )
+    if settings.ssh.enabled and not (settings.ssh.host or settings.notices.hub):
+        raise written.error(
+            ["ssh"], ".host is missing: write the name by which people's own programs find this server"
+        )
     if place.policy is not None:
         load_policy(place.policy, images=settings.images, places=settings.places)
     if not (settings.login or settings.demo_users or place.extensions):
@@ -138,6 +152,8 @@ def complete(wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "network": network,
         "controller": {"enabled": True},
     }
+    if "ssh" in wanted:
+        given["ssh"] = {"account": SSH_ACCOUNT}
     if "images" not in wanted:
         given |= {key: value for key, value in place.statuses.items() if value}
     if place.policy is not None:

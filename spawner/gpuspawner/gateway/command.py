@@ -12,7 +12,7 @@ from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.core.errors import GpuSpawnerError
 from gpuspawner.policy.settings import load_settings
 
-from .keeper import Keeper, require_ready
+from .keeper import Keeper, await_secret, require_ready
 
 
 @click.command("ssh-gateway", short_help="Let people into their servers by SSH.")
@@ -41,6 +41,7 @@ def ssh_gateway(settings_file: Path, folder: Path | None) -> None:
     try:
         settings = load_settings(settings_file)
         require_ready(settings)
+        await_secret(settings)
         home = folder or settings.ssh_folder / "gateway"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = RunLock(home / "lock", "gateway of SSH")

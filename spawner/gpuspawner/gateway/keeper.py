@@ -9,7 +9,9 @@ import os
 import pwd
 import secrets
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +20,15 @@ from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.policy.settings import Settings
 
-from .config import BANNER, Setup, build_config
+from .config import BANNER, PENALTIES, Setup, build_config
 from .desk import Away, ControllerDesk
 from .monitors import Monitors, find_asker, find_parent
 from .relay import Relay
 
 REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
+SECRET_SECONDS = 60.0
+"""How long a controller may take to start."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
 SSHD = "/usr/sbin/sshd"
@@ -103,7 +107,7 @@ class Keeper:
             folder, ssh.address, ssh.port, ssh.account, _find_python(),
             Path(__file__).with_name("ask.py").read_text(), f"gpuspawner-ssh-{self._run}",
         )  # fmt: skip
-        _write(folder / "config", build_config(setup), 0o600)
+        _write_config(folder / "config", build_config(setup))
         return setup
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,6 +179,14 @@ def _find_python() -> Path:
     raise SettingsError(f"sshd runs only what belongs to root, and there is no such Python: {PYTHONS[0]}.")
 
 
+def _write_config(path: Path, text: str) -> None:
+    """Write the configuration; with the option that only newer versions of OpenSSH know, if this one does."""
+    _write(path, text + PENALTIES, 0o600)
+    done = subprocess.run([SSHD, "-t", "-f", path], capture_output=True, text=True, check=False, timeout=30)
+    if "Bad configuration option" in done.stderr:
+        _write(path, text, 0o600)
+
+
 def _is_roots(path: Path) -> bool:
     found = path.stat()
     return found.st_uid == 0 and not found.st_mode & 0o022
@@ -191,6 +203,22 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.write(text)
     partial.chmod(mode)
     partial.replace(path)
+
+
+def await_secret(settings: Settings, seconds: float = SECRET_SECONDS) -> None:
+    """Wait until the controller has made what host keys come from: what root made there, it could not read.
+
+    Raises:
+        SettingsError: It has not.
+    """
+    files, deadline = SshFiles(settings.ssh_folder), time.monotonic() + seconds
+    while not files.has_secret:
+        if time.monotonic() > deadline:
+            raise SettingsError(
+                f"There is no secret in {settings.ssh_folder} that host keys come from. The controller makes "
+                "it: start that first."
+            )
+        time.sleep(0.2)
 
 
 def require_ready(settings: Settings, programs: Sequence[str] = (SSHD,)) -> None:

@@ -71,6 +71,9 @@ class KnownPeople(Authenticator):
     everybody = Bool(
         False, help="Whether all may log in who have what :attr:`required_claims` asks for."
     ).tag(config=True)
+    allow_existing_users = Bool(
+        False, help="Who was let in once is not let in for ever: the rules of now decide."
+    ).tag(config=True)
     required_claims = Dict(
         help="By claim, the values with one of which somebody must come: ``{'hd': ['example.org']}``."
     ).tag(config=True)
@@ -150,6 +153,9 @@ class KnownPeople(Authenticator):
     def has_required(self, state: dict[str, Any]) -> bool:
         """Whether somebody has what everybody must have."""
         return True
+
+    def delete_user(self, user: Any) -> Any:
+        """Nothing changes: rules name people, whether the Hub knows them or not."""
 
     # -- who may not any more -------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import hashlib
 from typing import Any
 
 from oauthenticator.generic import GenericOAuthenticator
-from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler
+from oauthenticator.oauth2 import OAuthLoginHandler
 from tornado.web import HTTPError
 from traitlets import Dict
 
@@ -49,7 +49,6 @@ class OidcLogin(Recognised, GenericOAuthenticator):
     """A login by a service that speaks OpenID Connect."""
 
     login_handler = OidcLoginHandler
-    callback_handler = OAuthCallbackHandler
     user_auth_state_key = "claims"
 
     description = Dict(help="The service's description of itself, once it was read.")

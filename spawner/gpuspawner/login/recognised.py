@@ -17,6 +17,7 @@ from gpuspawner.allocator.identities import Said
 from gpuspawner.core.errors import Refused
 from gpuspawner.core.identity import describe_again, read_groups, read_subject
 
+from .callback import BEGIN_AGAIN, CallbackHandler
 from .known import IDENTITY, NOT_UNDERSTOOD, Denied, KnownPeople, LedgerUnusable, Removed, ServiceSilent
 
 NOT_RENEWED = "the login service does not renew the login"
@@ -35,6 +36,7 @@ class Recognised(KnownPeople, OAuthenticator):
     subject_claim = Unicode("sub", help="What the service knows somebody by for ever.").tag(config=True)
     groups_claim = Unicode("groups", help="What names somebody's groups.").tag(config=True)
     email_claim = Unicode("email", help="What names somebody's address.").tag(config=True)
+    callback_handler = CallbackHandler
     emails_are_checked = False
     """Whether the service gives no address that it has not checked."""
 
@@ -155,7 +157,7 @@ class Recognised(KnownPeople, OAuthenticator):
         try:
             found = await super().get_token_info(handler, params)
         except HTTPClientError:
-            raise Denied("This login is not valid any more. Go back to the start and log in again.") from None
+            raise Denied(BEGIN_AGAIN) from None
         except HTTPError as error:
             if isinstance(error, ServiceSilent):
                 raise

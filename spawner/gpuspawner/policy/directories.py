@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gpuspawner.core.coursework import why_not_branch, why_not_file, why_not_repository
+from gpuspawner.core.words import mark
 
 from .yamlfile import STRICT
 
@@ -16,7 +17,7 @@ def _read_path(value: object) -> str:
     text = value.rstrip("/") if isinstance(value, str) else ""
     if text.startswith("/") and not {"", ".", ".."} & set(text.split("/")[1:]) and "\0" not in text:
         return text
-    raise ValueError("write an absolute path, without . and .. in it")
+    raise ValueError(mark("write an absolute path, without . and .. in it"))
 
 
 AbsolutePath = Annotated[str, BeforeValidator(_read_path)]

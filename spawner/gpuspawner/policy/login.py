@@ -28,7 +28,6 @@ TITLES = {
     "gitlab": "GitLab",
     "google": "Google",
     "cilogon": "CILogon",
-    "lti": "your course platform",
 }
 NAMES = {"oidc": "preferred_username", "github": "login", "gitlab": "preferred_username", "google": "email"}
 """The claim that people are called by."""

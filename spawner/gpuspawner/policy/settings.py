@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
 from gpuspawner.core.sharing import Places
+from gpuspawner.core.words import mark
 
 from .login import Login
 from .units import read_bytes, read_duration
@@ -290,13 +291,13 @@ class Settings(_Section):
     def places(self) -> Places:
         """Directories that a policy must fit to."""
         private = {
-            str(self.state_dir.absolute()): "the hub's own files",
-            str(self.ledger_path.parent.absolute()): "the hub's own files",
+            str(self.state_dir.absolute()): mark("the hub's own files"),
+            str(self.ledger_path.parent.absolute()): mark("the hub's own files"),
         }
         if self.homes.kind == "bind":
-            private[str(self.homes.directory.absolute())] = "people's homes"
+            private[str(self.homes.directory.absolute())] = mark("people's homes")
         if self.courses.directory is not None:
-            private[str(self.courses.directory)] = "folders of courses"
+            private[str(self.courses.directory)] = mark("folders of courses")
         return Places(private, self.courses.directory is not None)
 
     @property
@@ -314,6 +315,12 @@ class Settings(_Section):
         """The path under which the hub is served: ``/``, or what ``bind_url`` ends with."""
         path = urlsplit(self.network.bind_url).path.strip("/")
         return f"/{path}/" if path else "/"
+
+    @property
+    def address(self) -> str:
+        """What people open in a browser: as told for links, else where the proxy listens; ends in a slash."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}{self.base_url}"
 
     @property
     def service_url(self) -> str:

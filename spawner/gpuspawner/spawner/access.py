@@ -14,7 +14,7 @@ from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
-from gpuspawner.core.coursework import Part
+from gpuspawner.core.coursework import Notebooks, Part
 from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.images import list_everybodys, order_for_default
@@ -25,7 +25,9 @@ from gpuspawner.core.policy import (
     Policy,
     Rule,
     choose_mounts,
+    choose_notebooks,
     find_idle_limits,
+    find_notebooks,
     find_parts,
     find_party,
     find_terms,
@@ -72,6 +74,10 @@ class Access:
     def mounts(self, image: str) -> tuple[Mount, ...]:
         """What a server with this image of the catalogue gets mounted."""
         return choose_mounts(self.policy, self.person, self.groups, image)
+
+    def notebooks(self) -> dict[str, tuple[str, Notebooks]]:
+        """By course of theirs that has notebooks: its image, and where they come from."""
+        return find_notebooks(self.policy, self.person, self.groups)
 
     def parts(self, image: str) -> tuple[Part, ...]:
         """How the person takes part in those of their courses that have this image."""
@@ -139,11 +145,11 @@ class PersonalSpawner(SpawnerSettings):
     @property
     def private_places(self) -> dict[str, str]:
         """Directories of the host that are in no server as a whole, and what each holds."""
-        private = {str(Path(self.ledger).absolute().parent): "the hub's own files"}
+        private = {str(Path(self.ledger).absolute().parent): mark("the hub's own files")}
         if self.home_kind == HomeKind.BIND.value:
-            private[str(Path(self.home_base).absolute())] = "people's homes"
+            private[str(Path(self.home_base).absolute())] = mark("people's homes")
         if self.course_base:
-            private[self.course_base] = "folders of courses"
+            private[self.course_base] = mark("folders of courses")
         return private
 
     def describe_policy_problem(self) -> str | None:
@@ -198,6 +204,7 @@ class PersonalSpawner(SpawnerSettings):
         try:
             request = self.parse_request(options)
             judge_server(request, self.allowance)
+            request, _ = choose_notebooks(request, self.access.notebooks() if self.access else {})
             image = choose_image(request, order_for_default(self.catalogue, held_back), self.allowance)
         except (InvalidRequest, Refused):
             # JupyterHub has stored it already, and every later start without options would be refused for it.

@@ -65,6 +65,7 @@ class ChoosingSpawner(ContainerSpawner):
             problem=self.describe_policy_problem(),
             ended=await self.find_last_end(),
             refused=self._failed_start,
+            notebooks={course: image for course, (image, _) in access.notebooks().items()},
         )
         return render_page(page, self.find_language())
 

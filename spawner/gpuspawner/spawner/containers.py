@@ -29,7 +29,7 @@ from gpuspawner.core.container import (
     build_labels,
     merge_host_config,
 )
-from gpuspawner.core.coursework import describe_parts, plan_folders
+from gpuspawner.core.coursework import LANDING_VARIABLE, describe_parts, plan_folders, pull_path
 from gpuspawner.core.errors import EngineError, GpuSpawnerError
 from gpuspawner.core.model import Home, Lease
 from gpuspawner.core.sharing import Mount
@@ -188,8 +188,13 @@ class ContainerSpawner(PersonalSpawner):
         ):
             return await super().create_object()
 
-    async def find_coursework(self, access: Access, image: str) -> None:
+    async def find_coursework(self, access: Access, image: str, notebooks: str | None) -> None:
         """Find what groups and courses have for a server with this image, and make what is missing.
+
+        Args:
+            access: What the person may use.
+            image: Its name in the catalogue.
+            notebooks: Course whose notebooks are opened, if any; it is one of theirs.
 
         Raises:
             SettingsError: A directory may not be shared, or a folder cannot be made.
@@ -207,6 +212,9 @@ class ContainerSpawner(PersonalSpawner):
         await self._off_loop(prepare)
         self.course_mounts = (*mounts, *(folder.at(base) for folder in folders))
         self.course_environment = describe_parts(parts)
+        if notebooks:
+            landing = f"/{pull_path(notebooks, access.notebooks()[notebooks][1])}"
+            self.course_environment = {**self.course_environment, LANDING_VARIABLE: landing}
 
     async def _site_settings(self) -> tuple[dict[str, object], dict[str, object]]:
         found = []

@@ -109,7 +109,7 @@ class GPUSpawner(ChoosingSpawner):
         request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
-        await self.find_coursework(access, image)
+        await self.find_coursework(access, image, choices.notebooks)
         self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True
@@ -170,7 +170,7 @@ class GPUSpawner(ChoosingSpawner):
             if error.kind is RefusalKind.NEVER:
                 # JupyterHub would ask for the same again at every later start without options.
                 self.orm_spawner.user_options = {}
-            raise refuse_for(error, hint=CPU_HINT) from error
+            raise refuse_for(error, hint=CPU_HINT if request.gpus else "") from error
         except GpuSpawnerError as error:
             raise refuse_for(error, hint=CPU_HINT) from error
 

@@ -98,6 +98,16 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
+class CourseChoice:
+    """A course whose notebooks can be opened."""
+
+    name: str
+    image: str
+    """What they are opened in."""
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Devices of one sort that the person may use."""
 
@@ -156,6 +166,8 @@ class StartPage:
     server_memory: int | None = None
     """Main memory of a server, in bytes; None where it is not limited."""
     server_cpus: float | None = None
+    courses: tuple[CourseChoice, ...] = ()
+    """Those with notebooks."""
 
 
 def build_page(
@@ -173,6 +185,7 @@ def build_page(
     problem: str | None = None,
     ended: LastEnd | None = None,
     refused: bool = False,
+    notebooks: Mapping[str, str] | None = None,
 ) -> StartPage:
     """Build the page.
 
@@ -190,6 +203,7 @@ def build_page(
         problem: What is wrong with the policy, for whoever can mend it.
         ended: How the last server ended, if there is something to tell.
         refused: Whether a start was refused just now; the same is not offered again then.
+        notebooks: By course that has notebooks, the image that they are opened in.
     """
     barred = why_no_gpus(allowance)
     offers = [replace(offer, barred=barred or offer.barred) for offer in stock.offers]
@@ -225,6 +239,10 @@ def build_page(
         count=_offer_count(last.get("gpus"), most),
         server_memory=allowance.memory.value,
         server_cpus=allowance.cpus.value,
+        courses=tuple(
+            CourseChoice(name, image, selected=name == last.get("notebooks"))
+            for name, image in (notebooks or {}).items()
+        ),
     )
 
 
@@ -306,8 +324,12 @@ class _Judge:
         return State.FREE if offer.waits is None else State.KEPT
 
 
+_NO_GPU_CHOICE = Choice(NO_GPU, Kind.CPU, State.FREE, True)
+
+
 def _list_choices(offers: Sequence[Offer], judge: _Judge) -> tuple[Choice, ...]:
-    found = [Choice(NO_GPU, Kind.CPU, State.FREE, True)]
+    stopped = judge.stock.stopped
+    found = [Choice(NO_GPU, Kind.CPU, State.BARRED, False, because=stopped)] if stopped else [_NO_GPU_CHOICE]
     whole = [offer for offer in offers if not offer.sliced]
     usable = [offer for offer in whole if offer.barred is None]
     any_gpu = judge.stock.any_gpu

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,37 @@ def test_a_hub_that_is_the_same_user_as_servers_is_refused(base: Path) -> None:
     with pytest.raises(SettingsError, match="Run the hub as another user"):
         CourseFolders(base, uid=0, gid=0).ensure([TEAM])
     assert not base.exists()
+
+
+AS_ANOTHER = (
+    "setpriv", "--reuid=4000", "--regid=4000", "--clear-groups", "--inh-caps=+chown", "--ambient-caps=+chown",
+    "--bounding-set=-all,+chown",
+)  # fmt: skip
+"""As the hub's unit starts it: not root, and able to give files away."""
+START = """
+import os, sys
+from pathlib import Path
+from gpuspawner.adapters.course_folders import CourseFolders
+from gpuspawner.core.coursework import Folder
+os.umask(0o077)
+team, teams = Folder(("cs231", "teams", "blue"), "/team"), Folder(("cs231", "teams"), "/teams", given=False)
+CourseFolders(Path(sys.argv[1]), uid=4321, gid=4322).ensure([team, teams])
+"""
+
+
+def test_a_hub_that_is_not_root_makes_them_and_finds_them_again(base: Path) -> None:
+    for place in [base.parent, *base.parent.parents]:
+        if place.stat().st_mode & 0o001 == 0:
+            place.chmod(place.stat().st_mode | 0o011)  # pytest's own folders are for nobody else
+    base.mkdir()
+    os.chown(base, 4000, 4000)
+    path = str(Path(course_folders.__file__).parents[2])
+    for _ in range(2):
+        command = [*AS_ANOTHER, sys.executable, "-c", START, str(base)]
+        done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert look(base / "cs231/teams/blue") == (UID, GID, 0o2770)
+    assert look(base / "cs231/teams") == (4000, 4000, 0o755)
 
 
 def test_a_directory_that_leads_to_private_ones_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict
+from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import LeaseState
 from gpuspawner.core.ssh import MOST_KEYS, SshKey
 from support.build import HOST, NOW, lease
@@ -119,6 +121,20 @@ def test_a_removed_key_a_stopped_server_and_a_withdrawn_right_end_what_is_open(s
     assert site.desk.report("g1", told)[second.id] == "The server was stopped."
     site.runs("l2")
     assert site.desk.report("g1", told)[second.id] == "The server was stopped."
+
+
+def test_who_was_removed_is_out_at_once_and_comes_again_with_the_same_keys(site: Site) -> None:
+    people = Identities(site.ledger, clock=site.clock)
+    people.admit(Subject("https://login", "1"), Said("ada", ()))
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    people.remove("ada", actor=ADA)
+    assert site.desk.ask(key.fingerprint) is None
+    assert site.key().refused == "You were removed from this hub. Ask the administrator."
+    assert session.id in site.desk.report("g1", [Told(session.id, 0, 0)])
+    people.restore("ada", actor=ADA)
+    assert site.desk.ask(key.fingerprint)
 
 
 def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:

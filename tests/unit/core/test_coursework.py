@@ -10,8 +10,8 @@ from gpuspawner.core.coursework import (
     Folder,
     Notebooks,
     Part,
+    course_link,
     describe_parts,
-    hub_link,
     name_folder,
     plan_folders,
     pull_path,
@@ -119,9 +119,13 @@ def test_a_link_says_it_all_and_nothing_else() -> None:
         "targetpath": "cs%20231",
         "urlpath": "lab/tree/cs%2520231/week%201/start.ipynb",
     }
-    assert hub_link("https://hub.example.org/", "cs 231", NOTEBOOKS) == (
-        f"https://hub.example.org/hub/user-redirect/{path}"
-    )
+    for hub, start in (("https://hub.example.org/a/hub/", "/a/hub/"), ("/hub/", "/hub/")):
+        link = urlsplit(course_link(hub, "cs 231", NOTEBOOKS))
+        assert link.geturl().startswith(f"{hub}spawn?")
+        assert parse_qs(link.query) == {
+            "opt-notebooks": ["cs 231"],
+            "next": [f"{start}user-redirect/{path}"],
+        }
     assert unquote(pull_path("c", Notebooks("https://h/r", "main"))).endswith("urlpath=lab/tree/c")
 
 

@@ -11,6 +11,7 @@ from gpuspawner.core.ssh import (
     Grant,
     SshKey,
     SshSession,
+    choose_doors,
     judge_key,
     name_host,
     why_end,
@@ -30,6 +31,13 @@ def test_a_key_opens_the_doors_of_its_person_and_nothing_else() -> None:
     assert granted.line(KEY) == (
         'restrict,port-forwarding,permitopen="127.64.0.0:2200",permitopen="127.64.0.1:2200" ssh-ed25519 AAAA'
     )
+
+
+def test_servers_that_came_and_went_do_not_pile_up() -> None:
+    doors = [Door(n, "ada", f"s{n}" if n else "") for n in range(100)]
+    found = choose_doors(doors, {"s3"})
+    assert [one.number for one in found] == [0, 3, *range(90, 100)]
+    assert choose_doors((), ()) == ()
 
 
 def test_without_a_server_or_against_the_policy_a_key_opens_nothing() -> None:

@@ -63,6 +63,12 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
     assert found["controller"] == {"enabled": False}
 
 
+def test_the_gateway_of_ssh_has_an_account_of_its_own(tmp_path: Path) -> None:
+    ssh = {"demo_users": LOGINS, "ssh": {"enabled": True, "host": "hub.example.org"}}
+    settings, _ = make_settings(*reordered(wanted(tmp_path, ssh)))
+    assert (settings.ssh.account, settings.ssh.port) == ("gpuspawner-ssh", 2222)
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -71,6 +77,8 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
         ({"passports": "/srv/passports"}, r"passports cannot be set here\. They are always in /var/lib"),
         ({"state_dir": "/srv"}, r"state_dir cannot be set here\. It is always /var/lib"),
         ({"network": {"hub_address": "10.0.0.1"}}, r"hub_address cannot be set here\. Set gpuspawner_subnet"),
+        ({"ssh": {"enabled": True, "account": "me"}}, r"account cannot be set here\. It is always gpu"),
+        ({"ssh": {"enabled": True}}, r"ssh\.host is missing: write the name by which"),
         ({"candidates": ["Minmal"]}, r"no image 'Minmal'; did you mean 'Minimal'"),
         ({}, r"nobody could log in\. Set gpuspawner_settings\.login"),
     ],

@@ -14,6 +14,7 @@ from gpuspawner.passport.known import AGAIN_SECONDS, KEEP_SECONDS, KnownImages
 from gpuspawner.passport.model import Passport
 from gpuspawner.passport.shelf import Shelf, read_passport, write_passport
 from gpuspawner.passport.spdx import write_spdx
+from gpuspawner.setup.images import load_catalogue
 from gpuspawner.setup.paths import Paths
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
@@ -211,3 +212,30 @@ def test_it_holds_to_the_standard(tmp_path: Path, passport: Path | None) -> None
     document = parse_file(str(path))
     assert validate_full_spdx_document(document) == []
     assert len(document.packages) == 1 + len(found.packages) + len(found.debian_packages)
+
+
+# -- the passports of this repository ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda one: one.parent.name)
+def test_what_is_committed_says_what_the_catalogue_says_and_failed_nothing(file: Path) -> None:
+    passport = read_passport(file)
+    entry = next(one for one in load_catalogue() if one.name == file.parent.name)
+    assert passport is not None
+    assert (passport.image, passport.minimum_driver) == (entry.name, entry.minimum_driver)
+    code = passport.compute_capabilities
+    assert (
+        (code[0], code[-1].removesuffix("+PTX")) == entry.compute_capability if code else not entry.on_demand
+    )
+    assert passport.tests
+    assert passport.list_failed() == ()
+    inside = dict(
+        part.split(" ")[:2] for part in entry.inside if part.startswith(("torch ", "CUDA ", "NCCL "))
+    )
+    found = {"torch": passport.versions.torch, "CUDA": passport.versions.cuda, "NCCL": passport.versions.nccl}
+    assert inside.items() <= found.items()
+
+
+def test_every_image_that_people_can_choose_has_one_with_torch() -> None:
+    wanted = {one.name for one in load_catalogue() if one.offered and one.on_demand}
+    assert wanted <= {one.parent.name for one in COMMITTED}

@@ -128,4 +128,5 @@ def test_the_makefile_calls_only_commands_that_exist() -> None:
         for name in re.findall(r"(?:^|,)([a-z][a-z-]*)", line)
     }
     assert called <= {*COMMANDS, *IMAGE_COMMANDS}
-    assert {"demo", "test", "test-strict", "clean-force", *IMAGE_COMMANDS} <= called
+    of_playbooks = {"pull-images"}
+    assert {"demo", "test", "test-strict", "clean-force", *IMAGE_COMMANDS} - of_playbooks <= called

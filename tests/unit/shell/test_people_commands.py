@@ -1,4 +1,4 @@
-"""``gpuspawner people``: who logged in, who is invited, who is removed, and whose a home from before is."""
+"""``gpuspawner people``: who has logged in, is invited or removed, and whose a home from before is."""
 
 from __future__ import annotations
 

@@ -129,6 +129,12 @@ def test_none_free() -> None:
     assert enabled(shown) == {"none": True, "any": False, "A100": False, "H100": False}
 
 
+def test_no_server_without_a_gpu_while_those_are_drained() -> None:
+    shown = page(offer(), stopped="drained by root: new disks")
+    assert enabled(shown) == {"none": False, "A100": True}
+    assert states(shown)["none"] == "Drained by root: new disks"
+
+
 def test_with_a_line_what_is_not_free_can_be_asked_for() -> None:
     shown = page(offer(free=0, ahead=2), offer("H100", free=0), queue_url="/queue", waiting=3)
     assert enabled(shown) == {"none": True, "any": True, "A100": True, "H100": True}

@@ -16,7 +16,7 @@ from gpuspawner.controller.views.ssh import (
     write_known_hosts,
 )
 from gpuspawner.core.errors import Conflict, NotFound
-from gpuspawner.core.ssh import why_not_person
+from gpuspawner.core.ssh import choose_doors, why_not_person
 from gpuspawner.core.words import mark
 
 from .page import Outcome, Visit
@@ -32,7 +32,7 @@ def load_ssh(visit: Visit) -> SshPage:
         raise HTTPError(403, "A service has no servers of its own.")
     services, caller = visit.services, visit.caller
     running = services.keys.running(person, services.host)
-    doors = services.keys.doors(person, ["", *sorted(running)])
+    doors = choose_doors(services.keys.doors(person, ["", *sorted(running)]), running)
     start = {door.server: visit.links.spawn(person, door.server) for door in doors}
     machines = view_machines(doors, running, start)
     known = _find_known(place, person)

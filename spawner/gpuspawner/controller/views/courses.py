@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.controller.links import Links
+from gpuspawner.core.coursework import course_link
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState
 from gpuspawner.core.policy import Course
 from gpuspawner.core.roster import Right
@@ -112,6 +113,10 @@ class CoursePage:
     """Where something is reserved; empty for who may not."""
     roster: str
     timetable: str
+    notebooks: str
+    """What opens its notebooks for whoever follows it; empty where it has none."""
+    grading: str
+    """Where who looks grades what was handed in, in their own server; empty where nothing is handed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,8 @@ def view_course(
         reservations=links.page("reservations") if Right.RESERVE in rights else "",
         roster=links.below("courses", course.name, "roster"),
         timetable=links.below("courses", course.name, "timetable"),
+        notebooks=course_link(links.hub, course.name, course.work.notebooks) if course.work.notebooks else "",
+        grading=f"{links.hub}user-redirect/formgrader" if course.work.hand_in else "",
     )
 
 

@@ -110,7 +110,18 @@
     document.getElementById("gpu-old").hidden = Date.now() - known < OLD;
   }
 
+  // Notebooks are opened in the image of their course; whoever takes another image takes no notebooks.
+  function fitImage(event) {
+    const notebooks = document.getElementById("gpu-notebooks");
+    const image = document.getElementById("gpu-image");
+    if (!notebooks) return;
+    const wanted = notebooks.selectedOptions[0]?.dataset.image;
+    if (event.target === notebooks && wanted) image.value = wanted;
+    if (event.target === image && wanted && image.value !== wanted) notebooks.value = "";
+  }
+
   showTimes(page);
+  form.addEventListener("change", fitImage);
   form.addEventListener("change", settle);
   form.addEventListener("input", settle);
   form.addEventListener("submit", () => { submitted = true; });
