@@ -221,8 +221,7 @@ def test_nothing_is_reached_by_ipv6_either(server: FreshServer, people: list[Cli
         "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.gpuspawner0.disable_ipv6=0"
         " net.ipv6.conf.all.forwarding=1 &&"
         " ip -6 address add fd99::1/64 dev gpuspawner0 nodad &&"
-        " ip link add other6 type dummy && ip link set other6 up &&"
-        " for one in fd98::1 2001:db8::1; do ip -6 address add $one/64 dev other6 nodad; done &&"
+        " for one in fd98::1 2001:db8::1; do ip -6 address add $one/128 dev lo; done &&"
         f" {inside} sysctl -qw {' '.join(on)} &&"
         f" {inside} ip -6 address add fd99::2/64 dev {interface} nodad &&"
         f" {inside} ip -6 route add default via fd99::1"
@@ -238,7 +237,10 @@ def test_nothing_is_reached_by_ipv6_either(server: FreshServer, people: list[Cli
         assert reach(server, pid, places[0]) == {places[0]: "open"}
     finally:
         server.must("systemctl", "start", "gpuspawner-firewall")
-        server.shell("ip link delete other6; ip -6 address delete fd99::1/64 dev gpuspawner0")
+        server.shell(
+            "ip -6 address delete fd99::1/64 dev gpuspawner0;"
+            " for one in fd98::1 2001:db8::1; do ip -6 address delete $one/128 dev lo; done"
+        )
 
 
 def test_a_certificate_of_ones_own_is_served_and_a_new_one_after_it(

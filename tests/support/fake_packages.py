@@ -7,6 +7,7 @@ units are enabled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .fresh_server import FreshServer
@@ -48,11 +49,40 @@ class Fake:
         )
 
 
+DROPPED = r"\|".join(
+    ("Conflicts", "Breaks", "Replaces", "Provides", "Recommends", "Suggests", "Source", "Built-Using")
+)
+"""What a renamed package no longer says of others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A package of the distribution under another name, which knows no others but by such names."""
+
+    name: str
+    version: str
+    origin: str
+
+    def script(self) -> str:
+        """Lines of a shell that build it in the current directory."""
+        control = f"{self.name}/DEBIAN/control"
+        edits = (
+            f"s/^Package: .*/Package: {self.name}/; s/^Version: .*/Version: {self.version}/;"
+            f" /^\\({DROPPED}\\):/d;"
+            " s/containerd ([^)]*)/containerd.io/; s/docker-cli ([^)]*)/docker-ce-cli/"
+        )
+        return (
+            f"apt-get download -q {self.origin} >/dev/null && dpkg-deb -R {self.origin}_*.deb {self.name} &&"
+            f" rm {self.origin}_*.deb && sed -i '{edits}' {control} &&"
+            f" dpkg-deb -Znone --root-owner-group --build {self.name} >/dev/null && rm -r {self.name}"
+        )
+
+
 def _write(path: str, text: str) -> str:
     return f"cat >'{path}' <<'END-OF-FILE'\n{text}END-OF-FILE"
 
 
-def make_source(server: FreshServer, name: str, packages: list[Fake], suite: str = "") -> str:
+def make_source(server: FreshServer, name: str, packages: Sequence[Fake | Renamed], suite: str = "") -> str:
     """Make one; its address. With a suite it has the component ``stable``, and otherwise neither.
 
     The key of all is :data:`KEY`.
@@ -118,11 +148,11 @@ def toolkit(version: str) -> list[Fake]:
     ]
 
 
-def engine() -> list[Fake]:
-    """Packages by the names of Docker's own; the Engine that they bring is the distribution's."""
+def engine() -> list[Fake | Renamed]:
+    """Packages by the names of Docker's own; the Engine in them is the distribution's."""
     return [
-        Fake("docker-ce", "5:29.0.0-1", "docker.io"),
-        Fake("docker-ce-cli", "5:29.0.0-1", "docker-cli"),
-        Fake("containerd.io", "2.0.0-1"),
-        Fake("docker-buildx-plugin", "0.30.0-1", "docker-buildx"),
+        Renamed("docker-ce", "5:29.0.0-1", "docker.io"),
+        Renamed("docker-ce-cli", "5:29.0.0-1", "docker-cli"),
+        Renamed("containerd.io", "2.0.0-1", "containerd"),
+        Renamed("docker-buildx-plugin", "0.30.0-1", "docker-buildx"),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gpuspawner import hubconfig
+from gpuspawner.controller.identity import make_auth
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.hubconfig import DemoAuthenticator
 from gpuspawner.policy.settings import Settings
@@ -255,3 +256,11 @@ def test_peoples_servers_are_at_names_of_their_own_and_the_controller_is_not() -
 def test_what_is_no_address_of_a_hub_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="subdomain_host"):
         settings(network={"subdomain_host": text})
+
+
+@pytest.mark.parametrize("host", [None, "https://hub.example.org"])
+def test_hub_and_controller_agree_where_logins_come_back(host: str | None) -> None:
+    auth = make_auth(settings(network={"subdomain_host": host}), "0" * 64)
+    # What the hub makes of a service's address (jupyterhub.services.service).
+    assert auth.oauth_redirect_uri == f"{host or ''}/services/gpu/oauth_callback"
+    assert auth.hub_prefix == "/hub/"

@@ -89,7 +89,8 @@ def make_auth(settings: Settings, token: str) -> HubOAuth:
         hub_host="",
         hub_prefix=f"{settings.base_url}hub/",
         oauth_client_id=f"service-{SERVICE}",
-        oauth_redirect_uri=f"{settings.service_url}oauth_callback",
+        # As the hub has it, which names itself in full where servers have names of their own.
+        oauth_redirect_uri=f"{settings.network.subdomain_host or ''}{settings.service_url}oauth_callback",
         access_scopes={f"access:services!service={SERVICE}"},
         cache_max_age=CACHE_SECONDS,
     )
