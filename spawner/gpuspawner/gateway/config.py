@@ -15,8 +15,8 @@ This way leads to your own server and nowhere else. If you are refused, {page} s
 
 
 PENALTIES = "PerSourcePenalties authfail:1s noauth:1s grace-exceeded:5s refuseconnection:1s max:30s min:5s\n"
-"""For OpenSSH from 9.8 on, which by itself keeps an address out for up to 10 min: a whole course may be behind
-one, and who has no server that runs is refused like a stranger."""
+"""For OpenSSH from 9.8 on, which by itself keeps an address out for up to 10 min: a whole course may be
+behind one, and who has no server that runs is refused like a stranger."""
 
 
 @dataclass(frozen=True, slots=True)
