@@ -228,6 +228,8 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     hub, (module, name) = c.JupyterHub, _WAYS.get(login.provider, ("oidc", "OidcLogin"))
     hub.authenticator_class = f"gpuspawner.login.{module}.{name}"
     hub.cookie_max_age_days = login.stay / timedelta(days=1)
+    # That is what the hub takes; this is when browsers forget them, else after 30 days.
+    hub.tornado_settings = {"cookie_options": {"expires_days": login.stay / timedelta(days=1)}}
     key = ensure_secret(settings.state_dir / "auth_state_key")
     c.CryptKeeper.keys = [sha256(key.encode()).digest()]
     way = c[name]
@@ -238,7 +240,7 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
     if login.by_service:
         _apply_service(way, login)
     elif login.provider == "lti":
-        way.auto_login = True  # a page with a button would lead nowhere: people come from their course
+        hub.template_vars = {"from_course": True}
         way.username_key = login.username_claim or ""
         way.callback_address = login.callback_url or ""
         way.platforms = [one.model_dump() for one in login.platforms]

@@ -43,7 +43,7 @@ dpkg-query --show --showformat '${Package} ${Version} ${Status}\n'; apt-mark sho
 heading units; systemctl list-unit-files --no-legend
 heading runs; systemctl list-units --no-legend --type=service,socket
 heading since; systemctl show --property=Id,ActiveEnterTimestampMonotonic docker caddy 'gpuspawner-*'
-heading rules; if command -v nft >/dev/null; then nft list ruleset; fi
+heading rules; if command -v nft >/dev/null; then nft --stateless list ruleset; fi
 if command -v docker >/dev/null; then
     heading containers
     # Not all of .State: it has what the last looks at a container's health said.

@@ -58,7 +58,8 @@ def must_refuse(server: FreshServer, says: str, before: dict[str, str] | None = 
     assert says in words, printed[-3000:]
     after = server.state()
     lines = {what: set(before[what].splitlines()) ^ set(after[what].splitlines()) for what in before}
-    assert {what: sorted(found) for what, found in lines.items() if found} == {}
+    changed = {what: sorted(found) for what, found in lines.items() if found}
+    assert not changed, changed
 
 
 # -- pages --------------------------------------------------------------------------------------------------

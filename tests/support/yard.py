@@ -97,7 +97,7 @@ def python_yard(root: Path) -> Iterator[Yard]:
     minimal = next(one for one in load_catalogue() if one.name == "minimal")
     # As its packages alone are, on which other images stand.
     recipe = BytesIO(f"FROM {minimal.reference}\nUSER 0:0\nENTRYPOINT []\n".encode())
-    client.images.build(fileobj=recipe, tag=parent)
+    client.images.build(fileobj=recipe, tag=parent, rm=True)
     yard = Yard(root, parent)
     try:
         yield yard

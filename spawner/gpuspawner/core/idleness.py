@@ -282,8 +282,8 @@ def _explain(clock: Clock, why: str, activity: Activity, now: datetime) -> str:
         text += mark(f" {activity.cores:.1f} processors work, which keeps the session and not its GPUs.")
     if activity.look is not None and activity.look.ssh is not None:
         typed = activity.look.ssh.typed_at
-        when = mark(f"something was last typed at {typed:%H:%M} UTC") if typed else mark("nothing was typed")
-        text += mark(f" Somebody is in it by SSH, which is no work by itself; {when}.")
+        what = mark(f"something was last typed at {typed:%H:%M} UTC") if typed else mark("nothing was typed")
+        text += mark(f" Somebody is in it by SSH, which is no work by itself; {what}.")
     return text
 
 

@@ -6,7 +6,7 @@ whoever works in two courses goes from one to the other and loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -37,6 +37,9 @@ _ROLES = {
 """Roles in the course itself: those at the institution, or of the platform's administrators, say nothing."""
 _ASSISTING = ("TeachingAssistant", "Grader")
 _BELOW = {"Instructor": LaunchRole.TEACHER, "Learner": LaunchRole.STUDENT}
+
+
+_BY_GROUP = {role.value: role for role in LaunchRole}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,15 @@ def list_groups(enrolments: tuple[Enrolment, ...], now: datetime) -> tuple[str, 
         if one.at + LASTS > now:
             found |= {f"course:{one.course}", f"course:{one.course}:{one.role.value}"}
     return tuple(sorted(found))
+
+
+def read_groups_of_courses(groups: Iterable[str]) -> Iterator[tuple[str, LaunchRole]]:
+    """The courses and roles that groups of the form ``course:NAME:teachers`` stand for."""
+    for group in groups:
+        kind, _, rest = group.partition(":")
+        course, _, role = rest.rpartition(":")
+        if kind == "course" and course and role in _BY_GROUP:
+            yield course, _BY_GROUP[role]
 
 
 def write_enrolments(enrolments: tuple[Enrolment, ...]) -> list[dict[str, str]]:

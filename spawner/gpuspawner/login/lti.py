@@ -12,6 +12,8 @@ from hmac import compare_digest
 from time import monotonic
 from typing import Any
 
+from jupyterhub.handlers.login import LoginHandler
+from jupyterhub.utils import url_path_join
 from ltiauthenticator.lti13.auth import LTI13Authenticator
 from ltiauthenticator.lti13.error import ValidationError
 from ltiauthenticator.lti13.validator import LTI13LaunchValidator
@@ -44,7 +46,6 @@ _UNKNOWN_COURSE_AGAIN = timedelta(days=1)
 class LtiLogin(KnownPeople, LTI13Authenticator):
     """A login by launches from course platforms."""
 
-    login_service = "your course platform"
     login_handler = LtiStartHandler
     callback_handler = LtiCallbackHandler
 
@@ -60,9 +61,14 @@ class LtiLogin(KnownPeople, LTI13Authenticator):
         self._keys: dict[str, Keys] = {}
         self._used: dict[str, float] = {}
 
+    def login_url(self, base_url: str) -> str:
+        """Where people come who are not logged in: a page that sends them to their course."""
+        return str(url_path_join(base_url, "login"))
+
     def get_handlers(self, app: Any) -> list[Any]:
-        """Where a login begins, and where it ends."""
-        return [(self.login_url(""), self.login_handler), (self.callback_url(""), self.callback_handler)]
+        """That page, where a login begins, and where it ends."""
+        start, end = super().login_url(""), self.callback_url("")
+        return [("/login", LoginHandler), (start, self.login_handler), (end, self.callback_handler)]
 
     def find_platform(self, issuer: str, client_id: str) -> dict[str, Any] | None:
         """A registration; without a client, the first of the issuer's, as the specification has it."""

@@ -87,11 +87,15 @@ def cull(*, dry_run: bool, ledger: Path | None, host: str, settings: Path | None
 def history(user: str, days: int, ledger: Path | None, host: str, as_json: bool) -> None:
     """Show what happened to the sessions of USER, newest first: warnings, ends, reasons and evidence."""
     with open_ledger(ledger, host) as book, book.read() as unit:
-        found = unit.events_of(user, utc_now() - timedelta(days=days), _ENDS, _SHOWN)
+        found = unit.events_of(user, utc_now() - timedelta(days=days), _ENDS, _SHOWN + 1)
+    shown, more = found[:_SHOWN], len(found) > _SHOWN
     if as_json:
-        print_json({"schema": 1, "host": host, "user": user, "events": [event_to_json(one) for one in found]})
-    else:
-        click.echo(render_history(user, found, days))
+        events = [event_to_json(one) for one in shown]
+        print_json({"schema": 1, "host": host, "user": user, "events": events, "more": more})
+        return
+    click.echo(render_history(user, shown, days))
+    if more:
+        click.echo(f"There is more before that: these are the newest {_SHOWN}.")
 
 
 def _load_settings(given: Path | None) -> Settings | None:

@@ -20,7 +20,8 @@ END = NOW + timedelta(minutes=30)
 LATER = (END + timedelta(hours=1)).isoformat()
 LAB = {"title": "Lab", "course": "vision", "devices": 1, "start": "2030-06-04T14:00", "length": "2 h"}
 CSV = "person,role\ntom,teacher\ntim,assistant\nsam,student\nnew,student\n"
-LESSONS = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:a\nDTSTART:20300603T120000Z\nDURATION:PT1H\nEND:VEVENT\nEND:VCALENDAR\n"
+EVENT = "BEGIN:VEVENT\nUID:a\nDTSTART:20300603T120000Z\nDURATION:PT1H\nEND:VEVENT\n"
+LESSONS = f"BEGIN:VCALENDAR\n{EVENT}END:VCALENDAR\n"
 
 WHO = {
     "grace": Role.TEACHER,  # by the policy

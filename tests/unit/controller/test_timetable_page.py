@@ -30,12 +30,12 @@ def calendar(*events: str) -> bytes:
 
 
 def send(office: Office, data: bytes, who: str = "grace", **form: str) -> Any:
-    given = {"devices": "2", "lead": "10 min", "zone": "Europe/Zurich"} | form
+    given = {"devices": "2", "lead": "10 min", "zone": "Europe/Zurich", "reader-zone": "Europe/Zurich"} | form
     return office.raw("POST", f"{HERE}/check", who, data=given, files={"file": ("lessons.ics", data)})
 
 
 def press(office: Office, page: str, who: str = "grace") -> Any:
-    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+    fields = dict(re.findall(r'<input type="hidden" name="([\w-]+)" value="([^"]*)"', page))
     (text,) = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)
     form = {name: html.unescape(one) for name, one in {**fields, "text": text}.items() if name != "_xsrf"}
     return office.raw("POST", f"{HERE}/take", who, files={name: (None, one) for name, one in form.items()})
@@ -55,7 +55,10 @@ def test_a_calendar_is_shown_and_then_reserved(office: Office) -> None:
     assert "Passed over as whole days: 1 event." in found
     assert standing(office) == []
     answer = press(office, shown.text)
-    assert (answer.status_code, answer.headers["Location"]) == (303, f"/services/gpu{HERE}")
+    assert (answer.status_code, answer.headers["Location"]) == (
+        303,
+        f"/services/gpu{HERE}?zone=Europe%2FZurich",
+    )
     assert standing(office) == [("<b>Lab</b>", 2)]
     assert "Mon, 3 Jun 2030, 14:00 to 16:00" in text_of(office.raw("GET", HERE, "grace").text)
     again = send(office, calendar(LAB, HOLIDAY)).text
@@ -110,7 +113,7 @@ def test_what_is_wrong_is_said_and_changes_nothing(
     office: Office, data: bytes, form: dict[str, str], why: str
 ) -> None:
     shown = send(office, data, **form)
-    assert shown.status_code == 400
+    assert shown.status_code == 200
     assert why in text_of(shown.text)
     assert standing(office) == []
 

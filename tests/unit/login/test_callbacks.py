@@ -320,4 +320,4 @@ def test_no_other_pages(tmp_path: Path, service: Service) -> None:
     """None for signing up, and no description that promises what is not there."""
     way = make_way(tmp_path, {"provider": "local", "allow": {"everybody": True}})
     assert [path for path, _ in way.get_handlers(None)] == ["/login", "/invitation", "/password"]
-    assert len(Platform(tmp_path, service).way.get_handlers(None)) == 2
+    assert len(Platform(tmp_path, service).way.get_handlers(None)) == 3

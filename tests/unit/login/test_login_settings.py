@@ -164,6 +164,7 @@ def test_what_the_hub_is_told(tmp_path: Path) -> None:
     hubconfig.require_login(config)
     assert config.JupyterHub.authenticator_class == "gpuspawner.login.oidc.OidcLogin"
     assert config.JupyterHub.cookie_max_age_days == 0.25
+    assert config.JupyterHub.tornado_settings["cookie_options"] == {"expires_days": 0.25}
     assert config.OidcLogin.enable_auth_state is True
     assert [len(key) for key in config.CryptKeeper["keys"]] == [32]
     assert config.OidcLogin.provider == "https://login.example.org/realms/lab"

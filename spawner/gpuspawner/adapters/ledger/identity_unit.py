@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from gpuspawner.core.accounts import LOCAL, Account
 from gpuspawner.core.identity import Identity, Subject
+from gpuspawner.core.launch import LaunchRole, read_groups_of_courses
 
 from .line_unit import LineUnit
 from .schema import accounts, homes, identities
@@ -28,6 +29,18 @@ class IdentityUnit(LineUnit):
         """Everybody who has logged in by a provider, by name."""
         found = self._db.execute(sa.select(identities).order_by(identities.c.name)).mappings()
         return [_row_to_identity(row) for row in found]
+
+    def launched(self) -> tuple[tuple[str, str, LaunchRole], ...]:
+        """Course, person and role of everybody who is in a course by their groups alone, in order."""
+        those = identities.c.removed_at.is_(None) & identities.c.groups.like('%"course:%:%')
+        found = self._db.execute(sa.select(identities.c.name, identities.c.groups).where(those))
+        return tuple(
+            sorted(
+                (course, name, role)
+                for name, groups in found
+                for course, role in read_groups_of_courses(from_json(groups))
+            )
+        )
 
     def taken_names(self) -> frozenset[str]:
         """All names that somebody has, or has a home under."""

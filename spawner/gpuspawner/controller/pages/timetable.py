@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 from gpuspawner.allocator.timetables import describe
 from gpuspawner.controller.api import timetables as api
@@ -28,7 +29,7 @@ from .courses import find_course, find_rights
 from .page import Outcome, Visit
 from .zones import choose_zone
 
-_FIELDS = ("devices", "pool", "lead", "zone")
+_FIELDS = ("devices", "pool", "lead", "zone", "reader-zone")
 
 
 def load_timetable(visit: Visit) -> TimetablePage:
@@ -68,7 +69,8 @@ class TimetableHandler(PageHandler):
             self.say(done.said)
             self.redirect(done.leads_to, status=303)
             return
-        self.set_status(400 if done.problem else 409 if done.note else 200)
+        if step == "take":
+            self.set_status(409 if done.note else 400)
         self.write(self.render_page("timetable_changes.html", page=done))
 
 
@@ -105,7 +107,9 @@ def take(visit: Visit) -> Outcome | TimetableChangesPage:
     except InvalidRequest as error:
         return view_timetable_problem(course.name, str(error), visit.links)
     said = [mark(f"The lessons are reserved: {describe(done)}."), *done.warnings]
-    return Outcome(visit.links.below("courses", course.name, "timetable"), " ".join(said))
+    zone, _ = choose_zone(visit)
+    here = visit.links.below("courses", course.name, "timetable")
+    return Outcome(f"{here}?zone={quote(zone.key, safe='')}", " ".join(said))
 
 
 def _read_fields(visit: Visit) -> dict[str, str]:
