@@ -137,6 +137,15 @@ def test_all_settings() -> None:
     }
 
 
+def test_servers_are_reached_by_ssh_only_where_that_is_switched_on() -> None:
+    controller = {"enabled": True}
+    on = settings(controller=controller, ssh={"enabled": True})
+    assert applied(on)["GPUSpawner"]["ssh_dir"] == "/srv/gpuspawner/ssh"
+    assert "ssh_dir" not in applied(settings(controller=controller))["GPUSpawner"]
+    with pytest.raises(ValueError, match="ssh needs the controller"):
+        settings(ssh={"enabled": True})
+
+
 def test_policy() -> None:
     found = applied(settings(policy="/etc/gpuspawner/policy.yml"))
     assert found["GPUSpawner"] == SPAWNER | {"policy": "/etc/gpuspawner/policy.yml"}
