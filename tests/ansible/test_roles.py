@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,13 +14,14 @@ import yaml
 from gpuspawner.setup.paths import CHECKOUT
 
 ALL = CHECKOUT / "ansible" / "roles"
-ROLES = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+SPECIFIED = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+ROLES = [path for path in SPECIFIED if (path / "defaults").is_dir()]
+"""Those with variables of an administrator's; the others are used by these."""
 UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
-INCLUDE = "ansible.builtin.include_tasks"
 PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
     "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
-    "controller": 8082, "base_url": "/",
+    "controller": 8082, "base_url": "/", "subdomain_host": "", "ssh": 2222, "ssh_inputs": "",
 }  # fmt: skip
 
 
@@ -46,25 +48,38 @@ def test_every_role_checks_its_arguments_before_anything_is_touched(role: Path) 
     assert (role / "tasks" / "preflight.yml").is_file()
 
 
+def test_a_role_that_others_use_has_no_variables_of_its_own() -> None:
+    for role in set(SPECIFIED) - set(ROLES):
+        assert "main" not in read(role / "meta" / "argument_specs.yml")["argument_specs"]
+    assert {path.name for path in ALL.iterdir()} == {path.name for path in SPECIFIED}
+
+
 def test_preflight_changes_nothing() -> None:
     reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
     assert ROLES
     for role in ROLES:
-        tasks = flatten(read(role / "tasks" / "preflight.yml"))
-        included = [task.pop(INCLUDE) for task in tasks if INCLUDE in task]
-        tasks += [task for file in included for task in flatten(read(role / "tasks" / file))]
-        for task in (one for one in tasks if any(key.startswith("ansible.builtin.") for key in one)):
+        for task in flatten(role, read(role / "tasks" / "preflight.yml")):
             module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
             assert module in reading, f"{role.name}: {task['name']}"
             assert module != "command" or task["changed_when"] is False, task["name"]
 
 
-def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def flatten(role: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
         inner = [*task.get("block", []), *task.get("rescue", [])]
-        found += flatten(inner) if inner else [task]
+        file = task.get("ansible.builtin.import_tasks") or task.get("ansible.builtin.include_tasks")
+        if file is not None:
+            inner = read(role / "tasks" / file)
+        found += flatten(role, inner) if inner else [task]
     return found
+
+
+def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> None:
+    known = read(ALL / "gpuspawner" / "vars" / "main.yml")
+    followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
+    without_database = {"ssh"}
+    assert set(known["gpuspawner_followers"]) == set(followers) - without_database
 
 
 def render(template: Path, **more: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.activity import Kernels, Look, begin_activity, find_deaf, look_at_gpus, observe
+from gpuspawner.core.activity import Kernels, Look, SshUse, begin_activity, find_deaf, look_at_gpus, observe
 from gpuspawner.core.culling import DEAF, NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import Event, Lease, LeaseState, Message, Sample
@@ -28,6 +28,8 @@ class Inside:
     at: datetime
     kernels: Kernels | None = None
     cpu_seconds: float | None = None
+    ssh: SshUse | None = None
+    """None where nobody is in it by SSH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Judged:
     told: Told | None
     """What its person is told now; None for nothing new."""
     grows_deaf: bool = False
-    """Whether it is new that its server does not answer."""
+    """Whether it is new that its server hardly answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class IdleWatch:
                 only_report=only_report,
             )
             was_deaf = watch.deaf_since
-            deaf = find_deaf(watch.activity, lease.created_at, was_deaf) if lease.devices else None
+            deaf = find_deaf(watch.activity, was_deaf) if lease.devices else None
             watch = replace(watch, deaf_since=deaf)
             grows_deaf = deaf is not None and was_deaf is None
             found.append(Judged(lease, wish, watch, told, grows_deaf))
@@ -196,8 +198,8 @@ class IdleWatch:
 def _note_deaf(lease: Lease, since: datetime, now: datetime) -> Event:
     """What administrators are told: they alone can see what becomes of such a session."""
     text = mark(
-        f"the server has not answered since {since:%H:%M} UTC and its GPUs do nothing; nobody is stopped for "
-        "what cannot be seen, so look at it, and stop it by hand if nothing runs in it"
+        f"the server has hardly answered, if at all, since {since:%H:%M} UTC and its GPUs do nothing; nobody "
+        "is stopped for what cannot be seen, so look at it, and stop it by hand if nothing runs in it"
     )
     return Event(now, DEAF, text, "culler", lease.id, data={"owner": lease.owner, "server": lease.server})
 
@@ -221,4 +223,4 @@ def _make_look(lease: Lease, watch: Watch, inside: Inside, samples: Mapping[str,
     # Some samples come to the ledger late: to look at them twice does no harm.
     since = (before.at if before else lease.created_at) - SAMPLE_SPEAKS_FOR
     gpu = look_at_gpus(samples, lease.devices, since, inside.at) if lease.devices else None
-    return Look(inside.at, gpu, inside.kernels, inside.cpu_seconds)
+    return Look(inside.at, gpu, inside.kernels, inside.cpu_seconds, inside.ssh)

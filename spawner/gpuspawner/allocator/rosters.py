@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.claims import Actor
 from gpuspawner.core.errors import Conflict, InvalidRequest
+from gpuspawner.core.launch import LaunchRole
 from gpuspawner.core.model import Event, Message
 from gpuspawner.core.policy import Course
 from gpuspawner.core.roster import (
@@ -20,6 +21,7 @@ from gpuspawner.core.roster import (
     Entry,
     KeptHome,
     Member,
+    Role,
     Roster,
     RosterProblem,
     RosterVersion,
@@ -51,6 +53,18 @@ class RosterPreview:
     difference: Difference
 
 
+_LAUNCHED = {
+    LaunchRole.TEACHER: Role.TEACHER,
+    LaunchRole.ASSISTANT: Role.ASSISTANT,
+    LaunchRole.STUDENT: Role.STUDENT,
+}
+"""What the groups of a course platform make somebody."""
+
+
+def _rank(role: Role) -> int:
+    return role.rank
+
+
 class Rosters:
     """Who is in which course, and as what. Every method may block on the ledger.
 
@@ -63,7 +77,7 @@ class Rosters:
         self._ledger = ledger
         self._clock = clock
         self._reading = threading.Lock()
-        self._known: tuple[tuple[tuple[str, int], ...], Enrolment] = ((), NOBODY)
+        self._known: tuple[object, Enrolment] = (None, NOBODY)
 
     def find(self, course: str) -> Roster:
         """The roster of a course; empty where it never had one. Raises: LedgerError."""
@@ -71,12 +85,18 @@ class Rosters:
             return unit.roster(course)
 
     def enrolment(self) -> Enrolment:
-        """The roles of everybody in all rosters, read again where one has changed. Raises: LedgerError."""
+        """The roles of everybody in all rosters, or by their groups, read again where one has changed.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
         with self._reading:
             with self._ledger.read() as unit:
-                revisions = unit.roster_revisions()
-                if revisions != self._known[0]:
-                    self._known = revisions, enrol(unit.enrolled(), unit.enrolled_teams())
+                launched = unit.launched()
+                now = unit.roster_revisions(), launched
+                if now != self._known[0]:
+                    members = [*unit.enrolled(), *((one[0], one[1], _LAUNCHED[one[2]]) for one in launched)]
+                    self._known = now, enrol(members, unit.enrolled_teams())
             return self._known[1]
 
     @property
@@ -103,9 +123,17 @@ class Rosters:
             role = course.role_of(person, named.get(person, ()))
             if role is not None:
                 found[person] = Member(person, role)
+        with self._ledger.read() as unit:
+            launched = [
+                (person, _LAUNCHED[role]) for name, person, role in unit.launched() if name == course.name
+            ]
+        for person, role in launched:
+            found[person] = Member(
+                person, max(role, found[person].role if person in found else role, key=_rank)
+            )
         for entry in self.find(course.name).people:
             person, before = str(entry.person), found.get(str(entry.person))
-            role = entry.role if before is None else max(before.role, entry.role, key=lambda one: one.rank)
+            role = entry.role if before is None else max(before.role, entry.role, key=_rank)
             found[person] = Member(person, role, entry.team or (before.team if before else ""))
         return tuple(found[person] for person in sorted(found))
 

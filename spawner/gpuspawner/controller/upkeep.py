@@ -43,7 +43,7 @@ class KeepPolicy:
 
     def __init__(self, line: Line, hub: HubApi, policies: PolicyReader) -> None:
         self._line, self._hub, self._policies = line, hub, policies
-        self._applied: tuple[Policy, Mapping[str, ImageNeeds]] | None = None
+        self._applied: tuple[Policy, Mapping[str, ImageNeeds | None]] | None = None
 
     def __call__(self) -> Iterable[str]:
         """Take the step. Raises: HubError, LedgerError, SettingsError: it is taken at a later tick."""

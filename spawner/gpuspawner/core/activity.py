@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from .model import Sample
 from .usage import SAMPLE_SPEAKS_FOR, find_stretches
@@ -24,7 +25,8 @@ NOTEBOOKS_UNKNOWN = mark("what its notebooks do")
 PROCESSORS_UNKNOWN = mark("what its processors do")
 """Among what is not known of a session."""
 DEAF_AFTER = timedelta(minutes=30)
-"""A server that has not answered for so long, while its GPUs did nothing, is for somebody to look at."""
+"""A server that has not answered for so long, while its GPUs did nothing, is for somebody to look at. Answers
+now and then do not help it; answers for so long in a row do."""
 LEAST_BETWEEN = timedelta(seconds=5)
 """Between two looks; processor time that was taken in less than this says nothing."""
 
@@ -54,6 +56,16 @@ class Kernels:
 
 
 @dataclass(frozen=True, slots=True)
+class SshUse:
+    """Who is in a session by SSH. That a connection is open is no work: editors keep theirs for days."""
+
+    connections: int
+    """Those that are open."""
+    typed_at: datetime | None = None
+    """When something was last typed into any terminal of the session; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What could be learned of a session at one time; None where it could not."""
 
@@ -63,6 +75,8 @@ class Look:
     kernels: Kernels | None = None
     cpu_seconds: float | None = None
     """Processor time that its container has taken in all."""
+    ssh: SshUse | None = None
+    """None where nobody is in it by SSH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +90,15 @@ class Activity:
     cpu_at: datetime
     """When its processors last worked, or may have."""
     hand_at: datetime
-    """When something last happened in a terminal, as far as its server says."""
+    """When something last happened in a terminal: as far as its server says, or was typed by SSH."""
     heard_at: datetime | None = None
     """When its server last answered; None for not yet."""
+    answers_since: datetime | None = None
+    """Since when it has answered at every look; None where it did not at the newest."""
+    silent_since: datetime | None = None
+    """Since when it has not answered for :data:`DEAF_AFTER` in a row; None where it did."""
+    silent: timedelta = timedelta(0)
+    """For how long of that it gave no answer while its GPUs were seen to do nothing; work begins it anew."""
     busy_since: datetime | None = None
     """Since when some kernel was busy at every look; None when none is."""
     stalled: bool = False
@@ -169,43 +189,66 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
     stalled = busy and look.at - quiet_since >= STALLED_AFTER
     ran_at = look.kernels.ran_at if look.kernels is not None and not stalled else None
     typed_at = look.kernels.typed_at if look.kernels is not None else None
+    typed_by_ssh = look.ssh.typed_at if look.ssh is not None else None
     busy_at = look.at if look.kernels is None or (busy and not stalled) else activity.busy_at
     return replace(
         activity,
         gpu_at=gpu_at,
         busy_at=max([busy_at, *(min(one, look.at) for one in _known(ran_at))]),
         cpu_at=cpu_at,
-        hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(typed_at))]),
+        hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(typed_at, typed_by_ssh))]),
         heard_at=activity.heard_at if look.kernels is None else look.at,
         busy_since=busy_since,
         stalled=stalled,
         cores=cores,
+        **_hear(activity, look, gpu_at),
         has_worked=activity.has_worked or (look.gpu is not None and look.gpu.worked_at is not None),
         unknown=_name_unknown(look, cores, has_gpus=has_gpus),
         look=look,
     )
 
 
-def find_deaf(activity: Activity, started_at: datetime, before: datetime | None = None) -> datetime | None:
-    """Since when a session's server has not answered, if that keeps GPUs from others that do nothing.
+def find_deaf(activity: Activity, before: datetime | None = None) -> datetime | None:
+    """Since when a session's server has hardly answered, if that keeps GPUs from others that do nothing.
 
     What a server does not say may be work, so that nobody is stopped for it: whoever wants to keep a GPU only
-    has to make theirs silent. None where it answers, or where its GPUs work or cannot be seen.
+    has to make theirs silent, or nearly so. None where its GPUs work or cannot be seen.
 
     Args:
         activity: What is known of the session.
-        started_at: When it began.
-        before: What was found at the look before. It holds where its GPUs cannot be seen for a while.
+        before: What was found at the look before. It holds at a look that is answered, until answers come for
+            long enough, and where its GPUs cannot be seen for a while.
     """
-    look = activity.look
-    if look is None or look.kernels is not None:
+    look, since = activity.look, activity.silent_since
+    if look is None or since is None or (look.gpu is not None and look.gpu.worked_at is not None):
         return None
-    since = activity.heard_at or started_at
-    quiet_since = max(since, activity.gpu_at)
-    if look.gpu is not None and look.at - quiet_since >= DEAF_AFTER:
-        return since
-    works = look.gpu is not None and look.gpu.worked_at is not None
-    return before if before is not None and before <= look.at and not works else None
+    held = before if before is not None and before <= look.at else None
+    if look.kernels is not None or look.gpu is None or activity.silent < DEAF_AFTER:
+        return held
+    at_a_stretch = activity.heard_at is not None and look.at - activity.heard_at >= DEAF_AFTER
+    return held or (activity.heard_at if at_a_stretch else since)
+
+
+class _Heard(TypedDict):
+    """What becomes of the parts of an activity that are about answers."""
+
+    answers_since: datetime | None
+    silent_since: datetime | None
+    silent: timedelta
+
+
+def _hear(activity: Activity, look: Look, gpu_at: datetime) -> _Heard:
+    since, silent = activity.silent_since, activity.silent
+    if look.kernels is not None:
+        answers = activity.answers_since or look.at
+        if look.at - answers >= DEAF_AFTER:
+            since, silent = None, timedelta(0)
+        return _Heard(answers_since=answers, silent_since=since, silent=silent)
+    # Before the first look there is the session's start.
+    before = activity.look.at if activity.look is not None else activity.hand_at
+    if gpu_at > before:
+        before, silent = gpu_at, timedelta(0)
+    return _Heard(answers_since=None, silent_since=since or before, silent=silent + (look.at - before))
 
 
 def _find_cores(before: Look | None, look: Look) -> float | None:

@@ -18,6 +18,8 @@ LABEL_DEVICES = "gpuspawner.devices"
 
 SESSION_URL = "GPUSPAWNER_SESSION_URL"
 """Variable in the container: where its server asks the controller about its own session."""
+SSH_TARGET = "/opt/gpuspawner/ssh"
+"""Where a container has what its SSH server reads."""
 CDI_KIND = "nvidia.com/gpu"
 
 

@@ -21,7 +21,7 @@ IDLE_OVER = "session.idle_over"
 IDLE_STOP = "session.idle_stop"
 """Its end has come."""
 DEAF = "session.deaf"
-"""Its server does not answer, and its GPUs do nothing."""
+"""Its server hardly answers, and its GPUs do nothing."""
 KEEP_STEP = timedelta(hours=1)
 """From now on; asking again before that is over adds what is missing."""
 _LEAST_KEEP = timedelta(minutes=1)
@@ -65,8 +65,8 @@ class Watch:
     given: GivenEnd | None = None
     """The end it was given, until it comes about or is taken back."""
     deaf_since: datetime | None = None
-    """Since when its server has not answered, while its GPUs do nothing; None where that is not so.
-    It stays until the server answers or its GPUs work."""
+    """Since when its server has hardly answered, while its GPUs do nothing; None where that is not so.
+    It stays until the server has answered for long enough or its GPUs work."""
 
 
 @dataclass(frozen=True, slots=True)

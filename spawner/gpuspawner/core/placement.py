@@ -54,6 +54,8 @@ class Offer:
     """What a request for one of them would wait for; None when it would be granted now."""
     ahead: int = 0
     """How many would then come before it."""
+    out_of_service: bool = False
+    """Whether it waits because all of them are out of service, rather than in use."""
     reserved: str | None = None
     """Of what is free: the title of the reservation that keeps it for others."""
     soonest: datetime | None = None

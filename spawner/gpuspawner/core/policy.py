@@ -97,6 +97,8 @@ class Allowance:
     """Weight in the line: twice the weight may use twice as much for the same place."""
     guaranteed_share: Limit[float]
     """Part of the devices, 0 to 1, that the group can always get back."""
+    ssh: Limit[bool]
+    """Whether their servers can be reached by SSH, where the installation has a gateway."""
 
 
 LIMITS = tuple(part.name for part in fields(Allowance))
@@ -152,7 +154,7 @@ def settings_rule(**limits: Any) -> Rule:
     base: dict[str, Any] = dict.fromkeys(LIMITS)
     base |= {"idle_gpu": IDLE_GPU, "idle_gpu_wanted": IDLE_GPU_WANTED, "keep": KEEP}
     base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
-    base["extension"] = timedelta(0)
+    base |= {"extension": timedelta(0), "ssh": True}
     return Rule(SETTINGS, base | limits)
 
 

@@ -11,7 +11,7 @@ from .estimate import estimate_turns
 from .line import SHORTEST_SESSION, WAITS_FOR_A_HEAD, Grant, Wait, plan_line
 from .model import SpawnRequest
 from .occurrences import Occurrence, may_serve
-from .placement import Offer
+from .placement import Offer, Shortage
 from .situation import Board, Situation
 
 
@@ -35,7 +35,9 @@ def see_turn(
             until = _find_early_end(grant, situation.now)
             return replace(offer, until=until, because=grant.end_reason if until else "")
     wait = next(wait for wait in plan.waits if wait.ticket.id == asking.id)
-    found = replace(offer, waits=wait.reason, ahead=wait.ahead)
+    lacks = wait.obstacle
+    out = isinstance(lacks, Shortage) and lacks.unfit == lacks.total
+    found = replace(offer, waits=wait.reason, ahead=wait.ahead, out_of_service=out)
     reservation = None
     if offer.free and wait.reason != WAITS_FOR_A_HEAD:
         reservation = _find_reservation(asked, asking)

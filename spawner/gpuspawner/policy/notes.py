@@ -15,7 +15,7 @@ _ALONE = "alone"
 
 
 def find_notes(policy: Policy) -> tuple[str, ...]:
-    """Limits without an effect, in words.
+    """Limits and names without an effect, in words.
 
     Args:
         policy: Checked, on the base of the installation's settings.
@@ -31,7 +31,17 @@ def find_notes(policy: Policy) -> tuple[str, ...]:
         alone = resolve_allowance(_only(policy, rule), "", (_ALONE,))
         notes += _find_vain(rule, alone, everybody)
         notes += _find_unreachable(rule, alone)
-    return tuple(notes)
+    return (*notes, *_find_nobody(policy))
+
+
+def _find_nobody(policy: Policy) -> Iterator[str]:
+    """Names that nobody has at the hub."""
+    for name in policy.people:
+        if name != name.lower():
+            yield (
+                f"person `{name}`: nobody is called so, since names are in small letters at the hub. Write "
+                f"{name.lower()}."
+            )
 
 
 def _find_vain(rule: Rule, alone: Allowance, everybody: Allowance) -> Iterator[str]:

@@ -90,6 +90,9 @@ class Limits(_Section):
     guaranteed_share: Annotated[
         float, BeforeValidator(read_share), Field(description="Part of the GPUs that is always theirs.")
     ] = 0
+    ssh: Annotated[
+        bool, Field(strict=True, description="Whether their servers can be reached by SSH (docs/ssh.md).")
+    ] = True
 
 
 class GroupEntry(Limits):

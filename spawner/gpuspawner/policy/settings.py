@@ -90,6 +90,15 @@ class Network(_Section):
         "172.17.0.1"
     )
     hub_port: Annotated[int, Field(ge=1, le=65535, description="Port of the hub's API there.")] = 8081
+    subdomain_host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$",
+            description="Where browsers find the hub, as https://hub.example.org, if each person's servers "
+            "are to be at a name of their own below that one, as ada.hub.example.org; names and certificate "
+            "must be for *.hub.example.org too, and the proxy must run with --host-routing.",
+        ),
+    ] = None
 
 
 class Controller(_Section):
@@ -171,6 +180,33 @@ class Notices(_Section):
     webhook: Annotated[WebhookSettings | None, Field(description="To a program; none calls none.")] = None
 
 
+class Ssh(_Section):
+    """Terminals and editors on people's own machines (docs/ssh.md)."""
+
+    enabled: Annotated[
+        bool, Field(description="Whether servers can be reached by SSH; needs the controller.")
+    ] = False
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of the gateway.")] = 2222
+    address: Annotated[str, Field(description="Address of this host that it listens on.")] = "0.0.0.0"  # noqa: S104
+    host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$",
+            description="What people's programs connect to; the name in notices.hub or bind_url unless set.",
+        ),
+    ] = None
+    account: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z_][a-z0-9_-]{0,31}$",
+            description="Unix account without a shell that everybody comes in as.",
+        ),
+    ] = "nobody"
+    folder: Annotated[
+        Path | None, Field(description="Directory of keys and sockets; `ssh` in state_dir unless set.")
+    ] = None
+
+
 class DemoUser(_Section):
     """A login of the demo. Real installations use an authenticator of JupyterHub."""
 
@@ -214,6 +250,7 @@ class Settings(_Section):
     network: Network = Network()
     controller: Controller = Controller()
     notices: Notices = Notices()
+    ssh: Ssh = Ssh()
     login: Annotated[
         Login | None, Field(description="How people log in; none: an authenticator of the site's own.")
     ] = None
@@ -224,6 +261,26 @@ class Settings(_Section):
         if self.login and self.demo_users:
             raise ValueError("there are both login and demo_users, which are for trying out; remove one")
         return self
+
+    @model_validator(mode="after")
+    def _require_controller(self) -> Self:
+        if self.ssh.enabled and not self.controller.enabled:
+            raise ValueError(
+                "ssh needs the controller, which says who may come in: set controller.enabled to true, or "
+                "ssh.enabled to false"
+            )
+        return self
+
+    @property
+    def ssh_folder(self) -> Path:
+        """The directory of the keys and sockets of SSH."""
+        return self.ssh.folder or self.state_dir / "ssh"
+
+    @property
+    def ssh_host(self) -> str:
+        """The name by which people's programs find the gateway."""
+        found = urlsplit(self.notices.hub or "").hostname or urlsplit(self.network.bind_url).hostname
+        return self.ssh.host or found or "127.0.0.1"
 
     @property
     def ledger_path(self) -> Path:
@@ -276,6 +333,12 @@ class Settings(_Section):
         hub = urlsplit(self.notices.hub or "")
         origin = f"{hub.scheme}://{hub.netloc}" if hub.netloc else ""
         return f"{origin}{self.service_url}servers"
+
+    @property
+    def hub_origin(self) -> str:
+        """What the addresses of the hub's pages begin with, for people outside of them."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}"
 
     @property
     def session_url(self) -> str:

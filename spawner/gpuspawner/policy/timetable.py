@@ -93,7 +93,7 @@ def read_lead(text: str) -> timedelta:
     try:
         return timedelta(0) if text.strip() in ("0", "0 min") else read_duration(text.strip())
     except ValueError as error:
-        raise InvalidRequest(f"lead: {error}; you sent {shorten(text)}.") from None
+        raise InvalidRequest(f"lead: {error}, not {shorten(text)}.") from None
 
 
 def _group(events: Iterable[Any]) -> dict[str, list[Any]]:

@@ -25,6 +25,9 @@ Key = str | int
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TIMEDELTA = re.compile(r"datetime\.timedelta\((\w+=\d+(?:, \w+=\d+)*)\)")
 _LONGEST_SHOWN = 60
+_DEEPEST = 100
+"""Levels of a file. Python's own limit comes as a crash, in libyaml as that of the whole process."""
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _PRIVATE = frozenset({"password", "demo_users", "repository"})
 """Keys whose values no message repeats: what is written wrongly there may be or have a password."""
 
@@ -112,7 +115,7 @@ def read_yaml(path: Path, *, kind: str, word: str) -> YamlFile:
         word: What one of its keys is, for messages.
 
     Raises:
-        SettingsError: It cannot be read, is not such a file, or has a key twice.
+        SettingsError: It cannot be read, is not such a file, or has a key twice or one that is no plain text.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -121,14 +124,16 @@ def read_yaml(path: Path, *, kind: str, word: str) -> YamlFile:
     except UnicodeDecodeError as error:
         raise SettingsError(f"The {kind} {path} is not text in UTF-8.") from error
     try:
+        _require_shallow(path, text)
         loader = _LOADER(text)
         node = loader.get_single_node()
+        # Before anything is made of it, which puts what is merged (<<) beside what replaces it.
+        _require_keys(path, node, set())
         data = loader.construct_document(node) if node is not None else None
     except (yaml.YAMLError, ValueError) as error:  # YAML leaves it to Python to refuse 2030-13-45
         raise SettingsError(f"The {kind} {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(data, Mapping):
         raise SettingsError(f"The {kind} {path} must hold keys and values.")
-    _require_unique(path, node, set())
     return YamlFile(path, kind, word, node, dict(data))
 
 
@@ -160,20 +165,44 @@ def _known_keys(model: type[BaseModel], keys: Iterable[Key]) -> list[str]:
     return list(kind.model_fields)
 
 
-def _require_unique(path: Path, node: yaml.Node, done: set[int]) -> None:
-    """Refuse a key that is there twice: YAML would take the last one without a word."""
-    if id(node) in done or isinstance(node, yaml.ScalarNode):  # an alias may even lead back to where it is
+def _require_shallow(path: Path, text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise SettingsError(f"{path}, line {line}: nothing has so many levels. Close some brackets.")
+
+
+def _require_keys(path: Path, node: yaml.Node | None, done: set[int]) -> None:
+    """Refuse keys that are no plain text, or there twice: YAML would take the last without a word."""
+    if id(node) in done:  # an alias may even lead back to where it is
         return
     done.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _require_unique(path, item, done)
+            _require_keys(path, item, done)
+    if not isinstance(node, yaml.MappingNode):
         return
     seen: set[str] = set()
     for key, value in node.value:
-        if key.value in seen:
-            raise SettingsError(
-                f"{path}, line {key.start_mark.line + 1}: {key.value} is there twice. Remove one."
-            )
+        wrong = _judge_key(key, seen)
+        if wrong:
+            raise SettingsError(f"{path}, line {key.start_mark.line + 1}: {wrong}")
         seen.add(str(key.value))
-        _require_unique(path, value, done)
+        _require_keys(path, value, done)
+
+
+def _judge_key(key: yaml.Node, seen: Collection[str]) -> str:
+    """What is wrong with a key and what to do; empty for nothing."""
+    if not isinstance(key, yaml.ScalarNode):
+        return "a list or a mapping is no key. Write a name."
+    if key.value in seen:
+        return f"{key.value} is there twice. Remove one."
+    if key.tag not in (_TEXT, _MERGE):
+        return (
+            f"YAML takes the key {key.value} for something else than text. Write it in quotes: '{key.value}'."
+        )
+    if key.value != key.value.strip() or not key.value.isprintable():
+        return f"the key {key.value!a} has characters in it that nobody sees. Remove them."
+    return ""

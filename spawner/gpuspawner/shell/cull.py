@@ -20,6 +20,7 @@ from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
 from gpuspawner.allocator import utc_now
 from gpuspawner.allocator.idle import IdleWatch, Judged
+from gpuspawner.allocator.ssh import count_open
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.activity import LEAST_BETWEEN
 from gpuspawner.core.errors import HubError, InvalidRequest
@@ -86,11 +87,15 @@ def cull(*, dry_run: bool, ledger: Path | None, host: str, settings: Path | None
 def history(user: str, days: int, ledger: Path | None, host: str, as_json: bool) -> None:
     """Show what happened to the sessions of USER, newest first: warnings, ends, reasons and evidence."""
     with open_ledger(ledger, host) as book, book.read() as unit:
-        found = unit.events_of(user, utc_now() - timedelta(days=days), _ENDS, _SHOWN)
+        found = unit.events_of(user, utc_now() - timedelta(days=days), _ENDS, _SHOWN + 1)
+    shown, more = found[:_SHOWN], len(found) > _SHOWN
     if as_json:
-        print_json({"schema": 1, "host": host, "user": user, "events": [event_to_json(one) for one in found]})
-    else:
-        click.echo(render_history(user, found, days))
+        events = [event_to_json(one) for one in shown]
+        print_json({"schema": 1, "host": host, "user": user, "events": events, "more": more})
+        return
+    click.echo(render_history(user, shown, days))
+    if more:
+        click.echo(f"There is more before that: these are the newest {_SHOWN}.")
 
 
 def _load_settings(given: Path | None) -> Settings | None:
@@ -143,7 +148,7 @@ def _load_policy(settings: Settings | None) -> Policy:
 def _look(book: Ledger, host: str, limits: Callable[[Lease], Limits]) -> tuple[Judged, ...]:
     """Every session's verdict. What the controller saw before counts; without it, there are two looks."""
     watch = IdleWatch(book, host, limits, STALE_AFTER)
-    sweeper = Sweeper(DockerEngine(), NotebookServers(), utc_now)
+    sweeper = Sweeper(DockerEngine(), NotebookServers(), utc_now, lambda: count_open(book))
     leases = watch.running()
     first = sweeper.look(leases)
     before = {one.lease.id: one.watch for one in watch.judge(first)}

@@ -167,7 +167,6 @@ def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object
             name: {
                 "value": _plain(getattr(allowance, name).value),
                 "rules": list(getattr(allowance, name).rules),
-                "enforced": True,
             }
             for name in LIMITS
         },

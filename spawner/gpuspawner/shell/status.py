@@ -11,7 +11,7 @@ import click
 
 from gpuspawner.core.claims import Drain, Pin
 from gpuspawner.core.culling import Watch
-from gpuspawner.core.drains import find_drain, find_pin, why_drained, why_kept
+from gpuspawner.core.drains import find_drain, find_pin, find_stop, why_drained, why_kept
 from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.words import describe_duration
@@ -82,7 +82,8 @@ def build_rows(
         row = _build_row(record, lease, now, stale_after)
         watch = (watches or {}).get(lease.id) if lease else None
         if watch is not None and watch.deaf_since is not None:
-            said = f"does nothing, and the server has not answered since {watch.deaf_since:%H:%M} UTC"
+            since = f"{watch.deaf_since:%H:%M} UTC"
+            said = f"does nothing, and the server has hardly answered, if at all, since {since}"
             row = replace(row, reason="; ".join(filter(None, (row.reason, said))))
         drain, pin = find_drain(record.device, drains, now), find_pin(record.device, pins)
         rows.append(_withhold(row, drain, pin, now))
@@ -224,7 +225,11 @@ def status(ledger: Path | None, host: str, as_json: bool) -> None:
     rows = build_rows(
         inventory, leases, now=now, stale_after=STALE_AFTER, drains=drains, pins=pins, watches=watches
     )
+    stop = find_stop(drains, now)
+    stopped = why_drained(stop, now) if stop else None
     if as_json:
-        print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER))
-    else:
-        click.echo(render(rows, now=now, stale_after=STALE_AFTER))
+        print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER) | {"without_gpu": stopped})
+        return
+    click.echo(render(rows, now=now, stale_after=STALE_AFTER))
+    if stopped:
+        click.echo(clean(f"Servers without a GPU: {stopped}"))

@@ -2,8 +2,8 @@
 
 ``sessions``: ``session,user,start_min,stop_min,max_gpus``, one row for each session; the user may be empty.
 ``events``: ``session,start_min,duration_min,gpus,gpu_util_pct``, one row for each piece of work; the
-utilisation may be empty. Minutes count from the same moment in both files, whichever it is. Columns may come
-in any order.
+utilisation may be empty, and one that is not from 0 to 100 is counted as not known. Minutes count from the
+same moment in both files, whichever it is. Columns may come in any order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ EVENT_COLUMNS = ("session", "start_min", "duration_min", "gpus", "gpu_util_pct")
 MOST_MINUTES = 1_000_000_000
 """About 1,900 years: minutes since 1970 fit, and no sum of them leaves the calendar."""
 MOST_GPUS = 100_000
-_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{0,15})?([eE][+-]?\d{1,2})?", re.ASCII)
+# So long because many tools write every digit that a number has: 0.016666666666666666 is one second.
+_NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,60})?|\.\d{1,60})([eE][+-]?\d{1,3})?", re.ASCII)
+_UNKNOWN = frozenset({"", "nan", "na", "null", "none"})
+"""How tools write a figure that they do not have."""
 _WHOLE = re.compile(r"\d{1,9}(\.0*)?", re.ASCII)
 _LONGEST_NAME = 200
 _SHOWN = 40
@@ -75,17 +78,12 @@ class _Row:
         return int(float(text))
 
     def percent(self, column: str) -> float | None:
-        """A cell of per cent; None when it is empty."""
-        if not self.cells[column]:
+        """A cell of per cent; None where it is not known, or cannot be what it says to be."""
+        if self.cells[column].lower() in _UNKNOWN:
             return None
         value = self._number(column, "per cent from 0 to 100, or nothing where it is not known")
-        if not 0 <= value <= 100:
-            raise self.error(
-                column,
-                f"{_show(self.cells[column])} is not from 0 to 100. "
-                "Write the mean over the GPUs, not their sum.",
-            )
-        return value
+        # A mean may come out a hair above 100.
+        return min(value, 100.0) if 0 <= value <= 100 + 1e-6 else None
 
     def _number(self, column: str, wanted: str) -> float:
         text = self.cells[column]
@@ -118,16 +116,52 @@ def read_trace(sessions: Path, events: Path) -> Trace:
             f"{sessions}, column `stop_min`: the sessions together last longer than {MOST_MINUTES:g} "
             "minutes. Check that the columns are in minutes."
         )
-    found, cut = [], 0
-    for row in _read_rows(events, EVENT_COLUMNS):
+    found, notes = _read_events(events, known, sessions)
+    return build_trace([row for row, _ in known.values()], found, notes)
+
+
+def _read_events(
+    path: Path, known: Mapping[str, tuple[SessionRow, int]], sessions: Path
+) -> tuple[list[EventRow], list[str]]:
+    """The events, and what was put right in them."""
+    found: list[EventRow] = []
+    outside: list[_Row] = []
+    cut = strange = 0
+    for row in _read_rows(path, EVENT_COLUMNS):
         event = _parse_event(row, known, sessions)
         session = known[event.session][0]
+        if event.start + event.duration < session.start or event.start > session.stop:
+            outside.append(row)
+            continue
         whole = (event.start, event.duration)
         event = _cut(event, session)
         cut += whole != (event.start, event.duration)
+        strange += event.gpu_util_percent is None and row.cells["gpu_util_pct"].lower() not in _UNKNOWN
         found.append(event)
-    notes = [f"{cut} events reach beyond their sessions and were cut to them."] if cut else []
-    return build_trace([row for row, _ in known.values()], found, notes)
+    if len(outside) > len(found):
+        raise _lies_outside(outside[0], known, sessions)
+    notes = [f"{_count(cut)} beyond the session, cut to it."] if cut else []
+    if outside:
+        notes.append(
+            f"{_count(len(outside))} outside the session, left out; the first in line {outside[0].line}."
+        )
+    if strange:
+        notes.append(f"{_count(strange)} with a utilisation that is not from 0 to 100, taken as not known.")
+    return found, notes
+
+
+def _count(events: int) -> str:
+    return "1 event" if events == 1 else f"{events} events"
+
+
+def _lies_outside(row: _Row, known: Mapping[str, tuple[SessionRow, int]], sessions: Path) -> TraceError:
+    session, line = known[row.cells["session"]]
+    return row.error(
+        "start_min",
+        f"this and most events lie outside their sessions; this one lasts from minute "
+        f"{session.start / MINUTE:g} to {session.stop / MINUTE:g} ({sessions}, line {line}). "
+        "Minutes count from the same moment in both files.",
+    )
 
 
 def _parse_session(row: _Row) -> SessionRow:
@@ -156,13 +190,6 @@ def _parse_event(row: _Row, known: Mapping[str, tuple[SessionRow, int]], session
             "Raise that, or lower this.",
         )
     start, duration = row.minutes("start_min"), row.minutes("duration_min", least=0)
-    if start + duration < session.start or start > session.stop:
-        raise row.error(
-            "start_min",
-            f"the event lies outside its session, which lasts from minute {session.start / MINUTE:g} to "
-            f"{session.stop / MINUTE:g} ({sessions}, line {line}). "
-            "Minutes count from the same moment in both files.",
-        )
     return EventRow(name, start, duration, gpus, row.percent("gpu_util_pct"))
 
 
@@ -204,6 +231,10 @@ def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
 
 def _require_columns(path: Path, headings: Sequence[str], columns: Sequence[str]) -> None:
     wanted = ",".join(columns)
+    if len(headings) == 1 and set(headings[0]) & set(";\t|"):
+        raise TraceError(
+            f"{path}, line 1: cells are parted by commas. Save it so; the headings are {wanted}."
+        )
     for column in columns:
         if headings.count(column) == 1:
             continue

@@ -4,11 +4,13 @@ backfill."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from gpuspawner.core.claims import Standing, Ticket, TicketState
 from gpuspawner.core.line import plan_line
 from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, SpawnRequest
+from gpuspawner.core.order import order_line
 from gpuspawner.core.shares import accrue
 from gpuspawner.core.situation import Situation
 
@@ -35,23 +37,32 @@ class OurLine:
             for n in range(cards)
         )
         self._standings: dict[str, Standing] = {}
+        self._tickets: dict[tuple[int, int], Ticket] = {}
+        """Of those that wait, by session and time: a long line is gone through at each change of it."""
 
     def grant(
         self, now: int, free: Sequence[int], waiting: Collection[Request], holdings: Collection[Holding]
     ) -> Sequence[Grant]:
         """See :class:`gpuspawner.simulate.orders.Order`."""
-        requests = {str(request.key): request for request in waiting}
+        known, self._tickets = self._tickets, {}
+        for request in waiting:
+            place = (request.key, request.asked_at)
+            self._tickets[place] = known.get(place) or _ticket(request)
         situation = Situation(
             now=to_moment(now),
             inventory=self._inventory,
             leases=[_lease(holding) for holding in holdings],
-            tickets=[_ticket(request) for request in waiting],
+            tickets=list(self._tickets.values()),
             standings=self._stand(holdings, now),
             stale_after=timedelta.max,
         )
+        # Nobody passes anybody here, so that behind as many as there are free cards nobody is served.
+        order = order_line(situation, lambda ticket: False)
+        grants = plan_line(replace(situation, tickets=[one for one, _ in order[: len(free) + 1]])).grants
+        requests = {str(request.key): request for request in waiting} if grants else {}
         return [
             Grant(requests[granted.ticket.id], tuple(_card(uuid) for uuid in granted.devices))
-            for granted in plan_line(situation).grants
+            for granted in grants
         ]
 
     def settle(self, holding: Holding, until: int) -> None:

@@ -122,9 +122,6 @@ def build_trace(
     found = []
     for row in sorted(sessions, key=lambda r: (r.start, r.session)):
         own = mine[row.session]
-        weights = [
-            e.gpus * e.duration * e.gpu_util_percent / 100 for e in own if e.gpu_util_percent is not None
-        ]
         session = Session(
             name=row.session,
             user=row.user or f"session {row.session}",
@@ -132,7 +129,7 @@ def build_trace(
             length=row.stop - row.start,
             gpus=row.max_gpus,
             work=_merge(own, row),
-            computed=sum(weights) if len(weights) == len(own) else None,
+            computed=_weigh(own, row),
         )
         found.append(session)
     return Trace(tuple(found), tuple(notes))
@@ -153,3 +150,23 @@ def _merge(events: Sequence[EventRow], row: SessionRow) -> tuple[Work, ...]:
         if wanted == 0:
             found.append(Work(began, moment, gpu_time))
     return tuple(found)
+
+
+def _weigh(events: Sequence[EventRow], row: SessionRow) -> float | None:
+    """GPU-milliseconds weighted with utilisation; None when that of an event is not known.
+
+    Events that together want more GPUs than there are share them, and each GPU computes as much as the events
+    do in the mean.
+    """
+    edges: list[tuple[int, int, float]] = []
+    for event in events:
+        if event.gpu_util_percent is None:
+            return None
+        busy, begin = event.gpus * event.gpu_util_percent / 100, event.start
+        edges += [(begin, event.gpus, busy), (begin + event.duration, -event.gpus, -busy)]
+    computed = computing = 0.0
+    wanted = last = 0
+    for moment, change, busier in sorted(edges):
+        computed += computing * min(1, row.max_gpus / wanted) * (moment - last) if wanted else 0
+        wanted, computing, last = wanted + change, computing + busier, moment
+    return computed

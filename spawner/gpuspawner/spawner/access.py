@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -16,7 +17,7 @@ from gpuspawner.core.claims import Terms
 from gpuspawner.core.coursework import Notebooks, Part
 from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
-from gpuspawner.core.images import list_everybodys
+from gpuspawner.core.images import list_everybodys, order_for_default
 from gpuspawner.core.model import HomeKind, Party, SpawnRequest
 from gpuspawner.core.policy import (
     SETTINGS,
@@ -186,8 +187,12 @@ class PersonalSpawner(SpawnerSettings):
         most = _MOST_GPUS if self.policy else self.gpus_per_server
         return parse_options(options, images=self.catalogue, most_gpus=most)
 
-    def judge_request(self, options: object) -> tuple[SpawnRequest, str]:
+    def judge_request(self, options: object, held_back: Collection[str] = ()) -> tuple[SpawnRequest, str]:
         """Validate what the user sent, and judge what can be judged without looking at the cards.
+
+        Args:
+            options: As it was sent.
+            held_back: Images that it gets only if it names them, or if no other is allowed.
 
         Returns:
             The request, and the name of the image that it gets.
@@ -200,7 +205,7 @@ class PersonalSpawner(SpawnerSettings):
             request = self.parse_request(options)
             judge_server(request, self.allowance)
             request, _ = choose_notebooks(request, self.access.notebooks() if self.access else {})
-            image = choose_image(request, list(self.catalogue), self.allowance)
+            image = choose_image(request, order_for_default(self.catalogue, held_back), self.allowance)
         except (InvalidRequest, Refused):
             # JupyterHub has stored it already, and every later start without options would be refused for it.
             self.orm_spawner.user_options = {}

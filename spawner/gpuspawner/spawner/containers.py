@@ -18,8 +18,11 @@ from jupyterhub.utils import fmt_ip_url
 
 from gpuspawner.adapters.course_folders import CourseFolders, require_shared
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.allocator.ssh import SshKeys
 from gpuspawner.core.container import (
     SESSION_URL,
+    SSH_TARGET,
     Size,
     build_gpu_environment,
     build_host_config,
@@ -27,7 +30,7 @@ from gpuspawner.core.container import (
     merge_host_config,
 )
 from gpuspawner.core.coursework import LANDING_VARIABLE, describe_parts, plan_folders, pull_path
-from gpuspawner.core.errors import EngineError
+from gpuspawner.core.errors import EngineError, GpuSpawnerError
 from gpuspawner.core.model import Home, Lease
 from gpuspawner.core.sharing import Mount
 from gpuspawner.core.words import mark
@@ -51,6 +54,8 @@ class ContainerSpawner(PersonalSpawner):
     """What the container is created with; None is a start without the ledger."""
     digest: str = ""
     """The id of the image that the container is made of; set before it is created."""
+    ssh_mount: Mount | None = None
+    """What its SSH server reads; None where there is none."""
     course_mounts: tuple[Mount, ...] = ()
     """What the person's groups have, and their courses for the image of this server."""
     course_environment: Mapping[str, str] = MappingProxyType({})
@@ -158,7 +163,8 @@ class ContainerSpawner(PersonalSpawner):
         devices = self.lease.devices if self.lease else ()
         site_host, site_create = await self._site_settings()
         size = Size(pids=self.pids_limit, shm_bytes=self.allowance.shm.value or self.shm_size)
-        host_config = build_host_config(size, devices, self.home, self.home_dir, self.course_mounts)
+        mounts = [*self.course_mounts, *([self.ssh_mount] if self.ssh_mount else [])]
+        host_config = build_host_config(size, devices, self.home, self.home_dir, mounts)
         host_config["mounts"] = [*_literal(self.mount_binds), *_literal(host_config["mounts"])]
         ours = {
             "image": self.digest,
@@ -232,6 +238,23 @@ class ContainerSpawner(PersonalSpawner):
             return stored
         scheme = "https" if self.user.settings.get("internal_ssl") else "http"
         return urlsplit(stored)._replace(scheme=scheme, netloc=f"{fmt_ip_url(ip)}:{port}").geturl()
+
+    async def prepare_ssh(self) -> Mount | None:
+        """What the server's SSH server reads. Where it cannot be had, the server starts without."""
+        if not self.ssh_dir:
+            return None
+        owner, files, ledger = self.user.name, SshFiles(Path(self.ssh_dir)), self.run.ledger
+
+        def prepare() -> Mount:
+            keys = SshKeys(ledger).list(owner)
+            folder = files.ensure_person(owner, [key.text for key in keys])
+            return Mount(str(folder.absolute()), SSH_TARGET)
+
+        try:
+            return await self._off_loop(prepare)
+        except (GpuSpawnerError, OSError) as error:
+            self.log.warning("%s is not reached by SSH: %s", self._log_name, error)
+            return None
 
     async def _off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread and see it through: a cancelled start must know what it reserved."""

@@ -63,6 +63,12 @@ class SpawnerSettings(DockerSpawner):
         The server has it as ``GPUSPAWNER_SESSION_URL``. Default: none, and JupyterLab shows nothing.
         """,
     ).tag(config=True)
+    ssh_dir = Unicode(
+        help="""Directory of the keys of SSH (docs/ssh.md); each server gets its person's part of it mounted.
+
+        Default: none, and servers are not reached by SSH.
+        """,
+    ).tag(config=True)
     passports = Unicode(
         help="""Directory of the images' passports, which say what each needs of a card (docs/passports.md).
 

@@ -39,6 +39,8 @@ class State(StrEnum):
     FREE = "free"
     BUSY = "busy"
     """None is free."""
+    OUT = "out"
+    """All are out of service."""
     KEPT = "kept"
     """Free, and kept for others."""
     RESERVED = "reserved"
@@ -176,6 +178,7 @@ def build_page(
     images: Sequence[str],
     last: Mapping[str, object],
     passports: Mapping[str, Passport] | None = None,
+    fleet: Collection[str] = (),
     candidates: Collection[str] = (),
     last_days: Mapping[str, date] | None = None,
     queue_url: str = "",
@@ -193,6 +196,7 @@ def build_page(
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
         passports: Those of the images, by name, as far as they are known.
+        fleet: The architectures of all that is here.
         candidates: Names of images on trial.
         last_days: Until when images can be chosen, by name, where that is limited.
         queue_url: Where places in line are seen; empty where none can be taken.
@@ -206,6 +210,7 @@ def build_page(
     usable = [offer for offer in offers if offer.barred is None]
     most = max(find_most_gpus(allowance, max((o.total for o in usable), default=0), stock.holding), 1)
     choices = _list_choices(offers, _Judge(stock, now, bool(queue_url), most))
+    found = list_images(images, allowance, last.get("image"), passports or {}, usable, fleet=fleet)
     advice = _advise(stock, offers, usable, bool(queue_url))
     balance = stock.balance
     limit = balance.limit.value if balance else None
@@ -228,7 +233,7 @@ def build_page(
         lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
         images=tuple(
             replace(choice, candidate=choice.name in candidates, until=(last_days or {}).get(choice.name))
-            for choice in list_images(images, allowance, last.get("image"), passports or {}, usable)
+            for choice in found
         ),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
@@ -284,7 +289,7 @@ class _Judge:
             of_one_model: The model of which there is most, since several GPUs are always of one model.
         """
         state = self._find_state(offer)
-        waits = self.queue and state in (State.BUSY, State.KEPT, State.RESERVED)
+        waits = self.queue and state in (State.BUSY, State.OUT, State.KEPT, State.RESERVED)
         at_once = of_one_model.free if state is State.FREE else 0
         known = waits and offer.soonest is not None
         return Choice(
@@ -315,12 +320,16 @@ class _Judge:
         if offer.reserved is not None:
             return State.RESERVED
         if not offer.free:
-            return State.BUSY
+            return State.OUT if offer.out_of_service else State.BUSY
         return State.FREE if offer.waits is None else State.KEPT
 
 
+_NO_GPU_CHOICE = Choice(NO_GPU, Kind.CPU, State.FREE, True)
+
+
 def _list_choices(offers: Sequence[Offer], judge: _Judge) -> tuple[Choice, ...]:
-    found = [Choice(NO_GPU, Kind.CPU, State.FREE, True)]
+    stopped = judge.stock.stopped
+    found = [Choice(NO_GPU, Kind.CPU, State.BARRED, False, because=stopped)] if stopped else [_NO_GPU_CHOICE]
     whole = [offer for offer in offers if not offer.sliced]
     usable = [offer for offer in whole if offer.barred is None]
     any_gpu = judge.stock.any_gpu

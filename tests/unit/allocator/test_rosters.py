@@ -10,6 +10,7 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Rosters
 from gpuspawner.allocator.identities import Identities, Said
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.policy import Course, Rule
 from gpuspawner.core.roster import Entry, Kind, Member, Role, Roster, Who
@@ -124,3 +125,31 @@ def test_roles_are_read_again_only_where_a_roster_has_changed(ledger: Ledger) ->
     put(ledger, entry(Kind.PERSON, "bob"), version=2)
     assert rosters.enrolment().of("ada") == {}
     assert rosters.enrolment().of("bob") == {"cs231": Role.STUDENT}
+
+
+def test_the_groups_of_a_course_platform_make_somebody_one_of_the_course(
+    ledger: Ledger, people: Identities
+) -> None:
+    rosters = Rosters(ledger)
+    for subject, name, *groups in (
+        (ADA, "ada", "course:cs231:teachers", "course:cs231"),
+        (BOB, "bob", "course:cs231:students", "course:ml:assistants"),
+        (
+            EVE,
+            "eve",
+            "course:cs231",
+            "xcourse:cs231:teachers",
+            "course:cs231:Teachers",
+            "course:cs231:teachers ",
+        ),
+    ):
+        people.admit(subject, Said(name, tuple(groups)))
+    assert roles(ledger) == {"ada": Role.TEACHER, "bob": Role.STUDENT}
+    assert rosters.enrolment().of("bob") == {"cs231": Role.STUDENT, "ml": Role.ASSISTANT}
+    assert rosters.enrolment().of("eve") == {}
+    people.recognise(ADA, Said("ada", ("course:cs231:students",)))
+    assert rosters.enrolment().of("ada") == {"cs231": Role.STUDENT}, "seen without a change of any roster"
+    put(ledger, entry(Kind.PERSON, "ada", Role.ASSISTANT))
+    assert roles(ledger)["ada"] is Role.ASSISTANT
+    people.remove("bob", actor=Actor("root", ActorKind.SHELL))
+    assert rosters.enrolment().of("bob") == {}

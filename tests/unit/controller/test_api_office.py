@@ -121,6 +121,23 @@ def test_what_is_no_card_of_ours(office: Office) -> None:
         assert refused[:2] == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "/reservations?since=0001-01-01",
+        "/reservations?until=0001-01-01",
+        "/reservations?since=9999-12-31",
+        "/usage?until=0001-01-01",
+        "/usage?since=9999-12-31",
+        "/events?since=0001-01-01",
+    ],
+)
+def test_days_at_the_ends_of_the_calendar_are_refused_by_name(office: Office, query: str) -> None:
+    status, kind, message = office.refusal("GET", query, "hub-admin")
+    assert (status, kind) == (400, "invalid")
+    assert query.partition("?")[2].partition("=")[0] in message
+
+
 def test_usage(office: Office) -> None:
     office.add_lease("ada", "a", devices=("GPU-0",), created_at=NOW - timedelta(hours=2))
     office.add_lease("bob", "b", devices=("GPU-1",), created_at=NOW - timedelta(hours=3))

@@ -69,7 +69,7 @@ def watched(idle_minutes: float, *unknown: str, looked_seconds_ago: float = 10) 
         (
             replace(watched(30, "what its notebooks do"), deaf_since=ago(2400)),
             Use(known=False, deaf_since=ago(2400), idle_since=None),
-            "idle, and its server has not answered since",
+            "idle, and its server has hardly answered, if at all, since",
         ),
         (
             watched(30, looked_seconds_ago=150),

@@ -20,6 +20,8 @@ END = NOW + timedelta(minutes=30)
 LATER = (END + timedelta(hours=1)).isoformat()
 LAB = {"title": "Lab", "course": "vision", "devices": 1, "start": "2030-06-04T14:00", "length": "2 h"}
 CSV = "person,role\ntom,teacher\ntim,assistant\nsam,student\nnew,student\n"
+EVENT = "BEGIN:VEVENT\nUID:a\nDTSTART:20300603T120000Z\nDURATION:PT1H\nEND:VEVENT\n"
+LESSONS = f"BEGIN:VCALENDAR\n{EVENT}END:VCALENDAR\n"
 
 WHO = {
     "grace": Role.TEACHER,  # by the policy
@@ -39,6 +41,8 @@ API: list[tuple[Right, str, str, Any]] = [
     (Right.RESERVE, "POST", "/reservations", LAB),
     (Right.RESERVE, "PUT", "/reservations/LAB", LAB),
     (Right.RESERVE, "DELETE", "/reservations/LAB", {"reason": "holiday"}),
+    (Right.SEE, "GET", "/courses/vision/timetable", None),
+    (Right.RESERVE, "POST", "/courses/vision/timetable/preview", {"calendar": LESSONS, "devices": 1}),
     (Right.ROSTER, "POST", "/courses/vision/roster/preview", {"csv": CSV}),
     (Right.ROSTER, "PUT", "/courses/vision/roster", {"csv": CSV, "seen": 1}),
     (Right.ROSTER, "POST", "/courses/vision/roster/undo", {"seen": 1}),
@@ -54,6 +58,8 @@ PAGES: list[tuple[Right, str, str, Any]] = [
     (Right.EXTEND, "POST", "/courses/vision/extend/send", {"until-course": LATER, "reason": "exam"}),
     (Right.EXTEND, "POST", "/courses/vision/seats/course/extend", {"until": LATER, "reason": "exam"}),
     (Right.STOP, "POST", "/courses/vision/seats/course/stop", {"reason": "exam"}),
+    (Right.SEE, "GET", "/courses/vision/timetable", None),
+    (Right.RESERVE, "POST", "/courses/vision/timetable/check", {"text": LESSONS, "devices": "1"}),
     (Right.ROSTER, "GET", "/courses/vision/roster/undo", None),
     (Right.ROSTER, "GET", "/courses/vision/end", None),
     (Right.ROSTER, "POST", "/courses/vision/roster/check", {"text": CSV}),
@@ -109,6 +115,12 @@ def test_everything_else_is_refused_and_changes_nothing(office: Office, lab: str
         unseen = path.startswith("/leases/") and WHO[who] not in RIGHTS[Right.SEE]
         status = office.ask(method, path.replace("LAB", lab), who, body).status_code
         assert status == (404 if unseen else 403), (who, right, path)
+    for step in ("PUT", "POST"):
+        path = "/courses/vision/timetable" if step == "PUT" else "/courses/vision/timetable/take"
+        sent = {"calendar": LESSONS, "devices": 1, "seen": "x"}
+        for who in ("tim", "ada", "bob"):
+            ask = office.ask(step, path, who, sent) if step == "PUT" else office.raw(step, path, who)
+            assert ask.status_code == 403
     for who, (_, method, path, form) in split(PAGES, allowed=False):
         assert office.raw(method, path, who, data=form).status_code == 403, (who, path)
     assert [one.kind for one in office.trail("roster") + office.trail("reservation")] == before

@@ -168,9 +168,11 @@ def test_sessions_by_verdict_and_what_cannot_be_seen(office: Office) -> None:
 
 
 def test_why_sessions_were_stopped(office: Office) -> None:
-    def stop(name: str, *idle: Event) -> None:
-        office.add_lease("ada", name, LeaseState.RELEASED, devices=(), server=name)
+    def stop(name: str, *idle: Event, end: str | None = None) -> None:
+        lease = office.add_lease("ada", name, LeaseState.RELEASED, devices=(), server=name)
         with office.services.ledger.write() as unit:
+            why = end or next((one.reason for one in reversed(idle)), "its time is over")
+            unit.update_lease(replace(lease, end_reason=why))
             for event in (*idle, Event(office.now[0], "session.ended", "over", "controller", name)):
                 unit.add_event(replace(event, lease_id=name))
 
@@ -185,14 +187,15 @@ def test_why_sessions_were_stopped(office: Office) -> None:
     stop("finished", idle("gpus", FINISHED))
     stop("only reported, then its time was over", idle("gpus", dry_run=True))
     over = Event(office.now[0], "session.idle_over", "goes on", "culler")
-    stop("withdrawn, then its time was over", idle("gpus"), over)
+    stop("withdrawn, then its time was over", idle("gpus"), over, end="its time is over")
+    stop("put off by a teacher, then that was over", idle("gpus"), end="grace extended it until then: exam")
     stop("withdrawn, then idle again", idle("session"), over, idle("session"))
     with office.services.ledger.write() as unit:
         unit.add_event(Event(office.now[0], "session.stopping", "why", "root", "before"))
     for _ in range(2):
         found = scrape(office)
         reasons = ("idle_gpus", "idle_session", "finished", "end", "by_hand")
-        assert [found[key("session_stops_total", reason=one)] for one in reasons] == [1, 2, 1, 2, 1]
+        assert [found[key("session_stops_total", reason=one)] for one in reasons] == [1, 2, 1, 3, 1]
 
 
 def test_messages_that_were_delivered_or_not(office: Office) -> None:
@@ -210,3 +213,17 @@ def test_messages_that_were_delivered_or_not(office: Office) -> None:
         assert found[key("notices_total", channel="mail", outcome="given_up")] == 1
         assert found[key("notices_total", channel="webhook", outcome="sent")] == 0
         assert found[key("notices_failing", channel="mail")] == 1
+
+
+def test_logins(office: Office) -> None:
+    assert scrape(office)[key("login_service_silent")] == 0
+    assert scrape(office)[key("login_trouble_total", what="bad_token")] == 0
+    office.now[0] += timedelta(seconds=1)
+    with office.services.ledger.write() as unit:
+        for kind in ("login.silent", "login.bad-token", "login.bad-token", "login.no-groups", "login.first"):
+            unit.add_event(Event(office.now[0], kind, "r", "login"))
+    found = scrape(office)
+    assert found[key("login_service_silent")] == 1
+    assert found[key("login_trouble_total", what="bad_token")] == 2
+    assert found[key("login_trouble_total", what="no_groups")] == 1
+    assert scrape(office)[key("login_trouble_total", what="bad_token")] == 2

@@ -186,8 +186,9 @@ def test_without_a_gpu_nothing_is_asked_of_gpus() -> None:
     [
         (40, ALL_SEEN, (), START),
         (20, ALL_SEEN, (), None),
-        (60, ALL_SEEN, (25,), START),
-        (60, ALL_SEEN, (45,), None),
+        (60, ALL_SEEN, (25,), START + timedelta(minutes=25)),
+        (60, ALL_SEEN, (45,), START),
+        (32, ALL_SEEN, (10, 20, 29), None),
         (60, ALL_SEEN, (60,), None),
         (60, GpuLook(None, NOW), (), None),
         (60, GpuLook(NOW, None), (), None),
@@ -203,8 +204,7 @@ def test_a_server_that_is_deaf_while_its_gpus_do_nothing(
         kernels = NO_ONE_WORKS if minute in answers else None
         seen = gpu and GpuLook(gpu.worked_at and at, gpu.unseen_at and at)
         activity = observe(activity, Look(at, seen, kernels, 0.0), has_gpus=True)
-    expected = START + timedelta(minutes=answers[0]) if since and answers else since
-    assert find_deaf(activity, START) == expected
+    assert find_deaf(activity) == since
 
 
 @pytest.mark.parametrize(
@@ -215,12 +215,31 @@ def test_a_server_that_is_deaf_while_its_gpus_do_nothing(
         (look(0, gpu=GpuLook(None, NOW), kernels=None), True),
         (look(0, gpu=GpuLook(ago(20), None), kernels=None), False),
         (look(0, gpu=GpuLook(ago(20), NOW), kernels=None), False),
-        (look(0), False),
+        (look(0), True),
         (look(3700, kernels=None), False),
     ],
 )
 def test_a_server_stays_deaf_until_it_answers_or_its_gpus_work(last: Look, stays: bool) -> None:
     silent = [look(seconds, kernels=None) for seconds in range(3540, 0, -60)]
-    before = find_deaf(after(*silent), START)
+    before = find_deaf(after(*silent))
     assert before == START
-    assert find_deaf(after(*silent, last), START, before) == (START if stays else None)
+    assert find_deaf(after(*silent, last), before) == (START if stays else None)
+
+
+def test_answers_now_and_then_do_not_hide_that_a_server_is_deaf() -> None:
+    activity, deaf, found = begin_activity(START), None, []
+    for minute in range(1, 24 * 60):
+        at = START + timedelta(minutes=minute)
+        kernels = BUSY if minute % 29 == 0 else None
+        activity = observe(activity, Look(at, GpuLook(None, None), kernels, 0.0), has_gpus=True)
+        deaf = find_deaf(activity, deaf)
+        found.append(deaf)
+    assert set(found) == {None, START}
+    assert found.index(START) < 35, "and from then on it stays so: administrators are told once"
+    assert None not in found[35:]
+    for minute in range(1, 32):
+        assert deaf == START
+        answer = Look(at + timedelta(minutes=minute), GpuLook(None, None), NO_ONE_WORKS, 0.0)
+        activity = observe(activity, answer, has_gpus=True)
+        deaf = find_deaf(activity, deaf)
+    assert deaf is None, "it has answered for half an hour"

@@ -37,6 +37,10 @@ def notes(folder: Path, text: str) -> tuple[str, ...]:
             "all rules counts.",
         ),
         (
+            "people: {Bob: {gpus_per_person: 0}}",
+            "person `Bob`: nobody is called so, since names are in small letters at the hub. Write bob.",
+        ),
+        (
             "groups: {lab: {gpus_per_server: 3}}",
             "group `lab`: gpus_per_server 3 (group `lab`) is out of reach: gpus_per_person is 2 (settings).",
         ),

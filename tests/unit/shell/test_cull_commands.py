@@ -158,6 +158,17 @@ def test_history_for_programs(ledger: Ledger) -> None:
     assert found["events"][1]["evidence"]["dry_run"] is True
 
 
+def test_a_long_history_says_that_it_is_cut(ledger: Ledger) -> None:
+    with ledger.write() as unit:
+        for n in range(100):
+            at = datetime.now(UTC) - timedelta(minutes=n)
+            unit.add_event(Event(at, "session.warned", f"number {n}", "controller", "lease1"))
+    lines = run("history", "ada", "--host", HOST).output.splitlines()
+    assert lines[-1] == "There is more before that: these are the newest 100."
+    found = json.loads(run("history", "ada", "--host", HOST, "--json").output)
+    assert (len(found["events"]), found["more"]) == (100, True)
+
+
 def test_history_of_a_stranger(ledger: Ledger) -> None:
     found = run("history", "eve", "--host", HOST)
     assert found.output == "Nothing happened to sessions of eve in the last 30 days.\n"

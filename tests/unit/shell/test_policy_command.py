@@ -133,6 +133,7 @@ idle_cpu            unlimited    settings
 gpu_hours_per_week  unlimited    settings
 weight              1            settings
 guaranteed_share    0 %          settings
+ssh                 true         settings
 """
     )
 
@@ -168,10 +169,9 @@ def test_explain_for_programs() -> None:
     assert limits["images"] == {
         "value": ["base", "torch"],
         "rules": ["default", "course `cs231`"],
-        "enforced": True,
     }
-    assert limits["memory"] == {"value": 8 * 2**30, "rules": ["settings"], "enforced": True}
-    assert limits["longest_session"] == {"value": None, "rules": ["settings"], "enforced": True}
+    assert limits["memory"] == {"value": 8 * 2**30, "rules": ["settings"]}
+    assert limits["longest_session"] == {"value": None, "rules": ["settings"]}
 
 
 def test_times_for_programs_are_seconds(folder: Path) -> None:

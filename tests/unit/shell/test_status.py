@@ -112,7 +112,7 @@ def test_what_an_administrator_said_in_the_table_and_for_programs() -> None:
 def test_a_server_that_does_not_answer() -> None:
     watch = Watch("l1", Limits(), begin_activity(NOW), deaf_since=NOW - timedelta(hours=1))
     (found,) = build_rows([CARD], [LEASE], now=NOW, stale_after=STALE, watches={"l1": watch})
-    assert found.reason == "does nothing, and the server has not answered since 11:00 UTC"
+    assert found.reason == "does nothing, and the server has hardly answered, if at all, since 11:00 UTC"
     assert found.reason in render([found], now=NOW, stale_after=STALE)
 
 

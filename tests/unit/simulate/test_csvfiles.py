@@ -78,10 +78,57 @@ def test_events_become_stretches_of_work(files, events: str, work: list) -> None
 
 def test_what_was_cut_is_said(files) -> None:
     trace = files.read(SAME, EVENTS + "a,-5,10,1,\na,55,10,1,\na,5,5,1,\n")
-    assert trace.notes == ("2 events reach beyond their sessions and were cut to them.",)
+    assert trace.notes == ("2 events beyond the session, cut to it.",)
+
+
+def test_numbers_as_tools_write_them(files) -> None:
+    second = "0.016666666666666666"
+    trace = files.read(
+        SESSIONS + f"a,,.5,100.{'0' * 17}1,1\n", EVENTS + f"a,1,{second},1,100.00000000000001\n"
+    )
+    assert trace.sessions == (
+        Session("a", "session a", 0, 5970 * 1000, 1, (Work(30_000, 31_000, 1000),), 1000.0),
+    )
+
+
+@pytest.mark.parametrize("written", ["", "NaN", "NA", "null", "None"])
+def test_a_utilisation_that_was_not_recorded(files, written: str) -> None:
+    trace = files.read(SAME, EVENTS + f"a,1,1,1,{written}\n")
+    assert trace.sessions[0].computed is None
+    assert not trace.notes
+
+
+@pytest.mark.parametrize("written", ["101", "-1", "186.5", "1e300"])
+def test_a_utilisation_that_cannot_be_is_not_known(files, written: str) -> None:
+    trace = files.read(SAME, EVENTS + f"a,1,1,1,{written}\na,5,1,1,50\n")
+    assert trace.sessions[0].computed is None
+    assert trace.notes == ("1 event with a utilisation that is not from 0 to 100, taken as not known.",)
+
+
+def test_events_outside_are_left_out_and_said(files) -> None:
+    trace = files.read(SAME, EVENTS + "a,1,1,1,\na,60.001,1,1,\n")
+    assert trace.sessions[0].work == (Work(MINUTE, 2 * MINUTE, MINUTE),)
+    assert trace.notes == ("1 event outside the session, left out; the first in line 3.",)
+
+
+def test_events_on_another_clock_are_an_error(files) -> None:
+    assert "e.csv, line 2, column `start_min`: this and most events lie outside" in files.error(
+        SAME, EVENTS + "a,61,1,1,\na,5,1,1,\na,90,1,1,\n"
+    )
+
+
+def test_gpus_that_events_share_compute_no_more_than_they_can(files) -> None:
+    one = SESSIONS + "a,ada,0,60,1\n"
+    assert files.read(one, EVENTS + "a,0,10,1,100\na,0,10,1,100\n").sessions[0].computed == 10 * MINUTE
+    assert files.read(one, EVENTS + "a,0,10,1,80\na,5,10,1,40\n").sessions[0].computed == pytest.approx(
+        (5 * 0.8 + 5 * 0.6 + 5 * 0.4) * MINUTE
+    )
+    assert files.read(SAME, EVENTS + "a,0,10,2,100\na,0,10,2,50\n").sessions[0].computed == 30 * MINUTE
 
 
 BAD_SESSIONS = {
+    "semicolons": ("session;user\na;b\n", "s.csv, line 1: cells are parted by commas."),
+    "tabs": (SESSIONS.replace(",", "\t"), "s.csv, line 1: cells are parted by commas."),
     "empty": ("", "s.csv, line 1: column `session` is missing."),
     "no rows": (SESSIONS, "s.csv: there is no session."),
     "missing": (SESSIONS.replace("max_gpus", "maxgpus"), "Is 'maxgpus' meant?"),
@@ -124,9 +171,9 @@ BAD_EVENTS = {
     "unknown session": ("x,0,1,1,\n", "e.csv, line 2, column `session`: 'x' is not in s.csv."),
     "too many": ("a,0,1,5,\n", "column `gpus`: 5 is more than the session's max_gpus, 4 (s.csv, line 2)."),
     "negative length": ("a,0,-1,1,\n", "column `duration_min`: '-1' is out of range. Write minutes from 0"),
-    "after": ("a,61,1,1,\n", "e.csv, line 2, column `start_min`: the event lies outside its session"),
-    "before": ("a,-9,1,1,\n", "e.csv, line 2, column `start_min`: the event lies outside its session"),
-    "per cent": ("a,0,1,1,101\n", "column `gpu_util_pct`: '101' is not from 0 to 100."),
+    "after": ("a,61,1,1,\n", "e.csv, line 2, column `start_min`: this and most events lie outside"),
+    "before": ("a,-9,1,1,\n", "e.csv, line 2, column `start_min`: this and most events lie outside"),
+    "point": ("a,.,1,1,\n", "column `start_min`: '.' is not a number."),
     "per cent sign": ("a,0,1,1,50%\n", "column `gpu_util_pct`: '50%' is not a number."),
 }
 

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from gpuspawner.core.idleness import IdleLimits
+from gpuspawner.core.line import LinePlan, plan_line
+from gpuspawner.core.situation import Situation
+from gpuspawner.simulate import ourline
+from gpuspawner.simulate.orders import Holding, Request
 from gpuspawner.simulate.ourline import OurLine
 from gpuspawner.simulate.rules import HoldForTheSession, IdleCulling
 from hypothesis import given
@@ -55,3 +62,27 @@ def test_everybody_is_served_and_no_card_is_given_out_twice(wants) -> None:
     )
     outcome = play(what, 3, IdleCulling(IdleLimits()), order=OurLine(3))
     assert len(outcome.start_waits) == len(wants)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=12),
+    st.lists(st.integers(0, 3), max_size=4),
+)
+def test_it_grants_what_the_whole_line_would_be_granted(wants: list, held: list[int]) -> None:
+    """Only the first of the line are gone through; all of it comes to the same."""
+    cards = 6
+    waiting = [Request(n, f"u{who}", gpus, asked) for n, (asked, gpus, who) in enumerate(wants)]
+    holdings = [Holding(100 + n, f"u{who}", (n,), 0) for n, who in enumerate(held)]
+    free = range(len(held), cards)
+    seen: list[Situation] = []
+
+    def whole(situation: Situation) -> LinePlan:
+        tickets = [ourline._ticket(request) for request in waiting]
+        seen.append(replace(situation, tickets=tickets))
+        return plan_line(situation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ourline, "plan_line", whole)
+        found = OurLine(cards).grant(3_600_000, free, waiting, holdings)
+    expected = {one.ticket.id: one.devices for one in plan_line(seen[0]).grants}
+    assert {str(one.request.key): tuple(f"GPU-{n}" for n in one.cards) for one in found} == expected

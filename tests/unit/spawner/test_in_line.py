@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.clock import utc_now
 from gpuspawner.allocator.line import Line
-from gpuspawner.core.claims import Holder, Ticket, TicketState
+from gpuspawner.core.claims import Drain, Holder, Ticket, TicketState
 from gpuspawner.core.model import LeaseState, Party
 from jupyterhub.spawner import SpawnException
 from support.build import HOST
@@ -95,6 +96,18 @@ async def test_the_start_page_does_not_count_one_s_own_place(queueing: MockHub) 
     assert "None of 2 free now; expected within 8 h, 1 ahead of you in line" in page
     assert "None of the 2 GPUs is free now 1 waiting" in page
     assert "You are number" not in page
+
+
+async def test_what_is_drained_is_not_said_to_be_in_use(queueing: MockHub, ledger: Ledger) -> None:
+    with ledger.write() as unit:
+        first, second = (one.device.uuid for one in unit.inventory(HOST))
+        unit.put_drain(HOST, Drain(first, "fan is replaced", "root", utc_now()))
+    assert "1 of 2 free now" in await read_page(queueing, "ada")
+    with ledger.write() as unit:
+        unit.put_drain(HOST, Drain(second, "fan is replaced", "root", utc_now()))
+    page = await read_page(queueing, "ada")
+    assert "All 2 are out of service now; you would be the first in line" in page
+    assert "None of 2" not in page
 
 
 async def test_without_a_controller_nobody_queues(hub: MockHub, ledger: Ledger) -> None:

@@ -30,6 +30,20 @@ def require_course(call: Call, right: Right, course: str) -> None:
         raise Forbidden("Only a teacher of this course or an administrator can do this.")
 
 
+def find_course(call: Call, right: Right) -> str:
+    """The course of the path.
+
+    Raises:
+        Forbidden: For who may not do this in it, whether there is one or not.
+        NotFound: The policy has no such course.
+    """
+    name = call.path["course"]
+    require_course(call, right, name)
+    if not any(one.name == name for one in call.services.policies.current().courses):
+        raise NotFound("The policy has no such course.")
+    return name
+
+
 def sees_lease(call: Call, lease: Lease) -> bool:
     """Whether the caller may know of a session: their own, their course's, or all."""
     mine = call.caller.person is not None and lease.owner == call.caller.person

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from gpuspawner.controller.views.periods import FIRST, LAST
 from gpuspawner.core.words import mark
 
 SERVER_NAME = r"^[^/\x00-\x1f\x7f]{0,255}$"
@@ -20,6 +21,8 @@ def _as_utc(value: datetime) -> datetime:
 
 
 Time = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+Day = Annotated[date, Field(ge=FIRST, le=LAST)]
+"""A UTC day that somebody asks for, so far from the calendar's ends that one can reckon with it."""
 Reason = Annotated[str, Field(min_length=1, max_length=500, description="Why; people read it.")]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 

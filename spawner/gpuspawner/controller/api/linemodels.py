@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from gpuspawner.policy.options import UserOptions
 
-from .basics import Answer, Body, Name, Reason, Time
+from .basics import Answer, Body, Day, Name, Reason, Time
 
 SERVER_NAME = r"^[^/\x00-\x1f\x7f]{0,255}$"
 
@@ -150,8 +150,8 @@ class Reservations(Answer):
 class ReservationsQuery(Body):
     """Of which days what takes place is listed."""
 
-    since: Annotated[date | None, Field(description="First day, UTC; today unless given.")] = None
-    until: Annotated[date | None, Field(description="Last day; two weeks later unless given.")] = None
+    since: Annotated[Day | None, Field(description="First day, UTC; today unless given.")] = None
+    until: Annotated[Day | None, Field(description="Last day; two weeks later unless given.")] = None
 
 
 class CalendarInfo(Answer):

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gpuspawner.controller.views.periods import FIRST, LAST
 from gpuspawner.passport.model import Passport
 
-from .basics import Answer, Body, HolderBody, HolderInfo, Reason, Time
+from .basics import Answer, Body, Day, HolderBody, HolderInfo, Reason, Time
 
 # -- who asks -----------------------------------------------------------------------------------------------
 
@@ -175,7 +174,7 @@ class ImageInfo(ImageSummary):
 
 
 class Images(Answer):
-    """The images, the default first."""
+    """The images, in the order of the settings."""
 
     images: list[ImageSummary]
 
@@ -296,8 +295,8 @@ class UsageQuery(Body):
         Literal["user", "group", "course", "image", "model", "device", "day"],
         Field(description="One row for each."),
     ] = "user"
-    since: Annotated[date | None, Field(description="First day; a week ago unless given.")] = None
-    until: Annotated[date | None, Field(description="Last day; today unless given.")] = None
+    since: Annotated[Day | None, Field(description="First day; a week ago unless given.")] = None
+    until: Annotated[Day | None, Field(description="Last day; today unless given.")] = None
 
 
 class UsageLine(Answer):
@@ -322,9 +321,6 @@ class Usage(Answer):
     until: date
     rows: list[UsageLine]
     total: Annotated[UsageLine, Field(description="Everything once, also what counts for several groups.")]
-
-
-Day = Annotated[date, Field(ge=FIRST, le=LAST)]
 
 
 class EventsQuery(Body):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from gpuspawner.allocator.rosters import RosterPreview
-from gpuspawner.core.errors import NotFound
 from gpuspawner.core.roster import Change, Difference, Entry, Right, Roster
 from gpuspawner.policy.rostercsv import RosterFile, read_roster
 
 from . import rostermodels as m
-from .access import require_course
+from .access import find_course
 from .routes import Call
 
 
@@ -47,20 +46,6 @@ def end(call: Call) -> m.RosterInfo:
         course, body.ends_on, keep_days=body.keep_days, seen=body.seen, actor=call.caller.as_actor
     )
     return _roster(found)
-
-
-def find_course(call: Call, right: Right) -> str:
-    """The course of the path.
-
-    Raises:
-        Forbidden: For who may not do this in it, whether there is one or not.
-        NotFound: The policy has no such course.
-    """
-    name = call.path["course"]
-    require_course(call, right, name)
-    if not any(one.name == name for one in call.services.policies.current().courses):
-        raise NotFound("The policy has no such course.")
-    return name
 
 
 def read_file(body: m.RosterFileBody) -> RosterFile:

@@ -126,7 +126,8 @@ class RosterHandler(PageHandler):
             self.say(done.said)
             self.redirect(done.leads_to, status=303)
             return
-        self.set_status(400 if done.problems else 409 if done.note else 200)
+        if step == "take":
+            self.set_status(409 if done.note else 400)
         self.write(self.render_page("roster_changes.html", page=done))
 
 

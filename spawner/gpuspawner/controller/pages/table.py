@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.identity import MANAGE
+from gpuspawner.controller.identity import KEYS, MANAGE
 
 from . import (
     board,
@@ -17,6 +17,8 @@ from . import (
     reserve,
     roster,
     servers,
+    ssh,
+    timetable,
 )
 from .page import Download, Page, Press
 
@@ -47,10 +49,12 @@ PAGES: tuple[Page, ...] = (
     Page(f"courses/{COURSE}/roster", "roster", roster.load_roster, menu="courses", live=False),
     Page(f"courses/{COURSE}/roster/undo", "roster_undo", roster.load_undo, menu="courses", live=False),
     Page(f"courses/{COURSE}/end", "course_end", roster.load_end, menu="courses", live=False),
+    Page(f"courses/{COURSE}/timetable", "timetable", timetable.load_timetable, menu="courses", live=False),
     Page(SEAT, "seat", courses.load_seat, menu="courses", live=False),
     Page("images", "images", images.load_images, live=False),
     Page(IMAGE, "image", images.load_image, menu="images", live=False),
     Page(f"{IMAGE}/changes", "comparison", comparison.load_comparison, menu="images", live=False),
+    Page("ssh", "ssh", ssh.load_ssh, live=False),
     Page("reports", "reports", reports.load_reports, live=False),
     Page("board", "board", board.load_board, MANAGE),
     Page(ACTION, "board_action", boardactions.load_action, MANAGE, menu="board", live=False),
@@ -72,6 +76,8 @@ PRESSES: tuple[Press, ...] = (
     Press(f"servers/{LEASE}/keep", servers.press_keep, servers.back_to_servers),
     Press(f"servers/{LEASE}/finish", servers.press_finish, servers.back_to_servers),
     Press(f"servers/{LEASE}/stop", servers.press_stop, servers.back_to_servers),
+    Press("ssh/add", ssh.press_add, ssh.back_to_ssh, KEYS),
+    Press("ssh/remove", ssh.press_remove, ssh.back_to_ssh, KEYS),
     Press(f"courses/{COURSE}/message/send", courses.press_message_all, courses.back_to_course),
     Press(f"courses/{COURSE}/extend/send", courses.press_extend_all, courses.back_to_course),
     Press(f"courses/{COURSE}/roster/undo/do", roster.press_undo, roster.back_to_undo),

@@ -112,6 +112,7 @@ class CoursePage:
     reservations: str
     """Where something is reserved; empty for who may not."""
     roster: str
+    timetable: str
     notebooks: str
     """What opens its notebooks for whoever follows it; empty where it has none."""
     grading: str
@@ -194,6 +195,7 @@ def view_course(
         list=links.page("courses"),
         reservations=links.page("reservations") if Right.RESERVE in rights else "",
         roster=links.below("courses", course.name, "roster"),
+        timetable=links.below("courses", course.name, "timetable"),
         notebooks=course_link(links.hub, course.name, course.work.notebooks) if course.work.notebooks else "",
         grading=f"{links.hub}user-redirect/formgrader" if course.work.hand_in else "",
     )

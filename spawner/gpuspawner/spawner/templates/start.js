@@ -23,7 +23,9 @@
   // What follows from what was filled in: what can be had with it, how many there can be, what the button does.
   function settle() {
     const card = chosen();
-    const unfit = JSON.parse(page.querySelector("#gpu-image option:checked")?.dataset.unfit ?? "[]");
+    const image = page.querySelector("#gpu-image option:checked");
+    const unfit = JSON.parse(image?.dataset.unfit ?? "[]");
+    document.getElementById("gpu-image-about").textContent = image?.dataset.about ?? "";
     for (const input of cards.querySelectorAll("input")) {
       const runsNot = unfit.includes(input.value);
       const closed = "closed" in input.dataset || runsNot;
