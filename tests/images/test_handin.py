@@ -176,6 +176,49 @@ def test_a_teacher_of_another_course_has_nothing_of_this_one(classroom: Classroo
     assert eve("find / -path '*cs231*' -not -path '/proc/*' 2>/dev/null | head -1; true") == ""
 
 
+SPY = """
+import json, os, pathlib, socket, subprocess
+def attempt(what):
+    try:
+        return repr(what())
+    except Exception as error:
+        return type(error).__name__
+told = {
+    "source": attempt(lambda: open("/courses/cs231/grading/source/ps1/problem.ipynb").read()),
+    "grades": attempt(lambda: open("/home/jovyan/courses/cs231/grading/gradebook.db", "rb").read(9)),
+    "others": attempt(lambda: os.listdir("/exchange/cs231/inbound")),
+    "home": attempt(lambda: os.listdir("/home/jovyan")),
+    "write": attempt(lambda: open("/courses/cs231/grading/x", "w")),
+    "link": attempt(lambda: os.symlink("/courses/cs231/grading/gradebook.db", "evil.html")),
+    "runtime": attempt(lambda: os.listdir("/tmp/jupyter-runtime")),
+    "net": attempt(lambda: socket.create_connection(("127.0.0.1", 8888), 3)),
+    "environ": attempt(lambda: [n for n in os.environ if "TOKEN" in n or n.startswith("JUPYTERHUB")]),
+    "parent": attempt(lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(9)),
+    "first": attempt(lambda: open("/proc/1/environ", "rb").read(9)),
+    "kill": attempt(lambda: os.kill(os.getppid(), 0)),
+    "child": attempt(lambda: subprocess.run(["ls", "/home/jovyan"], capture_output=True, check=True)),
+    "own": attempt(lambda: pathlib.Path("made.txt").write_text("x")),
+}
+pathlib.Path("told.json").write_text(json.dumps(told))
+def double(x): return 2 * x
+"""
+
+
+def test_what_is_graded_reaches_nothing_of_who_grades_it(classroom: Classroom, teacher: Seat) -> None:
+    hand_in(classroom.seat("mallory"), SPY)
+    where = f"{GRADING}/autograded/mallory/ps1"
+    teacher(
+        f"cd {GRADING} && nbgrader collect ps1 --update && nbgrader autograde ps1 --create --student=mallory"
+    )
+    told = json.loads(teacher(f"cat {where}/told.json"))
+    assert told.pop("own") == "1"
+    assert told.pop("environ") == "[]"
+    assert told.pop("child") == "CalledProcessError"
+    assert set(told.values()) == {"PermissionError"}, told
+    assert scores(teacher)["mallory"] == 2
+    assert teacher("ls -d /tmp/sealed-* 2>/dev/null; true") == ""
+
+
 def test_formgrader_is_for_who_grades(teacher: Seat, ada: Seat) -> None:
     page = teacher.session.get("formgrader")
     assert page.status_code == 200

@@ -65,6 +65,9 @@ def configure(c: Any, roles: dict[str, str], home: str) -> None:
         c.CourseDirectory.course_id = grades[0]
         c.CourseDirectory.root = f"{home}/courses/{grades[0]}/grading"
         c.CourseDirectory.groupshared = True
+        # What was handed in is run and shown by who grades: it reaches nothing of theirs, by code or by page.
+        c.Execute.kernel_manager_class = "gpuspawner_session.sealedkernel.SealedKernelManager"
+        c.HTMLExporter.sanitize_html = True
     elif len(roles) == 1:
         c.CourseDirectory.course_id = next(iter(roles))
 
