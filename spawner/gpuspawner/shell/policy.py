@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ def check(file: Path | None, settings: Path | None) -> None:
         click.echo("No settings file was found: the names of images were not checked.")
     for note in find_notes(rules):
         click.echo(clean(f"note: {note}"))
+    shared = [*chain.from_iterable(rules.data.values()), *(one for c in rules.courses for one in c.mounts)]
+    for path in sorted({mount.path for mount in shared if not Path(mount.path).is_dir()}):
+        click.echo(
+            clean(f"note: there is no directory {path} on this host: starts that need it are refused.")
+        )
 
 
 @policy.command(short_help="Say what somebody may use, and which rule gives it.")
