@@ -125,6 +125,7 @@ def test_without_a_policy() -> None:
             "gpus_per_person": 3,
             "memory": 8,
             "extension": timedelta(0),
+            "ssh": True,
             "idle_gpu": 2 * HOUR,
             "idle_gpu_wanted": HOUR / 2,
             "keep": 4 * HOUR,

@@ -99,7 +99,10 @@ def test_a_course_ends_on_a_day(ledger: Path) -> None:
     )
 
 
-def test_what_somebody_may_use_is_explained_with_their_roster(ledger: Path) -> None:
+def test_what_somebody_may_use_is_explained_with_their_roster(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no demo's settings are found
     run(ledger, "import", "cs231", write(ledger, FIRST), "--yes")
     given = ["explain", "zoe", "--policy", str(ledger.parent / "policy.yml"), "--ledger", str(ledger)]
     found = CliRunner().invoke(policy_command, given)
