@@ -180,8 +180,7 @@ class SshDoor:
         """Which connections must end, and which keys may not stay connected."""
         told = [Told(one["id"], one["sent"], one["received"], one.get("ended")) for one in asked["told"]]
         end = self._desk.report(asked["gateway"], told)
-        bad = [one for one in asked["keys"] if not self._desk.is_good(one)]
-        return {"end": end, "bad": bad}
+        return {"end": end, "bad": self._desk.list_bad(asked["keys"])}
 
 
 def _make_room(path: Path) -> None:

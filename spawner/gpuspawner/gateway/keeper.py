@@ -21,7 +21,7 @@ from gpuspawner.core.errors import SettingsError
 from gpuspawner.policy.settings import Settings
 
 from .config import BANNER, PENALTIES, Setup, build_config
-from .desk import Away, ControllerDesk
+from .desk import MOST_REPORT_SECONDS, SECONDS, Away, ControllerDesk
 from .monitors import Monitors, find_asker, find_parent
 from .relay import Relay
 
@@ -84,7 +84,7 @@ class Keeper:
             self._monitors.end(one)
         await self._relay.close()
         with suppress(Away):
-            await self._report()
+            await self._report(SECONDS)
         server.close()
         if sshd.returncode is None:
             sshd.terminate()
@@ -149,7 +149,7 @@ class Keeper:
                 log.exception("The report failed")
             await asyncio.sleep(REPORT_SECONDS)
 
-    async def _report(self) -> None:
+    async def _report(self, seconds: float = MOST_REPORT_SECONDS) -> None:
         """Tell the controller what is open, and end what must end. Raises: Away."""
         carried = list(self._relay.carried.values())
         told = [
@@ -157,7 +157,7 @@ class Keeper:
         ]
         living = self._monitors.living()
         keys = sorted({one.fingerprint for one in living})
-        answer = await self._desk.ask("report", gateway=self._run, told=told, keys=keys)
+        answer = await self._desk.ask("report", seconds=seconds, gateway=self._run, told=told, keys=keys)
         for said in told:
             if said["ended"] is not None:
                 del self._relay.carried[str(said["id"])]
