@@ -177,6 +177,27 @@ async def test_a_connection_that_is_not_sshd_s_is_not_even_asked_for(port: int) 
     assert desk.asked == []
 
 
+async def test_a_flood_at_a_door_waits_there_and_is_taken_up_again(port: int) -> None:
+    desk, asked, go = Desk(None), 0, asyncio.Event()
+
+    async def ask(what: str, **said: Any) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        await go.wait()
+        return {"refused": "no"}
+
+    desk.ask = ask  # type: ignore[method-assign]
+    async with relaying(desk, Known(), port) as relay:
+        many = [await asyncio.open_connection(DOOR, port) for _ in range(module.MOST_ASKED + 20)]
+        await until(lambda: asked == module.MOST_ASKED)
+        assert len(relay._handling) == module.MOST_ASKED
+        go.set()
+        for reader, writer in many:
+            assert await reader.read() == b""
+            writer.close()
+        assert asked == module.MOST_ASKED + 20
+
+
 async def test_where_nothing_answers_its_person_is_told(port: int) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
