@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.keys import KINDS, MOST_CHARACTERS, read_key_name, read_public_key
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -88,6 +88,7 @@ def test_a_private_key_in_front_of_a_good_one_is_not_taken() -> None:
         read_public_key(f"{ED} BEGIN OPENSSH PRIVATE KEY")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.text().map(lambda tail: f"{ED} {tail}"), st.text().map(lambda a: f"{a}{ED}")))
 def test_whatever_is_pasted_comes_out_as_one_plain_line_or_not_at_all(pasted: str) -> None:
     try:
@@ -99,6 +100,7 @@ def test_whatever_is_pasted_comes_out_as_one_plain_line_or_not_at_all(pasted: st
     assert len(key.comment) <= 60
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_in_the_place_of_the_key_are_refused_or_the_key(raw: bytes) -> None:
     text = f"ssh-ed25519 {base64.b64encode(part(b'ssh-ed25519') + raw).decode()}"
