@@ -295,7 +295,9 @@ class SshDesk:
         by_id, now = {one.id: one for one in told}, self._clock()
         must_end: dict[str, str] = {}
         with self._ledger.write() as unit:
-            fingerprints = {one.fingerprint for one in unit.ssh_keys()}
+            keys: dict[str, set[str]] = {}
+            for key in unit.ssh_keys():
+                keys.setdefault(key.owner, set()).add(key.fingerprint)
             live = unit.live_leases(self._host)
             for session in unit.open_ssh_sessions():
                 said = by_id.get(session.id)
@@ -310,7 +312,8 @@ class SshDesk:
                     continue
                 unit.put_ssh_session(seen)
                 running = {k: v for k, (v, _) in _choose_running(live, session.owner).items()}
-                why = why_end(session, fingerprints, running, refused.get(session.owner))
+                mine = keys.get(session.owner, ())
+                why = why_end(session, mine, running, refused.get(session.owner))
                 if why is not None:
                     must_end[session.id] = why
             unit.drop_ssh_sessions(now - KEEP_SESSIONS)

@@ -191,3 +191,12 @@ def test_who_connects_on_and_on_is_slowed_and_does_not_fill_the_ledger(site: Sit
     site.enter(key)
     assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
     assert len(site.keys.recent("ada", 1000)) == MOST_AT_ONCE + 1
+
+
+def test_a_removed_key_that_somebody_else_adds_lets_nothing_go_on(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    site.keys.remove("ada", key.id, actor=ADA)
+    site.keys.add("eve", KEYS[0], actor=ADA)
+    assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}
