@@ -159,7 +159,7 @@ def choose_driver(server: FreshServer, version: str) -> None:
     server.shell(f"sed -i 's/^nvidia_driver_version: .*/nvidia_driver_version: {version}/' {SETTINGS}")
 
 
-LISTED = "docker image ls --format '{{.Repository}}:{{.Tag}}'"
+LISTED = "docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -v '<none>'"
 PUSH = (
     "from gpuspawner.setup.images import load_catalogue;"
     "from gpuspawner.setup.paths import Paths;"
