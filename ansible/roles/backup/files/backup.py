@@ -195,6 +195,7 @@ def fetch(which: str, folder: Path) -> None:
         "inside": str(inside),
         "ledger": form_of(databases / DATABASES[0]),
         "homes": len(list_homes(databases)),
+        "others": len(found) - 1,
     }
     print(json.dumps(about))
 
