@@ -36,7 +36,7 @@ test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for so
 test-ansible:  ## a fresh Debian server brought to a hub by the playbooks, in a container (DEBIAN=bookworm: Debian 12)
 	@$(PREPARE) test-strict
 	@tested=$$(python3 tests/support/tested.py --print) && \
-	GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible $(PYTEST_ARGS) \
+	GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible --require=docker,server $(PYTEST_ARGS) \
 	$(if $(PYTEST_ARGS)$(filter-out trixie,$(DEBIAN)),,&& python3 tests/support/tested.py --write $$tested)
 
 test-unit:  ## the tests that need no Docker

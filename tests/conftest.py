@@ -48,8 +48,8 @@ def why_no_registry() -> str | None:
 @cache
 def why_no_ssh() -> str | None:
     path = f"{os.environ['PATH']}:/usr/sbin"
-    missing = [name for name in ("sshd", "ssh", "rsync") if not shutil.which(name, path=path)]
-    return "need OpenSSH (apt install openssh-server rsync)" if missing else None
+    missing = [name for name in ("sshd", "ssh", "rsync", "curl") if not shutil.which(name, path=path)]
+    return "need OpenSSH (apt install openssh-server rsync curl)" if missing else None
 
 
 def why_no_server() -> str | None:

@@ -159,7 +159,7 @@ def choose_driver(server: FreshServer, version: str) -> None:
     server.shell(f"sed -i 's/^nvidia_driver_version: .*/nvidia_driver_version: {version}/' {SETTINGS}")
 
 
-LISTED = "docker image ls --format '{{.Repository}}:{{.Tag}}'"
+LISTED = "docker image ls --format '{{.Repository}}:{{.Tag}}' | grep -v '<none>'"
 PUSH = (
     "from gpuspawner.setup.images import load_catalogue;"
     "from gpuspawner.setup.paths import Paths;"
@@ -171,7 +171,10 @@ PUSH = (
 def test_images_come_from_a_registry_by_digest(hub: FreshServer) -> None:
     hub.shell("apt-get install -y --no-install-recommends docker-registry", minutes=10)
     ready = "for i in $(seq 50); do ss -Hltn | grep -q :5000 && break; sleep 0.1; done"
-    hub.shell(f"systemctl start docker-registry; {ready}; mkdir -p .gpuspawner/logs")
+    plain = "version: 0.1\nstorage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\n"
+    plain += "http: {addr: ':5000'}\n"
+    hub.shell(f"cat >/etc/docker/registry/config.yml <<'END'\n{plain}END")
+    hub.shell(f"systemctl restart docker-registry; {ready}; mkdir -p .gpuspawner/logs")
     hub.shell(f'GPUSPAWNER_REGISTRY={REGISTRY} PYTHONPATH=spawner python3 -c "{PUSH}"')
     hub.shell(f"{LISTED} | grep gpuspawner/ | xargs docker image rm --force")
     hub.shell("rm -f /var/lib/gpuspawner/passports/*")

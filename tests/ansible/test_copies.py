@@ -197,3 +197,21 @@ def test_how_homes_are_held_still(
     monkeypatch.setattr(backup.shutil, "which", lambda name: f"/sbin/{name}")
     found = backup.find_snapshot(Path("/srv/homes"), ask)
     assert (found and (" ".join(found.make), found.path, found.device)) == held
+
+
+def test_no_link_is_left_in_a_home_that_a_restore_as_root_could_write_through(
+    backup: ModuleType, tmp_path: Path
+) -> None:
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    for folder in (home / "work", outside):
+        folder.mkdir(parents=True)
+    (home / "work" / "thesis").write_text("kept")
+    (outside / "passwd").write_text("not theirs")
+    (home / "directory").symlink_to(outside)
+    (home / "work" / "file").symlink_to(outside / "passwd")
+    (home / "work" / "nowhere").symlink_to(tmp_path / "made")
+    backup.remove_links(home)
+    found = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    assert found == ["work", "work/thesis"]
+    assert (home / "work" / "thesis").read_text() == "kept"
+    assert (outside / "passwd").read_text() == "not theirs"

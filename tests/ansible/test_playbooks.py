@@ -184,3 +184,17 @@ def test_uninstalling_takes_the_servers_of_this_hubs_ledger_alone(tmp_path: Path
     listing = task("uninstall.yml", "List the servers of its people")
     assert "label=gpuspawner.ledger={{ uninstall_ledger.stdout }}" in listing["ansible.builtin.command"]
     assert listing["when"] == "uninstall_ledger.stdout != ''"
+
+
+@pytest.mark.parametrize(
+    ("homes", "others", "named", "taken"),
+    [(3, 5, False, True), (0, 5, False, False), (0, 5, True, True), (0, 0, False, True)],
+)
+def test_the_newest_backup_is_not_taken_if_it_is_of_a_new_server(
+    homes: int, others: int, named: bool, taken: bool
+) -> None:
+    check = task("restore.yml", "Require that the newest is not of a hub without people")
+    values: dict[str, Any] = {"restore_about": {"homes": homes, "others": others}}
+    if named:
+        values["restore_backup"] = "1a2b3c4d"
+    assert holds(check["ansible.builtin.assert"]["that"], **values) is taken

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from ast import literal_eval
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 import pytest
@@ -80,6 +82,29 @@ def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> Non
     followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
     without_database = {"ssh"}
     assert set(known["gpuspawner_followers"]) == set(followers) - without_database
+
+
+def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_its_name() -> None:
+    known = read(ALL / "gpuspawner" / "vars" / "main.yml")
+    followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
+    tasks = {task["name"]: task for task in read(ALL / "gpuspawner" / "tasks" / "again.yml")}
+    environment = jinja2.Environment(autoescape=False)
+    environment.filters["regex_replace"] = lambda text, old, new: re.sub(old, new, text)
+    environment.filters["urlsplit"] = lambda text, part: getattr(urlsplit(text), part)
+    find = tasks["Look for what runs from the release"]["ansible.builtin.find"]["patterns"]
+    # Jinja reads the backslash, and Ansible keeps it.
+    find = find.replace("\\", "\\\\")
+    found = environment.from_string(find).render(gpuspawner_followers=known["gpuspawner_followers"])
+    assert set(literal_eval(found)) == {f"gpuspawner-{name}.service" for name in followers}
+    wait = tasks["Wait until its hub answers"]
+    for network, name in (
+        ({"subdomain_host": "https://hub.example.org:8443"}, {"Host": "hub.example.org:8443"}),
+        ({}, {}),
+    ):
+        named = environment.from_string(wait["vars"]["gpuspawner_again_named"])
+        text = named.render(gpuspawner_again_read={"network": network})
+        asked = environment.from_string(wait["ansible.builtin.uri"]["headers"])
+        assert literal_eval(asked.render(gpuspawner_again_named=text)) == name
 
 
 def render(template: Path, **more: Any) -> str:

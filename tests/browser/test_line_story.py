@@ -157,7 +157,7 @@ def test_an_administrator_drains_a_card_and_stops_a_server_and_people_see_it(
     assert faint_texts(ada.page) == []
     ada.visit("/hub/spawn")
     expect(ada.page.locator("#gpu-summary")).to_have_text("The GPU is not free now")
-    expect(ada.says_of("A100")).to_contain_text("Not free now")
+    expect(ada.says_of("A100")).to_contain_text("Out of service now")
     admin.visit("/services/gpu/audit")
     expect(admin.page.get_by_text("the room is being painted").first).to_be_visible()
     expect(admin.page.get_by_text("a new fan").first).to_be_visible()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/opt", "/proc", "/sys", "/dev/null", "/dev/urandom")
 """What it may read and run."""
+HIDDEN = "/opt/gpuspawner/ssh"
+"""Where the host key of the grader's own server is."""
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONUSERBASE", "JUPYTER_PATH", "LD_PRELOAD", "NSS_WRAPPER_PASSWD",
         "NSS_WRAPPER_GROUP")  # fmt: skip
 """Of the environment; the rest holds tokens."""
@@ -112,9 +114,19 @@ def find_shared(mounts: str) -> Iterator[str]:
             words[4].encode().decode("unicode_escape").encode("latin-1").decode(),
             words[5].split(","),
         )
-        kept = where.startswith(("/exchange/", "/proc", "/sys", "/dev", "/etc")) or where == "/"
+        kept = where.startswith(("/exchange/", "/proc", "/sys", "/dev", "/etc", HIDDEN)) or where == "/"
         if "ro" in options and not kept:
             yield where
+
+
+def without(top: str, hidden: str) -> Iterator[str]:
+    """A directory, or, where something is below it that is to stay hidden, all else below it."""
+    if not hidden.startswith(f"{top}/"):
+        if top != hidden:
+            yield top
+        return
+    for path in sorted(Path(top).glob("*")):
+        yield from without(str(path), hidden)
 
 
 def main() -> None:
@@ -126,7 +138,8 @@ def main() -> None:
     shared = find_shared(Path("/proc/self/mountinfo").read_text())
     if os.environ.get(OPEN_VARIABLE) != "1":
         try:
-            seal([*SYSTEM, *shared, *([packages] if packages else [])], [own, str(Path.cwd())])
+            system = (one for top in SYSTEM for one in without(top, HIDDEN))
+            seal([*system, *shared, *([packages] if packages else [])], [own, str(Path.cwd())])
         except CannotSeal as error:
             sys.exit(f"gpuspawner: {error}")
     os.execve(command[0], command, environment)  # noqa: S606 - the kernel takes the place of this process

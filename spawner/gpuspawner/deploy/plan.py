@@ -17,8 +17,8 @@ from gpuspawner.policy.yamlfile import YamlFile, suggest
 
 SETTINGS_VARIABLE = "gpuspawner_settings"
 """The variable that holds what goes into the hub's own settings file."""
-SECRETS_VARIABLE = "gpuspawner_secrets"
-"""The variable that holds texts that nobody else may read."""
+SECRETS_VARIABLES = frozenset({"gpuspawner_secrets", "backup_password", "backup_environment"})
+"""The variables that are, or hold, texts that nobody else may read."""
 VAULT = "!vault"
 STATE_DIR = "/var/lib/gpuspawner"
 CONFIG_DIR = "/etc/gpuspawner"
@@ -82,13 +82,14 @@ def require_closed(file: Path) -> None:
         return
     whole = _locate(file, {})
     for key, node in whole.node.value:
-        if key.value != SECRETS_VARIABLE or not isinstance(node, yaml.MappingNode):
+        if key.value not in SECRETS_VARIABLES:
             continue
-        for name, secret in node.value:
+        named = [(name.value, one) for name, one in node.value] if isinstance(node, yaml.MappingNode) else []
+        for names, secret in [([key.value, name], one) for name, one in named] or [([key.value], node)]:
             # What is looked up elsewhere is not in this file.
-            if secret.tag != VAULT and "{{" not in str(secret.value):
+            if secret.value and secret.tag != VAULT and "{{" not in str(secret.value):
                 raise whole.error(
-                    [SECRETS_VARIABLE, name.value],
+                    names,
                     f" is written there for everybody to read. Encrypt it by ansible-vault encrypt_string "
                     f"(docs/install.md); or close the file: chmod 600 {file}",
                 )

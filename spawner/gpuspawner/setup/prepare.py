@@ -27,7 +27,7 @@ from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
-TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox", "ssh", "sshd", "rsync"), ("chromium",)
+TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox", "ssh", "sshd", "rsync", "curl", "ip"), ("chromium",)
 """What the tests run beside the demo's programs."""
 PACKAGES = {
     "chromium": "chromium",
@@ -35,6 +35,8 @@ PACKAGES = {
     "ssh": "openssh-client",
     "sshd": "openssh-server",
     "rsync": "rsync",
+    "curl": "curl",
+    "ip": "iproute2",
 }
 """Program → package."""
 TEST_LOGIN = "Installing the tests' login provider (npm)"

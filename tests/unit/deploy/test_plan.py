@@ -219,6 +219,12 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
         ("gpuspawner_secrets: {a: \"{{ lookup('ansible.builtin.file', 'a') }}\"}\n", 0o644, True),
         ('gpuspawner_secrets: "{{ all_of_them }}"\n', 0o644, True),
         ("tls_names: [hub]\n", 0o644, True),
+        ("backup_password: abc\n", 0o644, False),
+        ("backup_password: abc\n", 0o600, True),
+        ("backup_password: \"{{ lookup('ansible.builtin.file', 'a') }}\"\n", 0o644, True),
+        ("backup_password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  31\n", 0o644, True),
+        ("backup_password: ''\nbackup_environment: {}\n", 0o644, True),
+        ("backup_environment: {AWS_SECRET_ACCESS_KEY: abc}\n", 0o644, False),
     ],
 )
 def test_a_secret_that_everybody_can_read_is_refused(
@@ -230,7 +236,7 @@ def test_a_secret_that_everybody_can_read_is_refused(
         require_closed(file)
         return
     with pytest.raises(
-        SettingsError, match=r"line 1: gpuspawner_secrets\.\w+ is written .* chmod 600 "
+        SettingsError, match=r"line 1: (gpuspawner_secrets\.|backup_)[\w.]+ is written .* chmod 600 "
     ) as caught:
         require_closed(file)
     assert "abc" not in str(caught.value)

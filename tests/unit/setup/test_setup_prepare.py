@@ -68,7 +68,7 @@ def test_the_tests_without_docker_take_a_compiler_and_no_proxy(host: Host, paths
 
 
 def test_the_tests_take_all_there_is(host: Host, paths: Paths) -> None:
-    host.programs = {"gcc", "busybox", "ssh", "sshd", "rsync"}
+    host.programs = {"gcc", *module.TEST_PROGRAMS}
     run("test", paths)
     assert host.steps == ["environment", "proxy", "login provider", "root", "chromium", "registry", "images"]
 
@@ -80,7 +80,7 @@ UNUSABLE = Verdict(Action.NOTHING, "CDI is off.")
 def test_without_a_usable_engine_the_other_tests_run(
     host: Host, paths: Paths, found: Verdict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.programs = {"gcc", "busybox", "ssh", "sshd", "rsync", "chromium"}
+    host.programs = {"gcc", *module.PACKAGES}
     host.verdict, host.failing = found, {"start"}
     run("test", paths)
     assert host.steps == ["environment", "proxy", "login provider", "registry"]
@@ -91,7 +91,7 @@ def test_without_a_usable_engine_the_other_tests_run(
 def test_without_a_browser_the_other_tests_run(
     host: Host, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.programs, host.failing = {"gcc", "busybox", "ssh", "sshd", "rsync"}, {"chromium"}
+    host.programs, host.failing = {"gcc", *module.TEST_PROGRAMS}, {"chromium"}
     run("test", paths)
     assert host.steps == ["environment", "proxy", "login provider", "root", "registry", "images"]
     assert "warning: the browser tests cannot run here. chromium failed." in capsys.readouterr().out

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -194,6 +195,7 @@ def fetch(which: str, folder: Path) -> None:
         "inside": str(inside),
         "ledger": form_of(databases / DATABASES[0]),
         "homes": len(list_homes(databases)),
+        "others": len(found) - 1,
     }
     print(json.dumps(about))
 
@@ -210,6 +212,8 @@ def bring_homes(which: str, databases: Path) -> None:
             run(["docker", "volume", "create", home.source])
         else:
             home.place(volumes).mkdir(parents=True, exist_ok=True)
+    for place in (*(home.place(volumes) for home in homes), *directories.values()):
+        remove_links(place)
     roots = {home.root: home.root_here(volumes) for home in homes} | directories
     with ExitStack() as stack:
         for root, place in sorted(roots.items()):
@@ -217,6 +221,18 @@ def bring_homes(which: str, databases: Path) -> None:
         includes = [f"--include={TREE / part}" for part in (*(home.kept for home in homes), *directories)]
         restic("restore", "--quiet", which, "--target=/", *includes)
     print(f"{len(homes)} homes are back")
+
+
+def remove_links(top: Path) -> None:
+    """Remove every symbolic link below a directory, which nobody else changes meanwhile.
+
+    Restic before 0.17 writes through those that are in its way, as root, wherever they lead; whose home it
+    is may have laid one. What was a link in the backup is one again.
+    """
+    for _, directories, files, at in os.fwalk(top, follow_symlinks=False):
+        for name in (*directories, *files):
+            if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=at)
 
 
 def bring_state(inside: Path) -> None:
