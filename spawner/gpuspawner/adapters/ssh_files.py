@@ -70,8 +70,10 @@ class SshFiles:
         return self._folder / "secret"
 
     def ensure(self) -> None:
-        """Make the folder. Raises: OSError."""
+        """Make the folder, and close it to others: people's host keys lie in it. Raises: OSError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._folder.stat().st_mode & 0o077:
+            self._folder.chmod(0o700)
 
     def gateway_key(self) -> HostKey:
         """The gateway's own host key. Raises: SettingsError, OSError."""
@@ -92,6 +94,7 @@ class SshFiles:
             SettingsError: The secret cannot be used.
             OSError: A file cannot be written.
         """
+        self.ensure()
         folder = self._person(owner)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder.chmod(0o755)

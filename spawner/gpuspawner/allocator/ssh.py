@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import AddressValueError, IPv4Address
@@ -12,16 +12,18 @@ from ipaddress import AddressValueError, IPv4Address
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.core.claims import Actor
-from gpuspawner.core.errors import Conflict, HubError, NotFound, SettingsError
+from gpuspawner.core.errors import Conflict, NotFound
 from gpuspawner.core.keys import read_key_name, read_public_key
-from gpuspawner.core.model import Event, LeaseState
+from gpuspawner.core.model import Event, Lease, LeaseState
 from gpuspawner.core.ssh import (
     FIRST_DOOR,
     GATEWAY_ENDED,
     KEEP_SESSIONS,
     MOST_KEYS,
+    TOO_OFTEN,
     Door,
     Grant,
+    Pace,
     SshKey,
     SshSession,
     judge_key,
@@ -31,9 +33,8 @@ from gpuspawner.core.ssh import (
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
+from .ssh_rights import SshRights, WhyNot
 
-WhyNot = Callable[[str], str | None]
-"""Why somebody may not use SSH at all; None where they may. Must not be called inside a transaction."""
 NOTE_AGAIN = timedelta(seconds=20)
 """How exactly it is known when a key was last refused: who tries on and on must not keep the ledger busy."""
 
@@ -189,7 +190,9 @@ class SshDesk:
     def __init__(
         self, ledger: Ledger, host: str, why_not: WhyNot, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        self._ledger, self._host, self._ask_why, self._clock = ledger, host, why_not, clock
+        self._ledger, self._host, self._clock = ledger, host, clock
+        self._rights = SshRights(ledger, why_not)
+        self._pace = Pace()
 
     def ask(self, fingerprint: str) -> tuple[SshKey, Grant] | None:
         """What a key opens; None for nothing, and why is written down where its person reads it.
@@ -201,7 +204,7 @@ class SshDesk:
             key = unit.ssh_key(fingerprint)
         if key is None:
             return None
-        refused = self._why_not(key.owner)
+        refused = self._rights.why_not(key.owner)
         with self._ledger.read() as unit:
             running = _running(unit, self._host, key.owner)
             doors = unit.ssh_doors(key.owner)
@@ -228,8 +231,11 @@ class SshDesk:
         """
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
-        refused = self._why_not(key.owner) if key else None
         now = self._clock()
+        if key is not None and not self._pace.allows(key.owner, now):
+            self._note_refusal(key, TOO_OFTEN)
+            return TOO_OFTEN
+        refused = self._rights.why_not(key.owner) if key else None
         with self._ledger.write() as unit:
             key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
             owner = key.owner if key else ""
@@ -285,11 +291,14 @@ class SshDesk:
         """
         with self._ledger.read() as unit:
             owners = {one.owner for one in unit.open_ssh_sessions()}
-        refused = {owner: self._why_not_any_more(owner) for owner in owners}
+        refused = self._rights.why_not_any_more(owners)
         by_id, now = {one.id: one for one in told}, self._clock()
         must_end: dict[str, str] = {}
         with self._ledger.write() as unit:
-            fingerprints = {one.fingerprint for one in unit.ssh_keys()}
+            keys: dict[str, set[str]] = {}
+            for key in unit.ssh_keys():
+                keys.setdefault(key.owner, set()).add(key.fingerprint)
+            live = unit.live_leases(self._host)
             for session in unit.open_ssh_sessions():
                 said = by_id.get(session.id)
                 if said is None:
@@ -302,33 +311,20 @@ class SshDesk:
                     _end(unit, seen, said.ended, now)
                     continue
                 unit.put_ssh_session(seen)
-                running = {k: v for k, (v, _) in _running(unit, self._host, session.owner).items()}
-                why = why_end(session, fingerprints, running, refused.get(session.owner))
+                running = {k: v for k, (v, _) in _choose_running(live, session.owner).items()}
+                mine = keys.get(session.owner, ())
+                why = why_end(session, mine, running, refused.get(session.owner))
                 if why is not None:
                     must_end[session.id] = why
             unit.drop_ssh_sessions(now - KEEP_SESSIONS)
         return must_end
 
-    def is_good(self, fingerprint: str) -> bool:
-        """Whether a key that was let in may stay connected to the gateway. Raises: LedgerError."""
+    def list_bad(self, fingerprints: Collection[str]) -> list[str]:
+        """Which keys that were let in may not stay connected to the gateway. Raises: LedgerError."""
         with self._ledger.read() as unit:
-            key = unit.ssh_key(fingerprint)
-        return key is not None and self._why_not_any_more(key.owner) is None
-
-    def _why_not(self, owner: str) -> str | None:
-        """Why somebody may not use SSH at all: who was removed here, also while the Hub still has them."""
-        with self._ledger.read() as unit:
-            known = unit.identity_named(owner)
-        if known is not None and known.removed_at is not None:
-            return mark("You were removed from this hub. Ask the administrator.")
-        return self._ask_why(owner)
-
-    def _why_not_any_more(self, owner: str) -> str | None:
-        """Why what is open must end. While the Hub or the policy is away it may go on."""
-        try:
-            return self._why_not(owner)
-        except (HubError, SettingsError):
-            return None
+            owners = {one: key.owner for one in fingerprints if (key := unit.ssh_key(one)) is not None}
+        refused = self._rights.why_not_any_more(set(owners.values()))
+        return [one for one in fingerprints if owners.get(one) is None or owners[one] in refused]
 
     def _note_refusal(self, key: SshKey, why: str) -> None:
         now = self._clock()
@@ -376,9 +372,13 @@ def _ensure_doors(unit: LedgerUnit, owner: str, servers: Sequence[str]) -> tuple
 
 def _running(unit: LedgerUnit, host: str, owner: str) -> Mapping[str, tuple[str, str]]:
     """Lease and container of a person's servers that run, by the server's name."""
+    return _choose_running(unit.live_leases(host), owner)
+
+
+def _choose_running(leases: Iterable[Lease], owner: str) -> Mapping[str, tuple[str, str]]:
     return {
         lease.server: (lease.id, lease.container_id)
-        for lease in unit.live_leases(host)
+        for lease in leases
         if lease.owner == owner and lease.state is LeaseState.ACTIVE and lease.container_id is not None
     }
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import Entrance, SshDesk, Told
-from gpuspawner.core.errors import GpuSpawnerError, SettingsError
+from gpuspawner.core.errors import EngineError, GpuSpawnerError, SettingsError
 from gpuspawner.core.keys import find_fingerprint
 from gpuspawner.core.ssh import SERVER_PORT, why_not_person
 from gpuspawner.core.words import mark
@@ -163,7 +163,11 @@ class SshDoor:
         if not isinstance(found, Entrance):
             return {"refused": found}
         session = found.session
-        place = self._engine.locate(found.container_id)
+        try:
+            place = self._engine.locate(found.container_id)
+        except EngineError as error:
+            self._desk.fail(session.id, str(error))
+            raise
         host = urlsplit(place.url).hostname if place else None
         if host is None:
             why = mark("Your server does not run.")
@@ -180,8 +184,7 @@ class SshDoor:
         """Which connections must end, and which keys may not stay connected."""
         told = [Told(one["id"], one["sent"], one["received"], one.get("ended")) for one in asked["told"]]
         end = self._desk.report(asked["gateway"], told)
-        bad = [one for one in asked["keys"] if not self._desk.is_good(one)]
-        return {"end": end, "bad": bad}
+        return {"end": end, "bad": self._desk.list_bad(asked["keys"])}
 
 
 def _make_room(path: Path) -> None:

@@ -147,7 +147,7 @@ def _check(kind: str, blob: str) -> int | None:
         if base64.b64encode(raw).decode() != blob:
             raise broken
         key = load_ssh_public_key(f"{kind} {blob}".encode("ascii"))
-    except (binascii.Error, ValueError, UnsupportedAlgorithm):
+    except (binascii.Error, ValueError, UnsupportedAlgorithm, NotImplementedError):
         raise broken from None
     if not isinstance(key, RSAPublicKey):
         return None

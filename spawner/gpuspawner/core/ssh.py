@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
+from threading import Lock
 
 from .policy import Limit
 from .words import mark
@@ -24,6 +25,10 @@ MOST_KEYS = 50
 """Of one person."""
 MOST_OPEN = 64
 """Connections that one person may have open at once."""
+MOST_AT_ONCE = 100
+"""Connections that one person may make one right after the other."""
+MORE_EACH_SECOND = 2.0
+"""Connections that they may make after that: each is written down, and none may fill the ledger."""
 KEEP_SESSIONS = timedelta(days=90)
 """How long it is known who connected."""
 CLOSED_HERE = mark("The person closed it.")
@@ -34,6 +39,7 @@ NO_ANSWER = mark(
     "Start the server anew."
 )
 """Why connections end, as the gateway tells it."""
+TOO_OFTEN = mark("You connect too often. Wait a minute, and connect again.")
 _PLAIN = re.compile(r"[^a-z0-9-]+")
 
 
@@ -108,6 +114,23 @@ class Grant:
         """The line of ``authorized_keys`` that says so."""
         opens = ",".join(f'permitopen="{door.address}:{RELAY_PORT}"' for door in self.doors)
         return f"restrict,port-forwarding,{opens} {key.text}"
+
+
+class Pace:
+    """How often people connect. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, tuple[float, datetime]] = {}
+        self._turn = Lock()
+
+    def allows(self, owner: str, now: datetime) -> bool:
+        """Whether somebody may connect once more now; if so, it counts."""
+        with self._turn:
+            level, at = self._levels.get(owner, (0.0, now))
+            level = max(0.0, level - max(0.0, (now - at).total_seconds()) * MORE_EACH_SECOND)
+            allowed = level + 1 <= MOST_AT_ONCE
+            self._levels[owner] = (level + allowed, now)
+            return allowed
 
 
 def choose_doors(doors: Sequence[Door], running: Collection[str]) -> tuple[Door, ...]:

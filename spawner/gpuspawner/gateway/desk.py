@@ -11,6 +11,8 @@ from gpuspawner.core.errors import GpuSpawnerError
 
 SECONDS = 8.0
 """How long an answer may take; sshd's program waits a little longer."""
+MOST_REPORT_SECONDS = 60.0
+"""How long it may take with a report, for which the Hub is asked of everybody who is in."""
 MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -28,10 +30,10 @@ class ControllerDesk:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def ask(self, what: str, **said: Any) -> dict[str, Any]:
+    async def ask(self, what: str, *, seconds: float = SECONDS, **said: Any) -> dict[str, Any]:
         """Ask one thing. Raises: Away."""
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(seconds):
                 reader, writer = await asyncio.open_unix_connection(str(self._path), limit=MOST_BYTES)
                 try:
                     writer.write(json.dumps({"ask": what, **said}).encode() + b"\n")

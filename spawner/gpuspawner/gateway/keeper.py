@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import pwd
+import resource
 import secrets
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from gpuspawner.core.errors import SettingsError
 from gpuspawner.policy.settings import Settings
 
 from .config import BANNER, PENALTIES, Setup, build_config
-from .desk import Away, ControllerDesk
+from .desk import MOST_REPORT_SECONDS, SECONDS, Away, ControllerDesk
 from .monitors import Monitors, find_asker, find_parent
 from .relay import Relay
 
@@ -29,6 +30,8 @@ REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
 SECRET_SECONDS = 60.0
 """How long a controller may take to start."""
+MOST_FILES = 1 << 16
+"""Usual are 1024, which doors and connections of a few hundred people take."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
 SSHD = "/usr/sbin/sshd"
@@ -84,7 +87,7 @@ class Keeper:
             self._monitors.end(one)
         await self._relay.close()
         with suppress(Away):
-            await self._report()
+            await self._report(SECONDS)
         server.close()
         if sshd.returncode is None:
             sshd.terminate()
@@ -96,6 +99,7 @@ class Keeper:
 
     def _prepare(self) -> Setup:
         """Write what sshd reads. Raises: SettingsError, OSError."""
+        raise_open_files()
         folder, ssh = self._folder, self._settings.ssh
         if os.getuid() == 0:
             SEPARATE.mkdir(mode=0o755, exist_ok=True)
@@ -114,8 +118,12 @@ class Keeper:
         """What a key opens, for the program that sshd runs."""
         try:
             asker = find_asker(writer.get_extra_info("socket"))
-            key = (await reader.readline()).decode("ascii").strip()
-            line = await self._judge(key, asker) if asker is not None else ""
+            if asker is None or self._sshd is None or find_parent(asker) != self._sshd.pid:
+                log.warning("Somebody asks what a key opens who is not sshd's program: process %s", asker)
+                return
+            async with asyncio.timeout(SECONDS):
+                key = (await reader.readline()).decode("ascii").strip()
+            line = await self._judge(key, asker)
             writer.write(f"{line}\n".encode() if line else b"")
             await writer.drain()
         except (OSError, ValueError) as error:
@@ -124,9 +132,6 @@ class Keeper:
             writer.close()
 
     async def _judge(self, key: str, asker: int) -> str:
-        if self._sshd is None or find_parent(asker) != self._sshd.pid:
-            log.warning("Somebody asks what a key opens who is not sshd's program: process %s", asker)
-            return ""
         try:
             answer = await self._desk.ask("key", key=key)
         except Away as error:
@@ -149,7 +154,7 @@ class Keeper:
                 log.exception("The report failed")
             await asyncio.sleep(REPORT_SECONDS)
 
-    async def _report(self) -> None:
+    async def _report(self, seconds: float = MOST_REPORT_SECONDS) -> None:
         """Tell the controller what is open, and end what must end. Raises: Away."""
         carried = list(self._relay.carried.values())
         told = [
@@ -157,7 +162,7 @@ class Keeper:
         ]
         living = self._monitors.living()
         keys = sorted({one.fingerprint for one in living})
-        answer = await self._desk.ask("report", gateway=self._run, told=told, keys=keys)
+        answer = await self._desk.ask("report", seconds=seconds, gateway=self._run, told=told, keys=keys)
         for said in told:
             if said["ended"] is not None:
                 del self._relay.carried[str(said["id"])]
@@ -203,6 +208,14 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.write(text)
     partial.chmod(mode)
     partial.replace(path)
+
+
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may: one for each door, and two for each connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def await_secret(settings: Settings, seconds: float = SECRET_SECONDS) -> None:

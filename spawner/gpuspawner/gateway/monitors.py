@@ -52,9 +52,9 @@ def find_birth(pid: int) -> str | None:
 
 
 def _read_stat(pid: int) -> list[str] | None:
-    """The fields behind a process's name, which may hold anything."""
+    """The fields behind a process's name, which may hold anything, also bytes that are no text."""
     try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].decode("ascii").split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 

@@ -22,6 +22,8 @@ from .monitors import Monitor, Monitors
 log = logging.getLogger("gpuspawner.gateway")
 CHUNK = 256 * 1024
 CONNECT_SECONDS = 5.0
+MOST_ASKED = 16
+"""Connections at one door whose owner is looked for at once: whoever floods it waits there alone."""
 FAREWELL_SECONDS = 60.0
 """How long the other direction may go on when one is closed."""
 
@@ -95,41 +97,54 @@ class Relay:
         self._monitors.end(one.monitor)
 
     async def _accept(self, door: str, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop, room = asyncio.get_running_loop(), asyncio.Semaphore(MOST_ASKED)
         while True:
+            await room.acquire()
             try:
                 connection, peer = await loop.sock_accept(listener)
             except OSError as error:  # too many files are open, say
                 log.warning("A connection at %s was not taken: %s", door, error)
                 await asyncio.sleep(0.5)
+                room.release()
                 continue
-            task = loop.create_task(self._handle(door, connection, peer))
+            task = loop.create_task(self._handle(door, connection, peer, room))
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
 
-    async def _handle(self, door: str, near: socket.socket, peer: tuple[str, int]) -> None:
+    async def _handle(
+        self, door: str, near: socket.socket, peer: tuple[str, int], room: asyncio.Semaphore
+    ) -> None:
         near.setblocking(False)
         with near:
-            loop = asyncio.get_running_loop()
-            monitor = await loop.run_in_executor(None, self._monitors.find, door, peer, (door, RELAY_PORT))
-            if monitor is None:
-                log.warning("A connection at %s is not sshd's, and was refused", door)
-                return
             try:
-                answer = await self._desk.ask(
-                    "enter",
-                    fingerprint=monitor.fingerprint,
-                    address=door,
-                    source=monitor.source,
-                    gateway=self._run,
-                )
-            except Away as error:
-                log.warning("%s", error)
-                return
-            if "refused" in answer:
-                log.info("%s from %s: %s", monitor.fingerprint, monitor.source, answer["refused"])
-                return
-            await self._go_on(answer, monitor, near)
+                admitted = await self._admit(door, peer)
+            finally:
+                room.release()
+            if admitted is not None:
+                await self._go_on(*admitted, near)
+
+    async def _admit(self, door: str, peer: tuple[str, int]) -> tuple[dict[str, object], Monitor] | None:
+        """Whose a connection is, and where it goes on; None where it does not."""
+        loop = asyncio.get_running_loop()
+        monitor = await loop.run_in_executor(None, self._monitors.find, door, peer, (door, RELAY_PORT))
+        if monitor is None:
+            log.warning("A connection at %s is not sshd's, and was refused", door)
+            return None
+        try:
+            answer = await self._desk.ask(
+                "enter",
+                fingerprint=monitor.fingerprint,
+                address=door,
+                source=monitor.source,
+                gateway=self._run,
+            )
+        except Away as error:
+            log.warning("%s", error)
+            return None
+        if "refused" in answer:
+            log.info("%s from %s: %s", monitor.fingerprint, monitor.source, answer["refused"])
+            return None
+        return answer, monitor
 
     async def _go_on(self, answer: dict[str, object], monitor: Monitor, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -47,3 +47,11 @@ def test_the_folder_of_a_person_follows_their_keys(tmp_path: Path) -> None:
     before = (folder / "authorized_keys").stat().st_ino
     files.put_keys("ada", KEYS)
     assert (folder / "authorized_keys").stat().st_ino == before, "what is the same is not written"
+
+
+def test_host_keys_are_closed_to_others_on_the_host_whoever_makes_their_folder_first(tmp_path: Path) -> None:
+    SshFiles(tmp_path / "first").ensure_person("ada", ())
+    (tmp_path / "second").mkdir(mode=0o755)
+    SshFiles(tmp_path / "second").ensure_person("ada", ())
+    for folder in ("first", "second"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700

@@ -11,10 +11,10 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
 from gpuspawner.core.claims import Actor, ActorKind
-from gpuspawner.core.errors import Conflict
+from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import LeaseState
-from gpuspawner.core.ssh import MOST_KEYS, SshKey
+from gpuspawner.core.ssh import MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
 from support.build import HOST, NOW, lease
 from support.ssh import KEYS, make_key
 
@@ -113,7 +113,7 @@ def test_a_removed_key_a_stopped_server_and_a_withdrawn_right_end_what_is_open(s
     told = [Told(first.id, 0, 0), Told(second.id, 0, 0)]
     site.keys.remove("ada", keys[0].id, actor=ADA)
     assert site.desk.report("g1", told) == {first.id: "The key was removed."}
-    assert not site.desk.is_good(keys[0].fingerprint)
+    assert site.desk.list_bad([one.fingerprint for one in keys]) == [keys[0].fingerprint]
     site.refused["ada"] = "no"
     assert site.desk.report("g1", told)[second.id] == "no"
     site.refused.clear()
@@ -156,3 +156,47 @@ def test_nobody_has_keys_without_end(site: Site) -> None:
         site.keys.add("ada", make_key(number), actor=ADA)
     with pytest.raises(Conflict, match="may have no more"):
         site.keys.add("ada", make_key(MOST_KEYS), actor=ADA)
+
+
+def test_a_hub_that_gives_no_answer_is_asked_once_and_holds_up_no_end(site: Site) -> None:
+    asked = []
+
+    def hang(owner: str) -> None:
+        asked.append(owner)
+        raise HubError("The Hub gives no answer.")
+
+    keys = [site.keys.add(name, text, actor=ADA) for name, text in zip(("ada", "bob"), KEYS, strict=False)]
+    for number, key in enumerate(keys):
+        site.runs(f"l{number}", owner=key.owner)
+    sessions = [site.enter(key, f"127.64.0.{number}").session for number, key in enumerate(keys)]
+    site.keys.remove("bob", keys[1].id, actor=ADA)
+    desk = SshDesk(site.ledger, HOST, hang, site.clock)
+    told = [Told(one.id, 0, 0) for one in sessions]
+    assert desk.report("g1", told) == {sessions[1].id: "The key was removed."}
+    assert asked == ["ada"]
+    assert desk.list_bad([one.fingerprint for one in keys]) == [keys[1].fingerprint]
+
+
+def test_who_connects_on_and_on_is_slowed_and_does_not_fill_the_ledger(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    other = site.keys.add("bob", KEYS[1], actor=ADA)
+    site.runs("l1")
+    site.runs("l2", owner="bob")
+    for _ in range(MOST_AT_ONCE):
+        site.desk.fail(site.enter(key).session.id, "It ended.")
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
+    assert site.key().refused == TOO_OFTEN
+    assert site.enter(other, "127.64.0.1"), "nobody else is kept out"
+    site.now += timedelta(seconds=0.5)
+    site.enter(key)
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
+    assert len(site.keys.recent("ada", 1000)) == MOST_AT_ONCE + 1
+
+
+def test_a_removed_key_that_somebody_else_adds_lets_nothing_go_on(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    site.keys.remove("ada", key.id, actor=ADA)
+    site.keys.add("eve", KEYS[0], actor=ADA)
+    assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}

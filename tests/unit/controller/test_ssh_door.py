@@ -68,6 +68,16 @@ def test_a_container_that_ended_is_not_reached(door: SshDoor, running: str, engi
     assert found == {"refused": "Your server does not run."}
 
 
+def test_while_the_engine_is_away_nothing_is_left_that_looks_open(
+    office: Office, door: SshDoor, running: str, engine: FakeEngine
+) -> None:
+    engine.fail("locate")
+    found = ask(door, "enter", fingerprint=running, address="127.64.0.0", source="", gateway="g")
+    assert "no answer within 10 s" in found["error"]
+    with office.services.ledger.read() as unit:
+        assert unit.open_ssh_sessions("ada") == ()
+
+
 def test_while_the_hub_is_away_nobody_new_comes_in_and_who_is_in_stays(
     office: Office, door: SshDoor, running: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import subprocess
+from contextlib import suppress
 from functools import cache
 
 import pytest
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.keys import KINDS, MOST_CHARACTERS, read_key_name, read_public_key
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 
@@ -88,6 +89,12 @@ def test_a_private_key_in_front_of_a_good_one_is_not_taken() -> None:
         read_public_key(f"{ED} BEGIN OPENSSH PRIVATE KEY")
 
 
+PARTS = [b"", b"\0", b"\x01", b"\x01\x00\x01", b"k" * 32, b"\x04" + b"p" * 64, b"\0" + b"\xff" * 384]
+PARTS += [b"nistp256", b"ssh:"]
+"""Of what keys are put together, and what they must not be."""
+
+
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.text().map(lambda tail: f"{ED} {tail}"), st.text().map(lambda a: f"{a}{ED}")))
 def test_whatever_is_pasted_comes_out_as_one_plain_line_or_not_at_all(pasted: str) -> None:
     try:
@@ -99,6 +106,7 @@ def test_whatever_is_pasted_comes_out_as_one_plain_line_or_not_at_all(pasted: st
     assert len(key.comment) <= 60
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_in_the_place_of_the_key_are_refused_or_the_key(raw: bytes) -> None:
     text = f"ssh-ed25519 {base64.b64encode(part(b'ssh-ed25519') + raw).decode()}"
@@ -116,3 +124,13 @@ def test_a_name_is_short_and_plain() -> None:
     for name in ("x" * 61, "a\nb", "a\x1bb"):
         with pytest.raises(InvalidRequest):
             read_key_name(name, key)
+
+
+@given(st.sampled_from(sorted(KINDS)), st.lists(st.sampled_from(PARTS), max_size=5))
+@settings(deadline=None)
+@example("sk-ecdsa-sha2-nistp256@openssh.com", [b"nistp256", b"nistp256", b"ssh:"])
+def test_what_is_built_like_a_key_and_is_none_is_refused(kind: str, parts: list[bytes]) -> None:
+    blob = b"".join(part(one) for one in (kind.encode(), *parts))
+    text = f"{kind} {base64.b64encode(blob).decode()}"
+    with suppress(InvalidRequest):
+        assert read_public_key(text).text == text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
+import resource
 import socket
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.gateway import ask
 from gpuspawner.gateway.config import Setup, build_config
-from gpuspawner.gateway.keeper import SEPARATE, SSHD, _write_config, require_ready
+from gpuspawner.gateway.keeper import SEPARATE, SSHD, Keeper, _write_config, raise_open_files, require_ready
 from gpuspawner.policy.settings import Settings
 
 
@@ -140,3 +142,24 @@ def test_what_is_missing_is_said_with_its_fix(tmp_path: Path, ssh: dict[str, obj
         require_ready(make_settings(tmp_path, enabled=True, account=own), programs=())
     with pytest.raises(SettingsError, match="apt-get install openssh-server"):
         require_ready(make_settings(tmp_path, enabled=True), programs=("/nowhere/sshd",))
+
+
+async def test_a_stranger_on_this_host_who_asks_what_a_key_opens_is_sent_away_at_once(tmp_path: Path) -> None:
+    keeper = Keeper(make_settings(tmp_path, enabled=True), tmp_path)
+    name = f"\0gpuspawner-test-{os.urandom(4).hex()}"
+    async with await asyncio.start_unix_server(keeper._answer, name):
+        reader, writer = await asyncio.open_unix_connection(name)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b"", "also one who says nothing"
+        writer.close()
+
+
+def test_as_many_files_as_may_be_are_open() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        raise_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

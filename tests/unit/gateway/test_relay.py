@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +15,15 @@ import pytest
 from gpuspawner.core.ssh import CLOSED_HERE, CLOSED_THERE, NO_ANSWER, RELAY_PORT
 from gpuspawner.gateway import relay as module
 from gpuspawner.gateway.desk import Away
-from gpuspawner.gateway.monitors import Monitor, Monitors, find_birth, find_inode, find_parent, holds
+from gpuspawner.gateway.monitors import (
+    Monitor,
+    Monitors,
+    find_birth,
+    find_inode,
+    find_parent,
+    holds,
+    list_families,
+)
 from gpuspawner.gateway.relay import Relay
 
 DOOR = "127.77.77.77"
@@ -167,6 +177,27 @@ async def test_a_connection_that_is_not_sshd_s_is_not_even_asked_for(port: int) 
     assert desk.asked == []
 
 
+async def test_a_flood_at_a_door_waits_there_and_is_taken_up_again(port: int) -> None:
+    desk, asked, go = Desk(None), 0, asyncio.Event()
+
+    async def ask(what: str, **said: Any) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        await go.wait()
+        return {"refused": "no"}
+
+    desk.ask = ask  # type: ignore[method-assign]
+    async with relaying(desk, Known(), port) as relay:
+        many = [await asyncio.open_connection(DOOR, port) for _ in range(module.MOST_ASKED + 20)]
+        await until(lambda: asked == module.MOST_ASKED)
+        assert len(relay._handling) == module.MOST_ASKED
+        go.set()
+        for reader, writer in many:
+            assert await reader.read() == b""
+            writer.close()
+        assert asked == module.MOST_ASKED + 20
+
+
 async def test_where_nothing_answers_its_person_is_told(port: int) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -190,3 +221,21 @@ def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
     monitors.note(os.getpid(), "SHA256:x", ["127.64.0.0"])
     monitors.forget(os.getpid())
     assert monitors.living() == []
+
+
+RENAMED = r"""
+import ctypes
+ctypes.CDLL(None).prctl(15, b"\xff) R 1", 0, 0, 0)
+print("renamed", flush=True)
+input()
+"""
+
+
+def test_a_process_whose_name_is_no_text_is_in_nobody_s_way() -> None:
+    words = [sys.executable, "-c", RENAMED]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hostile:
+        assert hostile.stdout
+        assert hostile.stdout.readline() == b"renamed\n"
+        assert find_parent(hostile.pid) == os.getpid()
+        assert (os.getpid(), hostile.pid) in list_families([os.getpid()])
+        hostile.kill()

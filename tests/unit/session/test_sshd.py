@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from gpuspawner_session.sshd import build_config, choose_environment
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
@@ -54,6 +54,7 @@ def read(folder: Path, environ: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.ssh
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["A", "B_1", "TERMCAP"]),
