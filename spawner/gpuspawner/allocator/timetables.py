@@ -214,7 +214,12 @@ class Timetables:
         taken, clashes = find_room(new, known, now, most=_MOST_CLASHES)
         changes = [_compare(old.get(one.id), one, leases, now) for one in new]
         kept = {one.id for one in new}
-        gone = [_compare(one, None, leases, now) for id_, one in old.items() if id_ not in kept]
+        # What is over is passed over in the file, and so it is here: it took place.
+        gone = [
+            change
+            for change in (_compare(one, None, leases, now) for id_, one in old.items() if id_ not in kept)
+            if change.ahead
+        ]
         changed = [one for one in changes if one.before and _say(one.before) != _say(one.lesson)]
         made = [one for one in changes if one.before is None]
         soon = sorted(

@@ -98,6 +98,19 @@ def test_the_last_change_is_taken_back_and_had_again(rosters: Rosters) -> None:
     assert change.what.startswith("the last change was taken back: 0 added, 1 removed")
 
 
+def test_what_is_taken_back_means_whom_it_meant_and_not_who_has_the_address_now(
+    rosters: Rosters, ledger: Ledger
+) -> None:
+    rosters.apply("cs231", entries("ada@example.org", "bob"), seen=0, actor=GRACE)
+    people = Identities(ledger, clock=lambda: BEGIN)
+    people.admit(Subject("https://login", "s-1"), Said("ada-1", (), email="ada@example.org"))
+    rosters.apply("cs231", entries("bob"), seen=1, actor=GRACE)
+    people.recognise(Subject("https://login", "s-1"), Said("ada-1", (), email="ada@new.example"))
+    people.admit(Subject("https://login", "s-2"), Said("eve-1", (), email="ada@example.org"))
+    rosters.undo("cs231", seen=2, actor=GRACE)
+    assert [one.person for one in rosters.find("cs231").entries] == ["ada-1", "bob"]
+
+
 def test_the_first_roster_is_taken_back_to_nobody(rosters: Rosters) -> None:
     rosters.apply("cs231", entries("ada"), seen=0, actor=GRACE)
     rosters.undo("cs231", seen=1, actor=GRACE)

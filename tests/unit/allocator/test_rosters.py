@@ -106,6 +106,8 @@ def test_a_subject_that_two_services_know_is_nobodys(ledger: Ledger, people: Ide
     people.admit(replace(ADA, provider="https://other"), said("mallory"))
     put(ledger, entry(Kind.SUBJECT, "s-1"))
     assert roles(ledger) == {}
+    people.recognise(replace(ADA, provider="https://other"), said("mallory"))
+    assert roles(ledger) == {}
 
 
 def test_a_name_in_a_roster_is_given_to_nobody_whom_the_service_calls_otherwise(

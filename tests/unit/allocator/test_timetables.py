@@ -82,6 +82,16 @@ def test_lessons_of_an_earlier_import_are_changed_and_not_doubled(tables: Timeta
     assert book.standing() == ()
 
 
+def test_lessons_that_are_over_are_not_cancelled(tables: Timetables, office: Office) -> None:
+    take(tables, read(EARLY, LATER))
+    office.wait(24 * 60)
+    text = f"BEGIN:VCALENDAR\nVERSION:2.0\n{EARLY}{LATER}END:VCALENDAR\n"
+    done = take(tables, read_timetable(text.encode(), "vision", Seats(2), office.now))
+    assert [len(done.made), len(done.changed), len(done.gone), done.same] == [0, 0, 0, 1]
+    assert done.notes == ("Passed over as past: 1 event.",)
+    assert office.events("reservation") == ["reservation.made"] * 2
+
+
 def test_what_a_teacher_changed_by_hand_is_shown_as_a_difference(tables: Timetables, office: Office) -> None:
     take(tables, read(EARLY))
     book = Reservations(office.ledger, HOST, office.clock)

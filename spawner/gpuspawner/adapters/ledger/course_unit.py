@@ -74,6 +74,7 @@ class CourseUnit(AuditUnit):
             roster: With its new version.
             what: What was changed, as a sentence.
         """
+        self._note_who_was_bound(roster.course)
         self._db.execute(sa.delete(roster_entries).where(roster_entries.c.course == roster.course))
         new = [_entry_to_row(one) | {"course": roster.course} for one in roster.entries]
         if new:
@@ -97,6 +98,13 @@ class CourseUnit(AuditUnit):
                 old.course == roster.course, old.version <= roster.version - MOST_VERSIONS
             )
         )
+
+    def _note_who_was_bound(self, course: str) -> None:
+        """Keep with the version that stands whom its entries came to mean since it was stored."""
+        now, old = self.roster(course), roster_versions.c
+        entries = to_json([_entry_to_row(one) for one in now.entries]).decode()
+        this = sa.update(roster_versions).where(old.course == course, old.version == now.version)
+        self._db.execute(this.values(entries=entries))
 
     def _revise(self, row: dict[str, object]) -> None:
         before = sa.select(rosters.c.revision).where(rosters.c.course == row["course"])
@@ -125,10 +133,14 @@ class CourseUnit(AuditUnit):
     def bind_roster(self, identity: Identity) -> tuple[str, ...]:
         """Bind the entries that mean somebody, and nobody so far, to them; says of which courses they are."""
         row, subject = roster_entries.c, identity.subject
-        named = [sa.and_(row.kind == Kind.SUBJECT.value, row.value == subject.id)]
+        named = []
+        # What two services call somebody says nothing, here as in bound().
+        alike = sa.select(sa.func.count()).where(identities.c.subject == subject.id)
+        if (self._db.execute(alike).scalar() or 0) <= 1:
+            named.append(sa.and_(row.kind == Kind.SUBJECT.value, row.value == subject.id))
         if identity.email:
             named.append(sa.and_(row.kind == Kind.MAIL.value, row.value == identity.email.lower()))
-        open_ = sa.and_(row.person.is_(None), sa.or_(*named))
+        open_ = sa.and_(row.person.is_(None), sa.or_(sa.false(), *named))
         courses = tuple(self._db.execute(sa.select(row.course).where(open_).distinct()).scalars())
         if courses:
             self._db.execute(sa.update(roster_entries).where(open_).values(person=identity.name))
@@ -148,7 +160,7 @@ class CourseUnit(AuditUnit):
     def bound(self, entries: Iterable[Entry], course: str) -> tuple[Entry, ...]:
         """Entries, each with the person that it means, as far as they have a name here.
 
-        An entry that was bound in this course before stays that person's.
+        An entry that was bound in this course before stays that person's, as does one that names a person.
         """
         row = roster_entries.c
         found = self._db.execute(
@@ -168,7 +180,7 @@ class CourseUnit(AuditUnit):
                 return who.value
             return before.get((who.kind.value, who.value)) or found_now[who.kind].get(who.value)
 
-        return tuple(replace(one, person=find(one.who)) for one in entries)
+        return tuple(replace(one, person=one.person or find(one.who)) for one in entries)
 
     # -- timetables -----------------------------------------------------------------------------------------
 
