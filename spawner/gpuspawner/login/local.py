@@ -55,16 +55,30 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
             LedgerUnusable: The ledger cannot be used.
         """
         name, password = data.get("username", ""), data.get("password", "")
-        async with self._checks:
-            holder = await self.find(name)
-            if not await self.is_right(holder, password) or holder is None:
-                self.log.warning("Login refused: wrong name or password, or locked")
-                raise Denied(WRONG)
+        holder = await self.check(name, password)
+        if holder is None:
+            self.log.warning("Login refused: wrong name or password, or locked")
+            raise Denied(WRONG)
         account, identity = holder.account, holder.identity
         await self.in_accounts(lambda accounts: accounts.succeeded(account))
         said = Said(identity.name, identity.groups, email=identity.email)
-        since = account.password_set_at
-        return await self.make_model(account.subject, said, {_SINCE: since.isoformat() if since else ""})
+        since = account.password_set_at.isoformat() if account.password_set_at else ""
+        model = await self.make_model(account.subject, said, {_SINCE: since})
+        user = handler.find_user(identity.name) if handler is not None else None
+        if user is not None and (await user.get_auth_state() or {}).get(_SINCE) != since:
+            # What is kept of logins is of the person: after this one, those by the password of before would
+            # look as if they were by that of now.
+            end_sessions(user)
+        return model
+
+    async def check(self, name: str, password: str) -> Holder | None:
+        """Somebody with an account, if the password is theirs; few are checked at once, on every page.
+
+        Who has it is read when it is their turn, so that many wrong ones at a time lock as those in a row do.
+        """
+        async with self._checks:
+            holder = await self.find(name)
+            return holder if await self.is_right(holder, password) else None
 
     async def find(self, name: str) -> Holder | None:
         """Somebody with an account, by the name as they type it."""

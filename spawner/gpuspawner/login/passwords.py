@@ -89,11 +89,11 @@ class ChangeHandler(_PasswordHandler):
     async def post(self) -> None:
         """Take the password, and end what this person's other browsers are logged in to."""
         user = self.current_user
-        holder = await self._require_account()
+        await self._require_account()
         chosen, wrong = self.read_choice(user.name)
-        if not await self.authenticator.is_right(holder, self.get_body_argument("now", "", strip=False)):
-            wrong = NOT_YOURS
-        if wrong:
+        holder = await self.authenticator.check(user.name, self.get_body_argument("now", "", strip=False))
+        if wrong or holder is None:
+            wrong = NOT_YOURS if holder is None else wrong
             await self.show(user.name, error=wrong, status=400, form="change")
             return
         kept = await self.authenticator.hash(chosen)

@@ -91,7 +91,7 @@ async def check_token(
             leeway=LEEWAY_S,
             options={"require": ["iss", "aud", "exp", "iat", "sub"]},
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, TypeError) as error:  # the latter for a key of another kind than the token says
         raise BadToken(f"is not valid: {type(error).__name__}") from None
     if claims.get("azp", audience) != audience:
         raise BadToken("is for another hub")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gpuspawner.core.model import Home, HomeKind
 from gpuspawner.core.policy import resolve_allowance
 from gpuspawner.login.known import Denied
 from gpuspawner.policy.policy import load_policy
+from nativeauthenticator.orm import UserInfo
 
 from .conftest import make_way
 
@@ -48,8 +50,8 @@ class Desk:
         kept = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()  # a quick one
         self.accounts.redeem(secret, kept)
 
-    async def log_in(self, name: str, password: str = PASSWORD) -> Any:
-        return await self.way.get_authenticated_user(None, {"username": name, "password": password})
+    async def log_in(self, name: str, password: str = PASSWORD, handler: Any = None) -> Any:
+        return await self.way.get_authenticated_user(handler, {"username": name, "password": password})
 
     def events(self, kind: str) -> list[str]:
         with self.ledger.read() as unit:
@@ -81,6 +83,16 @@ class User:
 
     def commit(self) -> None:
         pass
+
+
+class Handler:
+    """The login page of a hub that knows one person."""
+
+    def __init__(self, user: User) -> None:
+        self._user = user
+
+    def find_user(self, name: str) -> User | None:
+        return self._user if name == self._user.name else None
 
 
 class Token:
@@ -162,6 +174,22 @@ async def test_guessing_locks_for_a_while(make_desk: MakeDesk, caplog: pytest.Lo
     assert await desk.log_in("ada")
     assert PASSWORD not in caplog.text
     assert "a guess of somebody" not in caplog.text
+
+
+async def test_guessing_at_once_locks_too(make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, tried = make_desk(), []
+    desk.make("ada")
+    holder = desk.accounts.find("ada")
+    assert holder is not None
+
+    def compare(known: UserInfo, _: str) -> bool:
+        tried.append(known.password)
+        return False
+
+    monkeypatch.setattr(UserInfo, "is_valid_password", compare)
+    await asyncio.gather(*(desk.way.check("ada", f"guess {number}") for number in range(40)))
+    assert len(tried) == 40
+    assert TRIES <= tried.count(holder.account.password.encode()) <= TRIES + 1  # two are checked at once
 
 
 async def test_the_right_password_forgets_wrong_ones(make_desk: MakeDesk) -> None:
@@ -246,6 +274,24 @@ async def test_a_reset_voids_the_password_and_the_logins(make_desk: MakeDesk) ->
     assert [token.session_id for token in user.deleted] == ["s"]
     with pytest.raises(NotFound, match="no account 'bob'"):
         desk.accounts.reset("bob", actor=ROOT)
+
+
+async def test_a_login_by_a_new_password_ends_those_by_the_one_of_before(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.make("ada")
+    user = User(await desk.log_in("ada"))
+    handler = Handler(user)
+    await desk.log_in("ada", handler=handler)  # in one more browser
+    assert user.cookie_id == "before"
+    secret = desk.accounts.reset("ada", actor=ROOT)
+    desk.now += timedelta(minutes=1)
+    desk.accounts.redeem(secret, bcrypt.hashpw(b"seven green kettles", bcrypt.gensalt(4)).decode())
+    with pytest.raises(Denied):
+        await desk.log_in("ada", handler=handler)
+    assert user.cookie_id == "before"
+    await desk.log_in("ada", "seven green kettles", handler=handler)  # nobody was looked at again meanwhile
+    assert user.cookie_id != "before"
+    assert [token.session_id for token in user.deleted] == ["s"]
 
 
 async def test_groups_change_for_who_is_logged_in(make_desk: MakeDesk) -> None:

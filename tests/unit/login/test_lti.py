@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -276,6 +278,17 @@ async def test_a_signature_that_anybody_could_make(make_platform: MakePlatform, 
     platform = make_platform()
     with pytest.raises(Denied):
         await platform.launch(algorithm=algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "PS256"])
+async def test_a_signature_of_another_kind_than_the_key(make_platform: MakePlatform, algorithm: str) -> None:
+    platform = make_platform()
+    _, claims, signature = platform.make_token().split(".")
+    header = {"alg": algorithm, "kid": jwt.get_unverified_header(platform.make_token())["kid"]}
+    begin = base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    with pytest.raises(Denied):
+        await platform.launch(f"{begin}.{claims}.{signature}")
+    assert len(await platform.events("login.bad-token")) == 1
 
 
 async def test_a_forged_signature(make_platform: MakePlatform, service: Service) -> None:
