@@ -35,7 +35,9 @@ test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for so
 
 test-ansible:  ## a fresh Debian server brought to a hub by the playbooks, in a container (DEBIAN=bookworm: Debian 12)
 	@$(PREPARE) test-strict
-	@GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible $(PYTEST_ARGS)
+	@tested=$$(python3 tests/support/tested.py --print) && \
+	GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest tests/ansible --require=docker,server $(PYTEST_ARGS) \
+	$(if $(PYTEST_ARGS)$(filter-out trixie,$(DEBIAN)),,&& python3 tests/support/tested.py --write $$tested)
 
 test-unit:  ## the tests that need no Docker
 	@$(PREPARE) test-unit
@@ -84,7 +86,7 @@ soak:  ## anything that can happen, 100,000 steps of it at random (STEPS=5000: s
 	@$(PREPARE) environment
 	@exec $(BIN)/python -m tests.soak --steps $(STEPS)
 
-docs:  ## write docs/settings.md, docs/commands.md and docs/api.md from the code
+docs:  ## write the reference pages and the table of images in docs/ from code and catalogue
 	@$(PREPARE) environment
 	$(BIN)/python docs/reference.py
 

@@ -13,6 +13,7 @@ from gpuspawner.cli import main
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.policy.settings import Settings
 from gpuspawner.policy.units import describe
+from gpuspawner.setup.images import load_catalogue
 from gpuspawner.spawner.settings import SpawnerSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -93,6 +94,10 @@ A reservation is answered with the keys that are sent, and a few more. To change
 `actor`, `made_at`, `mine`, `warnings`), change what is to be different, and send it with PUT.
 
 """
+
+
+IMAGES_BEGIN = "<!-- Written from images/images.toml by `make docs`; do not edit. -->\n\n"
+IMAGES_END = "\n\n<!-- Up to here. -->"
 
 
 def render_settings() -> str:
@@ -197,7 +202,9 @@ def render_variables() -> str:
     """The page on the variables of the playbooks."""
     parts = [VARIABLES_HEAD]
     for file in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        spec = yaml.safe_load(file.read_text())["argument_specs"]["main"]
+        spec = yaml.safe_load(file.read_text())["argument_specs"].get("main")
+        if spec is None:
+            continue  # other roles use it
         parts.append(f"## {file.parents[1].name}: {spec['short_description']}\n")
         parts += [f"{' '.join(line.split())}\n" for line in spec.get("description", [])]
         parts += ["| variable | type | default | meaning, unit, reason |", "| --- | --- | --- | --- |"]
@@ -214,7 +221,23 @@ def _variable(name: str, about: dict[str, Any]) -> str:
     return f"| `{name}` | {kind} | {shown} | {' '.join(about['description'].split())} |"
 
 
+def render_images() -> str:
+    """The page on images, with its table of them; the rest of it is written by hand."""
+    text = (HERE / "images.md").read_text()
+    head, begin, rest = text.partition(IMAGES_BEGIN)
+    _, end, tail = rest.partition(IMAGES_END)
+    lines = ["| image | on | what is in it | GPUs, driver | status |", "| --- | --- | --- | --- | --- |"]
+    for one in load_catalogue():
+        on = f"`{one.parent}`" if one.parent else "Debian packages"
+        code = f"{' to '.join(one.compute_capability)}; " if one.compute_capability else ""
+        needs = f"{code}{one.minimum_driver} or newer" if one.minimum_driver else ""
+        status = f"{one.status} until {one.until}" if one.until else str(one.status)
+        lines.append(f"| `{one.name}` | {on} | {', '.join(one.inside)} | {needs} | {status} |")
+    return head + begin + "\n".join(lines) + end + tail
+
+
 PAGES = {
+    "images.md": render_images,
     "settings.md": render_settings,
     "commands.md": render_commands,
     "api.md": render_api,

@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import pytest
+from gpuspawner.setup.paths import Paths
 from support.side_by_side import OneHubAtATime, on_the_floor
 
 
@@ -39,6 +40,18 @@ def why_no_gpu() -> str | None:
     return None if found.returncode == 0 else "need an NVIDIA card and its driver"
 
 
+@cache
+def why_no_registry() -> str | None:
+    return None if Paths().registry.exists() else "need Debian's docker-registry (make test fetches it)"
+
+
+@cache
+def why_no_ssh() -> str | None:
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [name for name in ("sshd", "ssh", "rsync", "curl") if not shutil.which(name, path=path)]
+    return "need OpenSSH (apt install openssh-server rsync curl)" if missing else None
+
+
 def why_no_server() -> str | None:
     # Minutes each: CI runs them when the playbooks have changed.
     return None if os.environ.get("GPUSPAWNER_TEST_SERVER") else "of servers are run by: make test-ansible"
@@ -48,7 +61,9 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": why_no_docker,
     "browser": why_no_browser,
     "gpu": why_no_gpu,
+    "registry": why_no_registry,
     "server": why_no_server,
+    "ssh": why_no_ssh,
 }
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 

@@ -26,6 +26,8 @@ if ! getent passwd "$uid" >/dev/null; then
     names=$(mktemp -d "${TMPDIR:-/tmp}/names.XXXXXX")
     grep -v '^jovyan:' /etc/passwd >"$names/passwd"
     echo "jovyan:x:$uid:$(id -g):jovyan:$HOME:/bin/bash" >>"$names/passwd"
+    chmod 444 "$names/passwd"
+    chmod 555 "$names"
     export NSS_WRAPPER_PASSWD="$names/passwd" NSS_WRAPPER_GROUP=/etc/group
     export LD_PRELOAD="libnss_wrapper.so${LD_PRELOAD:+:$LD_PRELOAD}"
 fi
@@ -34,11 +36,22 @@ fi
 if [ "$PWD" = /home/jovyan ]; then
     cd "$HOME"
 fi
+# Folders of courses lie beside the home, so that nothing in it can be in their way; there they are seen.
+if [ -d /courses ]; then
+    [ -e "$HOME/courses" ] || [ -L "$HOME/courses" ] || ln -s /courses "$HOME/courses" || true
+elif [ "$(readlink "$HOME/courses" || true)" = /courses ]; then
+    rm -f "$HOME/courses"
+fi
 . /etc/profile.d/jupyter.sh
 # Python looks there only if it is there when a kernel starts: the first package would be found after a restart of it.
 mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packages" || true
 # Notebooks show TensorBoard (%tensorboard) through the server, which is all that a browser can reach.
 export TENSORBOARD_PROXY_URL="${JUPYTERHUB_SERVICE_PREFIX:-/}proxy/%PORT%/"
+
+# Its person comes in by SSH too, where the hub has a gateway for that (docs/ssh.md).
+if [ -r /opt/gpuspawner/ssh/host_key ]; then
+    gpuspawner-session sshd &
+fi
 
 # Without a hub, on a laptop or a cluster, its server would not start: JupyterLab itself does. Apptainer gives a container
 # the network of the host, where others work too.

@@ -1,6 +1,8 @@
 """Defaults of the server in a session."""
 
+import os
 import shutil
+from importlib.util import find_spec
 
 c = get_config()  # noqa: F821 - Jupyter puts it there
 
@@ -18,4 +20,13 @@ if shutil.which("tensorboard"):
             "timeout": 60,
             "launcher_entry": {"title": "TensorBoard"},
         }
+    }
+# Grading is for who grades. Its folders are not in the servers of others anyhow; so neither are its pages.
+if find_spec("nbgrader"):
+    courses = os.environ.get("GPUSPAWNER_COURSES", "")
+    c.ServerApp.jpserver_extensions = {
+        "nbgrader.server_extensions.formgrader": "=grader" in courses,
+        "nbgrader.server_extensions.course_list": False,
+        "nbgrader.server_extensions.assignment_list": bool(courses),
+        "nbgrader.server_extensions.validate_assignment": bool(courses),
     }

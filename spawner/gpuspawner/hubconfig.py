@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.utils import subdomain_hook_idna
 from traitlets import Dict
 
 from .adapters.secret import ensure_secret, read_private
@@ -23,10 +24,17 @@ HUB_WORDS = "gpuspawner.language.hubpages.HubWords"
 """What translates them."""
 
 
+_WAYS = {
+    "github": ("github", "GitHubLogin"),
+    "lti": ("lti", "LtiLogin"),
+    "local": ("local", "LocalLogin"),
+}
+"""Module and class of the ways to log in that are not OpenID Connect's."""
 NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
 SESSION = "custom:gpu:session"
+KEYS = "custom:gpu:keys"
 CUSTOM_SCOPES = {
     "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
     "custom:gpu:manage": {
@@ -34,6 +42,10 @@ CUSTOM_SCOPES = {
         "subscopes": ["custom:gpu:read"],
     },
     "custom:gpu:reserve": {"description": "Reserve GPUs.", "subscopes": ["custom:gpu:read"]},
+    KEYS: {
+        "description": "Add and remove one's own keys for SSH, which open one's servers.",
+        "subscopes": ["custom:gpu:read"],
+    },
     SESSION: {"description": "See, keep and end the session of one server, from inside of it."},
 }
 """What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
@@ -52,6 +64,7 @@ CONTROLLER_SCOPES = (
     "read:servers",
     "start:servers",
     "delete:servers",  # the scope that stopping one takes
+    "delete:users",  # for people whom an administrator has removed; homes are the ledger's, and stay
 )
 """What the controller may do at the hub; it is no administrator.
 
@@ -100,7 +113,7 @@ def require_policy(settings: Settings) -> None:
         SettingsError: With file, line, key and fix.
     """
     if settings.policy:
-        load_policy(settings.policy, images=settings.images)
+        load_policy(settings.policy, images=settings.images, places=settings.places)
 
 
 def read_controller_token(settings: Settings) -> str:
@@ -125,12 +138,26 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     hub.cleanup_proxy = False
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = network.proxy_api_url
+    if network.subdomain_host:
+        hub.subdomain_host = network.subdomain_host
+        hub.subdomain_hook = name_of_servers
     # A hub that gives up waiting for its spawners forgets servers that run.
     hub.init_spawners_timeout = -1
     hub.template_paths = [str(HUB_TEMPLATES)]
     hub.jinja_environment_options = {"extensions": [HUB_WORDS]}
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = NAMED_SERVERS
+
+
+def name_of_servers(name: str, domain: str, kind: str) -> str:
+    """The name at which a person's servers are; the controller, which is trusted as the hub is, stays at its.
+
+    Args:
+        name: The person's, or the service's.
+        domain: The hub's.
+        kind: ``user`` or ``service``; JupyterHub asks.
+    """
+    return str(subdomain_hook_idna(name, domain, kind)) if kind == "user" else domain
 
 
 def _apply_spawner(c: Any, settings: Settings) -> None:
@@ -161,6 +188,8 @@ def _apply_spawner(c: Any, settings: Settings) -> None:
     spawner.shm_size = limits.shm
     spawner.home_kind = settings.homes.kind
     spawner.home_base = str(settings.homes.directory)
+    if settings.courses.directory:
+        spawner.course_base = str(settings.courses.directory)
 
 
 def _apply_controller(c: Any, settings: Settings, token: str) -> None:
@@ -183,35 +212,44 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
     ]
     # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
     # A server's token may do no more than its person: so they have its scope too, which is of no use to them.
-    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", SESSION}
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", KEYS, SESSION}
     hub.load_roles = [
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
         {"name": "server", "scopes": list(SERVER_SCOPES)},
     ]
+    if settings.ssh.enabled:
+        c.GPUSpawner.ssh_dir = str(settings.ssh_folder)
     c.GPUSpawner.session_url = settings.session_url
     c.GPUSpawner.queue_url = f"{settings.service_url}queue"
 
 
 def _apply_login(c: Any, login: Login, settings: Settings) -> None:
-    """Let people log in by the service of their institution."""
-    hub, name = c.JupyterHub, "GitHubLogin" if login.provider == "github" else "OidcLogin"
-    module = "github" if login.provider == "github" else "oidc"
+    """Let people log in, by whatever way the settings say."""
+    hub, (module, name) = c.JupyterHub, _WAYS.get(login.provider, ("oidc", "OidcLogin"))
     hub.authenticator_class = f"gpuspawner.login.{module}.{name}"
     hub.cookie_max_age_days = login.stay / timedelta(days=1)
+    # That is what the hub takes; this is when browsers forget them, else after 30 days.
+    hub.tornado_settings = {"cookie_options": {"expires_days": login.stay / timedelta(days=1)}}
     key = ensure_secret(settings.state_dir / "auth_state_key")
     c.CryptKeeper.keys = [sha256(key.encode()).digest()]
     way = c[name]
     way.enable_auth_state = True
     way.auth_refresh_age = int(login.refresh.total_seconds())
     way.ledger = str(settings.ledger_path)
-    way.provider = login.url
-    way.client_id = login.client_id
-    way.client_secret = read_private(login.client_secret_file)
-    way.login_service = login.title or TITLES[login.provider]
-    way.scope = login.scopes
-    way.username_claim = login.name_claim
-    if login.callback_url:
-        way.oauth_callback_url = login.callback_url
+    _apply_rules(way, login)
+    if login.by_service:
+        _apply_service(way, login)
+    elif login.provider == "lti":
+        hub.template_vars = {"from_course": True}
+        way.username_key = login.username_claim or ""
+        way.callback_address = login.callback_url or ""
+        way.platforms = [one.model_dump() for one in login.platforms]
+    else:
+        hub.template_vars = {"password_page": "password"}
+
+
+def _apply_rules(way: Any, login: Login) -> None:
+    """Who may log in, and who administers."""
     allow, admins = login.allow, login.admins
     # With domains or institutions alone, all of these may come.
     way.everybody = allow.everybody or not (allow.groups or allow.users)
@@ -224,6 +262,19 @@ def _apply_login(c: Any, login: Login, settings: Settings) -> None:
         claim: sorted(values) for claim, values in (("hd", allow.domains), ("idp", allow.idps)) if values
     }
     way.any_allow_config = True
+
+
+def _apply_service(way: Any, login: Login) -> None:
+    """How to log in at a service."""
+    allow = login.allow
+    way.provider = login.url
+    way.client_id = login.client_id
+    way.client_secret = read_private(login.client_secret_file) if login.client_secret_file else ""
+    way.login_service = login.title or TITLES[login.provider]
+    way.scope = login.scopes
+    way.username_claim = login.name_claim
+    if login.callback_url:
+        way.oauth_callback_url = login.callback_url
     if login.provider == "github":
         way.github_url = login.url
         way.subject_claim = "id"

@@ -97,6 +97,9 @@ class ContainerEngine(Protocol):
     def processor_seconds(self, container_id: str) -> float | None:
         """Processor time that a container has taken so far; None when it is gone, ended, or not measured."""
 
+    def typed_at(self, container_id: str) -> datetime | None:
+        """When something was last typed into a terminal of a container, to some seconds; None for never."""
+
     def write_to_terminals(self, container_id: str, line: str) -> None:
         """Write a line into every terminal that is open in a container, as its own user.
 
@@ -187,6 +190,12 @@ class HubApi(Protocol):
 
     def users(self) -> Mapping[str, frozenset[str]]:
         """Everybody, with their groups."""
+
+    def remove_user(self, user: str) -> None:
+        """Forget a person, with their logins and API tokens; one who is not known is success.
+
+        Not while they have servers. What the ledger knows of them, such as their home, stays.
+        """
 
     def session_activity(self, address: str, token: str) -> SessionActivity | None:
         """Ask a server itself when it was last active, without that counting as activity.

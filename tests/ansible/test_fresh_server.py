@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import time
-from collections.abc import Iterator
 
 import pytest
-from gpuspawner.setup.paths import CHECKOUT
 from support.client import Client
-from support.fresh_server import HOME, FreshServer, fresh_server
+from support.fresh_server import HOME, FreshServer
+from support.playing import OURS, SETTINGS, address, must_play, must_refuse
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
-BLOCKS = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
-AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
-SETTINGS = f"{HOME}/ansible/inventory/mine/gpuspawner.yml"
 KNOCK = (
     "import socket, sys\n"
     "for where in sys.argv[1:]:\n"
@@ -26,65 +20,6 @@ KNOCK = (
     "    except OSError: print(where, 'closed')\n"
 )
 """Run in a server: which of these addresses can be reached."""
-OURS = (
-    "gpuspawner-firewall",
-    "gpuspawner-sim",
-    "gpuspawner-proxy",
-    "gpuspawner-agent",
-    "gpuspawner-hub",
-    "gpuspawner-controller",
-)
-
-
-def play(server: FreshServer, name: str, *more: str) -> tuple[int, str]:
-    """Run a playbook; its exit code, and what it printed."""
-    command = ["../.gpuspawner/ansible/bin/ansible-playbook", "-i", "inventory/mine", f"{name}.yml", *more]
-    begun = time.monotonic()
-    done = server.run(*command, minutes=40, folder=f"{HOME}/ansible")
-    print(f"\n{name}.yml {' '.join(more)}: {time.monotonic() - begun:.0f} s, exit code {done.returncode}")
-    return done.returncode, done.stdout
-
-
-def must_play(server: FreshServer, name: str, *more: str) -> dict[str, int]:
-    """Run a playbook that must succeed; its recap."""
-    code, printed = play(server, name, *more)
-    assert code == 0, printed[-6000:]
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", printed.rpartition("PLAY RECAP")[2])}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FreshServer]:
-    """A server on which the page's commands were run, in order, with its address among the names."""
-    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"]) as server:
-        for block in BLOCKS.findall((CHECKOUT / "docs" / "install.md").read_text()):
-            begun = time.monotonic()
-            server.shell(block, minutes=60)
-            print(f"\n{time.monotonic() - begun:.0f} s:\n{block}")
-            if "cp -r" in block:
-                names = f"[localhost, {address(server)}]"
-                server.shell(f"sed -i 's/^tls_names: .*/tls_names: {names}/' {SETTINGS}")
-        yield server
-
-
-def address(server: FreshServer) -> str:
-    return server.must("hostname", "--ip-address").split()[0]
-
-
-@pytest.fixture(scope="module")
-def ada(server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    """Who has logged in through TLS, and trusts the server's own authority alone."""
-    file = tmp_path_factory.mktemp("tls") / "root.crt"
-    file.write_text(server.must("cat", AUTHORITY))
-    password = server.must("cat", f"{HOME}/ansible/inventory/mine/secrets/ada").strip()
-    client = Client(f"https://{address(server)}", "ada", password)
-    client.session.verify = str(file)
-    client.session.trust_env = False  # a REQUESTS_CA_BUNDLE of this machine would be taken instead
-    client.login()
-    # The hub knows that browsers come through TLS: then it keeps logins from going without.
-    secure = {cookie.name: cookie.secure for cookie in client.session.cookies}
-    assert secure["jupyterhub-hub-login"]
-    assert secure["jupyterhub-session-id"]
-    return client
 
 
 def test_a_second_run_changes_nothing_and_restarts_nothing(server: FreshServer) -> None:
@@ -98,6 +33,10 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(server: FreshServer) 
 def test_somebody_logs_in_through_tls_and_has_the_card_that_the_ledger_says(
     server: FreshServer, ada: Client
 ) -> None:
+    # The hub knows that browsers come through TLS: then it keeps logins from going without.
+    secure = {cookie.name: cookie.secure for cookie in ada.session.cookies}
+    assert secure["jupyterhub-hub-login"]
+    assert secure["jupyterhub-session-id"]
     started = ada.spawn({"gpus": 1}, seconds=300)
     assert started.ready, started.message
     devices = json.loads(server.must("gpuspawner", "status", "--json"))["devices"]
@@ -169,44 +108,56 @@ def test_the_next_release_and_the_way_back_leave_servers_and_connections(
     assert {name for name in before if back[name] != server.started()[name]} == follow
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ("s/^tls_certificate:/tls_certifcate:/", "line 10: tls_certifcate is not a variable of any role"),
-        ("s/memory: /memry: /", "limits.memry is not a setting; did you mean 'memory'?"),
-        ("s/^tls_names: .*/tls_names: []/", "tls_names is empty"),
-        ("s/internal/files/", "tls_certificate is files, but there is no file"),
-        ("$a gpuspawner_subnet: 8.8.8.0/24", "gpuspawner_subnet is 8.8.8.0/24; it must be private"),
-    ],
-)  # fmt: skip
-def test_what_is_wrong_is_named_before_anything_is_touched(
-    server: FreshServer, change: str, says: str
-) -> None:
-    server.shell(f"cp {SETTINGS} /root/kept && sed -i '{change}' {SETTINGS} && touch /root/mark")
+def test_without_a_controller_its_unit_goes_and_all_is_well(server: FreshServer) -> None:
+    server.shell(f"sed -i 's/^  limits:/  controller: {{enabled: false}}\\n  limits:/' {SETTINGS}")
+    must_play(server, "site")
+    units = server.must("systemctl", "list-unit-files", "--no-legend", "gpuspawner-*")
+    assert "gpuspawner-hub" in units
+    assert "gpuspawner-controller" not in units
+    must_play(server, "verify")
+    server.shell(f"sed -i '/controller: {{enabled/d' {SETTINGS}")
+    must_play(server, "site")
+    must_play(server, "verify")
+
+
+def test_what_the_hub_has_not_is_set_in_a_file_of_ones_own(server: FreshServer) -> None:
+    folder = f"{HOME}/ansible/inventory/mine/jupyterhub_config.d"
+    server.shell(f"mkdir {folder} && echo 'c.JupyterHub.active_server_limit = 77' >{folder}/10-limit.py")
+    must_play(server, "site")
+    asked = "runuser -u gpuspawner -- grep -c 77 /etc/gpuspawner/jupyterhub_config.d/10-limit.py"
+    assert server.shell(asked).strip() == "1"
+    broken = f"echo 'c.JupyterHub.active_server_limit = (' >{folder}/10-limit.py"
+    server.shell(f"{broken}; rm -r {folder}")
+    must_play(server, "site")
+    server.must("test", "!", "-e", "/etc/gpuspawner/jupyterhub_config.d/10-limit.py")
+
+
+def test_an_engine_with_somebody_elses_container_is_left_alone(server: FreshServer) -> None:
+    image = server.shell("docker image ls --format '{{.ID}}' gpuspawner/minimal | head -1").strip()
+    server.must("docker", "create", "--name", "foreign", image)
     try:
-        before = server.started()
-        code, printed = play(server, "site")
-        assert code != 0
-        assert says in " ".join(printed.split())
-        touched = server.must("find", "/etc", "/opt", "/usr", "/var/lib/gpuspawner", "-newer", "/root/mark",
-                              "-type", "f", "-not", "-name", "*.sqlite*")  # fmt: skip
-        assert touched.split() == []
-        assert server.started() == before
+        must_refuse(server, "has containers that are not this hub's: foreign. They may hold cards.")
     finally:
-        server.shell(f"cp /root/kept {SETTINGS}")
+        server.must("docker", "rm", "foreign")
 
 
-def test_uninstalling_must_be_meant_and_keeps_homes_and_ledger(server: FreshServer) -> None:
-    homes = server.must("docker", "volume", "ls", "--quiet", "--filter", "name=gpuspawner-home-")
-    assert homes.strip()
+def test_an_engine_with_people_on_it_is_not_restarted_unless_told(server: FreshServer, ada: Client) -> None:
+    server.shell(f"echo 'docker_log_files: 4' >>{SETTINGS}")
+    must_refuse(
+        server, "Run again when nobody works, or set docker_allow_restart to true (live-restore is on"
+    )
     before = server.started()
-    code, printed = play(server, "uninstall")
-    assert code != 0
-    assert "uninstall_confirmed" in printed
-    assert server.started() == before
-    must_play(server, "uninstall", "-e", "uninstall_confirmed=true")
-    assert server.must("docker", "volume", "ls", "--quiet", "--filter", "name=gpuspawner-home-") == homes
-    server.must("test", "-f", "/var/lib/gpuspawner/ledger.sqlite")
-    assert server.must("docker", "ps", "--all", "--quiet") == ""
-    assert "gpuspawner" not in server.must("systemctl", "list-units", "--all", "--no-legend")
-    server.must("test", "!", "-e", "/opt/gpuspawner")
+    must_play(server, "site", "-e", '{"docker_allow_restart": true}')
+    written = json.loads(server.must("cat", "/etc/docker/daemon.json"))
+    assert written["log-opts"]["max-file"] == "4", "what the role wrote follows its variables"
+    after = server.started()
+    people = {name for name in before if name.startswith("/")}
+    assert people
+    assert {name for name in before if before[name] != after[name]} == {"docker"}
+    server.shell(f"sed -i '/docker_log_files/d' {SETTINGS}")
+    written["log-opts"]["max-file"], written["debug"] = "7", True
+    server.shell(f"echo '{json.dumps(written)}' >/etc/docker/daemon.json")
+    must_play(server, "site", "-e", '{"docker_allow_restart": true}')
+    written = json.loads(server.must("cat", "/etc/docker/daemon.json"))
+    assert written["log-opts"] == {"max-file": "7", "max-size": "10m"}, "what somebody wrote there stays"
+    assert written["debug"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from ast import literal_eval
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 import pytest
@@ -13,11 +16,14 @@ import yaml
 from gpuspawner.setup.paths import CHECKOUT
 
 ALL = CHECKOUT / "ansible" / "roles"
-ROLES = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+SPECIFIED = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
+ROLES = [path for path in SPECIFIED if (path / "defaults").is_dir()]
+"""Those with variables of an administrator's; the others are used by these."""
 UNITS = sorted((ALL / "gpuspawner" / "templates").glob("*.service.j2"))
 PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
-    "simulation_version": "0123456789abcdef", "home_directory": "", "controller": 8082, "base_url": "/",
+    "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
+    "controller": 8082, "base_url": "/", "subdomain_host": "", "ssh": 2222, "ssh_inputs": "",
 }  # fmt: skip
 
 
@@ -44,22 +50,61 @@ def test_every_role_checks_its_arguments_before_anything_is_touched(role: Path) 
     assert (role / "tasks" / "preflight.yml").is_file()
 
 
+def test_a_role_that_others_use_has_no_variables_of_its_own() -> None:
+    for role in set(SPECIFIED) - set(ROLES):
+        assert "main" not in read(role / "meta" / "argument_specs.yml")["argument_specs"]
+    assert {path.name for path in ALL.iterdir()} == {path.name for path in SPECIFIED}
+
+
 def test_preflight_changes_nothing() -> None:
     reading = {"command", "slurp", "stat", "find", "assert", "fail", "set_fact", "include_vars"}
     assert ROLES
     for role in ROLES:
-        for task in flatten(read(role / "tasks" / "preflight.yml")):
+        for task in flatten(role, read(role / "tasks" / "preflight.yml")):
             module = next(key for key in task if key.startswith("ansible.builtin.")).rpartition(".")[2]
             assert module in reading, f"{role.name}: {task['name']}"
             assert module != "command" or task["changed_when"] is False, task["name"]
 
 
-def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def flatten(role: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for task in tasks:
         inner = [*task.get("block", []), *task.get("rescue", [])]
-        found += flatten(inner) if inner else [task]
+        file = task.get("ansible.builtin.import_tasks") or task.get("ansible.builtin.include_tasks")
+        if file is not None:
+            inner = read(role / "tasks" / file)
+        found += flatten(role, inner) if inner else [task]
     return found
+
+
+def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> None:
+    known = read(ALL / "gpuspawner" / "vars" / "main.yml")
+    followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
+    without_database = {"ssh"}
+    assert set(known["gpuspawner_followers"]) == set(followers) - without_database
+
+
+def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_its_name() -> None:
+    known = read(ALL / "gpuspawner" / "vars" / "main.yml")
+    followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
+    tasks = {task["name"]: task for task in read(ALL / "gpuspawner" / "tasks" / "again.yml")}
+    environment = jinja2.Environment(autoescape=False)
+    environment.filters["regex_replace"] = lambda text, old, new: re.sub(old, new, text)
+    environment.filters["urlsplit"] = lambda text, part: getattr(urlsplit(text), part)
+    find = tasks["Look for what runs from the release"]["ansible.builtin.find"]["patterns"]
+    # Jinja reads the backslash, and Ansible keeps it.
+    find = find.replace("\\", "\\\\")
+    found = environment.from_string(find).render(gpuspawner_followers=known["gpuspawner_followers"])
+    assert set(literal_eval(found)) == {f"gpuspawner-{name}.service" for name in followers}
+    wait = tasks["Wait until its hub answers"]
+    for network, name in (
+        ({"subdomain_host": "https://hub.example.org:8443"}, {"Host": "hub.example.org:8443"}),
+        ({}, {}),
+    ):
+        named = environment.from_string(wait["vars"]["gpuspawner_again_named"])
+        text = named.render(gpuspawner_again_read={"network": network})
+        asked = environment.from_string(wait["ansible.builtin.uri"]["headers"])
+        assert literal_eval(asked.render(gpuspawner_again_named=text)) == name
 
 
 def render(template: Path, **more: Any) -> str:
@@ -106,3 +151,14 @@ def test_the_hub_sees_the_directory_of_homes_and_may_write_there(homes: str, hid
     assert f"ProtectHome={hidden}" in lines
     assert f"ReadWritePaths=/var/lib/gpuspawner {homes}" in lines
     assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(homes)
+
+
+@pytest.mark.parametrize("courses", ["", "/srv/courses"])
+def test_the_hub_may_make_folders_of_courses_where_there_are_any(courses: str) -> None:
+    template = next(path for path in UNITS if path.name.startswith("hub."))
+    lines = render(template, gpuspawner_plan=PLAN | {"course_directory": courses}).splitlines()
+    assert f"ReadWritePaths=/var/lib/gpuspawner {courses}" in lines
+    assert ("AmbientCapabilities=CAP_CHOWN" in lines) is bool(courses)
+    assert [line for line in lines if line.startswith("RestrictSUIDSGID=")][-1].endswith(
+        "no" if courses else "yes"
+    )

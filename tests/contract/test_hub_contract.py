@@ -81,6 +81,18 @@ def test_people_and_groups(hub: HubApi, state: FakeHub) -> None:
     assert hub.users() == state.people
 
 
+@pytest.mark.parametrize("user", ["ada", ODD])
+def test_somebody_is_forgotten(hub: HubApi, state: FakeHub, user: str) -> None:
+    hub.start_server(user, "", {})
+    with pytest.raises(HubError):
+        hub.remove_user(user)
+    hub.stop_server(user, "")
+    hub.remove_user(user)
+    hub.remove_user(user)
+    assert hub.groups_of(user) is None
+    assert hub.groups_of("grace") is not None
+
+
 def test_activity_in_the_fake_needs_the_server_s_own_token() -> None:
     said = SessionActivity(None, NOW - timedelta(hours=1))
     hub = FakeHub(activity={("http://a/", "own"): said})

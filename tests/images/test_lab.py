@@ -11,6 +11,8 @@ from support.sessions import ALARMING, HOME, SHM, Session, empty_home, engine, r
 
 pytestmark = pytest.mark.docker
 STRANGER = 54321
+OWN = ("python", "pip", "jupyter", "jupyterhub-singleuser", "gpuspawner-session")
+"""Programs that are the image's own wherever somebody types them."""
 
 
 def test_its_parts_work_under_a_read_only_root_and_its_log_has_no_warning(session: Session) -> None:
@@ -30,6 +32,7 @@ def test_anybody_can_run_it(image: ImageEntry) -> None:
             str(STRANGER),
             HOME,
         ]
+        assert session.exec("sh", "-c", "ls -l $NSS_WRAPPER_PASSWD").startswith("-r--r--r--")
         # Both refuse a user without a name.
         session.exec(
             "sh", "-c", "cd $HOME && git init -q . && git -c user.email=a@b commit -q --allow-empty -m x"
@@ -51,11 +54,13 @@ def test_without_a_hub_it_is_jupyterlab_in_whatever_home_one_has(image: ImageEnt
 @pytest.mark.parametrize("login", ["", "l"])
 def test_shells_find_its_programs(session: Session, image: ImageEntry, login: str) -> None:
     found = session.exec(
-        "bash", f"-{login}c", "command -v python pip jupyter gpuspawner-session git; echo $PATH"
+        "bash",
+        f"-{login}c",
+        f"command -v {' '.join(OWN)} git; echo $PATH",
     )
     *programs, path = found.split()
     assert programs == [
-        *(f"/opt/jupyter/bin/{n}" for n in ("python", "pip", "jupyter", "gpuspawner-session")),
+        *(f"/opt/jupyter/bin/{n}" for n in OWN),
         "/usr/bin/git",
     ]
     assert f"{HOME}/.local/share/gpuspawner/{image.name}/bin" in path.split(":")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from docker.types import DeviceRequest
 from gpuspawner.setup.images import ImageEntry
-from support.sessions import Session
+from support.sessions import Session, empty_home
 
 pytestmark = pytest.mark.docker
 VERSIONS = """
@@ -85,10 +86,20 @@ def test_models_for_images_and_sound_run(session: Session) -> None:
     assert session.exec("python", "-c", VISION).splitlines() == ["(2, 10)", "[0]", "(32, 81)"]
 
 
-def train(session: Session, backend: str) -> str:
+def train(session: Session, backend: str, processes: int) -> str:
     session.exec("sh", "-c", f"cat >/tmp/train.py <<'END'\n{TRAIN}\nEND")
-    return session.exec("torchrun", "--standalone", "--nproc-per-node=2", "/tmp/train.py", backend)
+    return session.exec("torchrun", "--standalone", f"--nproc-per-node={processes}", "/tmp/train.py", backend)
 
 
 def test_two_processes_train_one_model(session: Session) -> None:
-    assert "TRAINED True True 2" in train(session, "gloo")
+    assert "TRAINED True True 2" in train(session, "gloo", 2)
+
+
+@pytest.mark.gpu
+def test_all_gpus_train_one_model_by_nccl(image: ImageEntry) -> None:
+    cards = [DeviceRequest(driver="cdi", device_ids=["nvidia.com/gpu=all"])]
+    with Session(image, device_requests=cards, **empty_home(1000)) as session:
+        assert session.health() == "healthy", session.log
+        count = int(session.exec("python", "-c", "import torch; print(torch.cuda.device_count())"))
+        assert count
+        assert f"TRAINED True True {count}" in train(session, "nccl", count)

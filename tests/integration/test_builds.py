@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -10,94 +11,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
-import docker
 import pytest
-from gpuspawner.setup.builds import ensure_images
+from gpuspawner.setup import diskspace
 from gpuspawner.setup.diskspace import GIB
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import ImageEntry, load_catalogue
-from gpuspawner.setup.paths import Paths
 from gpuspawner.setup.sif import export_images
-from support.images import import_tiny_image
+from support.second_engine import SecondEngine
+from support.yard import SMALL, Yard, python_yard, read_steps, tiny_yard
 
 pytestmark = pytest.mark.docker
-BASE = '[[image]]\nname = "{base}"\ntitle = "Base"\ndescription = "Made elsewhere."\nstatus = "layer"\n'
-CHILD = (
-    '[[image]]\nname = "{child}"\nparent = "{base}"\ntitle = "Child"\ndescription = "Built here."\n'
-    'status = "layer"\n'
-)
-LOCK = Path(__file__).parents[1] / "requirements.lock"
-SMALL = re.search(r"^iniconfig==.*?(?=^[a-z])", LOCK.read_text(), re.M | re.S)[0]  # type: ignore[index]
-"""A locked package of one module, which no image has."""
-
-
-class Yard:
-    """A checkout with a catalogue of two images, whose parent the Engine has."""
-
-    def __init__(self, root: Path, parent: str) -> None:
-        mark = secrets.token_hex(4)
-        self.names = {"base": f"test-base-{mark}", "child": f"test-child-{mark}"}
-        self.paths, self.parent = Paths(root), parent
-        self.child = self.paths.images / self.names["child"]
-        self.child.mkdir(parents=True)
-        (self.paths.images / self.names["base"]).mkdir()
-        shutil.copy(Paths().images / "layer.Dockerfile", self.paths.images)
-        self.client = docker.from_env(timeout=60)
-
-    def entry(self) -> ImageEntry:
-        """The child, with its parent in the Engine."""
-        lock = 'lock = "requirements.lock"\n' if (self.child / "requirements.lock").exists() else ""
-        text = BASE.format(**self.names) + CHILD.format(**self.names) + lock
-        (self.paths.images / "images.toml").write_text(text)
-        base, child = load_catalogue(self.paths.images / "images.toml")
-        assert self.client.images.get(self.parent).tag(base.reference)
-        return child
-
-    def build(self) -> ImageEntry:
-        """Build the child. Raises: SetupError."""
-        entry = self.entry()
-        ensure_images(self.paths, lambda one: one.name == entry.name)
-        return entry
-
-    def ids(self) -> dict[str, str]:
-        """Reference → id of every image of this yard."""
-        ours = [one for name in self.names.values() for one in self.client.images.list(f"gpuspawner/{name}")]
-        mine = tuple(f"gpuspawner/{name}:" for name in self.names.values())
-        return {tag: str(one.id) for one in ours for tag in one.tags if tag.startswith(mine)}
-
-    def log(self) -> str:
-        """What the Engine printed in all builds of the child."""
-        return (self.paths.logs / f"image-{self.names['child']}.log").read_text()
-
-    def clear(self) -> None:
-        """Remove what was built."""
-        for reference in self.ids():
-            self.client.images.remove(reference)
+MIB = 2**20
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Yard]:
-    """On an image of 2 MB, without Python."""
-    yard = Yard(tmp_path, import_tiny_image(docker.APIClient(version="auto")))
-    yield yard
-    yard.clear()
+    with tiny_yard(tmp_path) as yard:
+        yield yard
 
 
 @pytest.fixture
 def python(tmp_path: Path) -> Iterator[Yard]:
-    """On the smallest image, with the Dockerfile of images that have none of their own."""
-    client, parent = docker.from_env(timeout=60), f"gpuspawner-test/parent:{secrets.token_hex(4)}"
-    minimal = next(one for one in load_catalogue() if one.name == "minimal")
-    # As its packages alone are, on which other images stand.
-    recipe = BytesIO(f"FROM {minimal.reference}\nUSER 0:0\nENTRYPOINT []\n".encode())
-    client.images.build(fileobj=recipe, tag=parent)
-    yard = Yard(tmp_path, parent)
-    yield yard
-    yard.clear()
-    client.images.remove(parent)
+    with python_yard(tmp_path) as yard:
+        yield yard
 
 
 def test_a_wrong_hash_is_told_and_leaves_the_old_image(python: Yard) -> None:
@@ -139,7 +76,24 @@ def test_a_mirror_that_is_down_is_told_and_the_next_run_goes_on(
     python.build()
 
 
-def test_an_interrupted_build_leaves_the_old_image_and_goes_on_where_it_stopped(tiny: Yard) -> None:
+def test_a_mirror_of_debian_that_is_down_is_told(python: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, _ = read_steps()
+    mark = f"RUN echo {secrets.token_hex(4)} >/one\n"
+    (python.child / "Dockerfile").write_text(f"ARG PARENT\nFROM ${{PARENT}}\n{mark}{step}")
+    with monkeypatch.context() as patch:
+        patch.setenv("GPUSPAWNER_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")
+        with pytest.raises(SetupError, match=r"failed \(exit code 1\)\. A mirror does not answer\."):
+            python.build()
+    assert "Unable to locate package" not in python.log(), "that would be no help"
+    assert not [tag for tag in python.ids() if python.names["child"] in tag]
+    python.build()
+    assert "CACHED" in python.log().rpartition("## Building")[2]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_build_leaves_the_old_image_and_goes_on_where_it_stopped(
+    tiny: Yard, how: signal.Signals
+) -> None:
     recipe = tiny.child / "Dockerfile"
     lines = f"ARG PARENT\nFROM ${{PARENT}}\nRUN echo {secrets.token_hex(4)} >/one\n"
     recipe.write_text(lines)
@@ -157,15 +111,21 @@ def test_an_interrupted_build_leaves_the_old_image_and_goes_on_where_it_stopped(
         assert building.poll() is None
         assert time.monotonic() < deadline, tiny.log()
         time.sleep(0.1)
-    building.send_signal(signal.SIGTERM)
+    children = Path(f"/proc/{building.pid}/task/{building.pid}/children").read_text().split()
+    building.send_signal(how)
     assert building.wait(60) != 0
+    if how is signal.SIGKILL:  # with a machine that loses its power, its child is gone too
+        for child in children:
+            os.killpg(int(child), signal.SIGKILL)
     assert tiny.ids() == before
     assert tiny.client.images.get(old.reference).id == tiny.client.images.get(old.latest).id
-    assert not list(tiny.paths.work.glob("*/secrets/*")), "what was lent to the build is cleared away"
+    if how is signal.SIGTERM:
+        assert not list(tiny.paths.work.glob("*/secrets/*")), "what was lent to the build is cleared away"
     recipe.write_text(f"{lines}RUN echo first >/two\nRUN echo last >/three\n")
     new = tiny.build()
     assert tiny.client.images.get(new.latest).id != tiny.client.images.get(old.reference).id
     assert tiny.log().rpartition("## Building")[2].count("CACHED") == 2
+    assert not list(tiny.paths.work.glob("*")), "also what a build that was killed has left"
 
 
 def test_what_is_exported_can_be_loaded_elsewhere(tiny: Yard) -> None:
@@ -196,6 +156,31 @@ def test_a_full_disk_is_told_before_anything_begins(tiny: Yard, monkeypatch: pyt
     with pytest.raises(SetupError, match=r"needs 2 GiB in /.*1\.0 GiB are free\. Nothing was changed"):
         tiny.build()
     assert not tiny.paths.logs.exists()
+
+
+def test_a_disk_that_fills_up_during_a_build_is_told_and_the_next_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an Engine of its own, whose whole disk has 64 MiB."""
+    monkeypatch.setattr(diskspace, "SMALL", 1)  # what was expected to be enough
+    with SecondEngine(live_restore=False, disk_bytes=64 * MIB) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        with tiny_yard(tmp_path) as yard:
+            recipe = yard.child / "Dockerfile"
+            lines = "ARG PARENT\nFROM ${PARENT}\nRUN echo first >/one\n"
+            recipe.write_text(lines)
+            old = yard.build()
+            before, filler = yard.ids(), engine.root / "data" / "filler"
+            filler.write_bytes(bytes(shutil.disk_usage(filler.parent).free - 8 * MIB))
+            recipe.write_text(f"{lines}RUN cat {' '.join(['/bin/busybox'] * 10)} >/two\n")
+            with pytest.raises(SetupError, match=r"The disk is full.* No image was changed\. Run again"):
+                yard.build()
+            assert before.items() <= yard.ids().items()
+            assert yard.client.images.get(old.latest).id == before[old.reference]
+            filler.unlink()
+            new = yard.build()
+            assert yard.client.images.get(new.latest).id not in before.values()
+            assert "CACHED" in yard.log().rpartition("## Building")[2]
 
 
 def test_the_same_lock_gives_the_same_files(python: Yard) -> None:

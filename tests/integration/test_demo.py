@@ -23,6 +23,8 @@ from gpuspawner.sim.simulation import Simulation
 from support.client import Client
 from support.installation import CHECKOUT, wait_for
 from support.side_by_side import free_port
+from support.ssh import Laptop
+from support.ssh_site import read_page
 
 pytestmark = pytest.mark.docker
 
@@ -148,7 +150,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    made = Demo(tmp_path / "state", free_port(neighbours=(1, 81, 82)))  # those that the demo takes too
+    made = Demo(tmp_path / "state", free_port(neighbours=(1, 22, 81, 82)))  # those that the demo takes too
     made.root.mkdir()
     yield made
     made.clear()
@@ -162,6 +164,25 @@ def refusal(demo: Demo) -> str:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+@pytest.mark.ssh
+def test_a_terminal_of_one_s_own_reaches_a_server_of_the_demo(demo: Demo, tmp_path: Path) -> None:
+    logins = demo.start()
+    assert f"SSH and VS Code:    http://127.0.0.1:{demo.port}/services/gpu/ssh" in demo.screen
+    ada = Client(f"http://127.0.0.1:{demo.port}", "ada", logins["ada"][0])
+    ada.login()
+    ada.log_in_to_controller()
+    assert ada.spawn({"gpus": 1}).ready
+    laptop = Laptop(tmp_path / "ada@laptop")
+    assert ada.gpu("POST", "/keys", json={"key": laptop.public}).status_code == 201
+    laptop.write(*read_page(ada))
+    done = laptop.run("gpu", "nvidia-smi -L; exit 7")
+    assert (done.returncode, done.stdout.count("GPU ")) == (7, 1), done.stderr
+    assert demo.end(signal.SIGTERM) == 0, demo.screen
+    demo.require_gone()
+    with socket.socket() as one:
+        assert one.connect_ex(("127.0.0.1", demo.port + 22)) != 0, "its sshd has ended too"
 
 
 def test_life_of_a_demo(demo: Demo) -> None:

@@ -16,7 +16,7 @@ GRAVE = ("serious", "critical")
 IN_DOCS = (
     "queue", "servers", "courses", "course", "seat", "course-message", "course-extend",
     "reservations", "reservations-list", "reservation", "reserve", "import", "address", "calendar-addresses",
-    "reports", "board", "board-action", "board-audit", "not-running-in-line", "not-running-refused",
+    "reports", "board", "board-action", "board-audit", "ssh", "not-running-in-line", "not-running-refused",
 )  # fmt: skip
 """Pages of which docs/pages.md shows the pictures, light and dark."""
 

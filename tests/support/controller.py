@@ -14,12 +14,12 @@ import jsonschema
 import pytest
 import requests
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Sessions, UsageReports
+from gpuspawner.allocator import Allocator, Cards, Line, Reservations, Rosters, Sessions, UsageReports
 from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
 from gpuspawner.controller.base import House
-from gpuspawner.controller.identity import MANAGE, READ, RESERVE, SESSION, make_auth
+from gpuspawner.controller.identity import KEYS, MANAGE, READ, RESERVE, SESSION, make_auth
 from gpuspawner.controller.live import Watch
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
@@ -76,12 +76,16 @@ TOKENS = {
     "forged-all": model("ada", SESSION, f"{SESSION}!user=ada"),
     "forged-service": model("ada", f"{SESSION}!server=ada/", kind="service"),
     "ada": model("ada", READ, SESSION, groups=("students",)),
+    # What everybody's login has.
+    "keys-ada": model("ada", READ, KEYS, SESSION, groups=("students",)),
+    "keys-bob": model("bob", READ, KEYS),
     "grace": model("grace", READ),
     "bob": model("bob", READ),
+    **{name: model(name, READ) for name in ("tom", "tim", "amy", "sam")},
     "planner": model("planner", READ, RESERVE),
     "admin": model("admin", READ, MANAGE, RESERVE),
     "hub-admin": model("hub-admin", READ, "admin-ui"),
-    "service-ada": model("ada", READ, kind="service"),
+    "service-ada": model("ada", READ, KEYS, kind="service"),
     "stranger": {"name": "eve", "kind": "user", "groups": [], "scopes": ["read:users:name!user=eve"]},
     "blind": model("blind"),
     "filtered": model("mallory", READ, f"{MANAGE}!user=mallory"),
@@ -264,7 +268,7 @@ def office(tmp_path: Path, empty_ledger: bytes) -> Iterator[Office]:
         host=HOST,
         sessions=Sessions(ledger, HOST, clock),
         hub=hub,
-        policies=PolicyReader(settings, known),
+        policies=PolicyReader(settings, known, Rosters(ledger)),
         images=known,
         clock=clock,
         stale_after=STALE,

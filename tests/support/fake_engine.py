@@ -17,6 +17,7 @@ POINTS = (
     "read_log_tail",
     "locate",
     "processor_seconds",
+    "typed_at",
     "write_to_terminals",
     "stop",
     "remove",
@@ -35,6 +36,7 @@ class FakeContainer:
     log: str = ""
     anonymous_volumes: set[str] = field(default_factory=set)
     processor_seconds: float = 0.5
+    typed_at: datetime | None = None
     written: list[str] = field(default_factory=list)
     """Lines in its terminals."""
 
@@ -119,6 +121,12 @@ class FakeEngine:
         container = self.containers.get(container_id)
         running = container is not None and container.state is ContainerState.RUNNING
         return container.processor_seconds if container and running else None
+
+    def typed_at(self, container_id: str) -> datetime | None:
+        self._ask("typed_at", container_id)
+        container = self.containers.get(container_id)
+        running = container is not None and container.state is ContainerState.RUNNING
+        return container.typed_at if container and running else None
 
     def write_to_terminals(self, container_id: str, line: str) -> None:
         self._ask("write_to_terminals", container_id)

@@ -19,7 +19,7 @@ from tornado.web import Application, RequestHandler
 
 from .build import NOW
 
-POINTS = ("start_server", "stop_server", "server", "groups_of", "users", "session_activity")
+POINTS = ("start_server", "stop_server", "server", "groups_of", "users", "session_activity", "remove_user")
 TOKEN = "the-controller-s-own-token"
 
 
@@ -77,6 +77,12 @@ class FakeHub:
     def users(self) -> Mapping[str, frozenset[str]]:
         with self._asked("users"):
             return dict(self.people)
+
+    def remove_user(self, user: str) -> None:
+        with self._asked("remove_user", user):
+            if any(owner == user for owner, _ in self.servers):
+                raise HubError(f"The Hub does not do it (HTTP 400): {user} has a server", 400)
+            self.people.pop(user, None)
 
     def session_activity(self, address: str, token: str) -> SessionActivity | None:
         with self._asked("session_activity", address):
@@ -167,6 +173,18 @@ class _User(_Handler):
             self.say(404, {"message": "no such user"})
         else:
             self.say(200, {"name": unquote(user), "groups": sorted(groups)})
+
+    def delete(self, user: str) -> None:
+        if unquote(user) not in self.hub.people:
+            self.say(404, {"message": "no such user"})
+            return
+        try:
+            self.hub.remove_user(unquote(user))
+        except HubError as error:
+            self.refuse(error)
+        else:
+            self.set_status(204)
+            self.finish()
 
 
 class _Users(_Handler):

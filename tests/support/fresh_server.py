@@ -29,6 +29,31 @@ BOOT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exe
 """The host may mount its control groups in the old way, in which this systemd does not start."""
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 HOME = "/root/gpuspawner"
+STATE = r"""
+heading() { echo; echo "## $1"; }
+# Databases, and what is simulated, are written while the hub runs.
+look() {
+    find /etc /opt /srv /usr/local /var/lib/gpuspawner /var/lib/caddy -xdev ! -name '*.sqlite*' \
+        ! -path '/var/lib/gpuspawner/sim/*' "$@" 2>/dev/null || true
+}
+heading files; look -printf '%p %M %u %g %l\n' | sort
+heading contents; look -type f -print0 | sort -z | xargs -0 sha256sum
+heading packages
+dpkg-query --show --showformat '${Package} ${Version} ${Status}\n'; apt-mark showhold
+heading units; systemctl list-unit-files --no-legend
+heading runs; systemctl list-units --no-legend --type=service,socket
+heading since; systemctl show --property=Id,ActiveEnterTimestampMonotonic docker caddy 'gpuspawner-*'
+heading rules; if command -v nft >/dev/null; then nft --stateless list ruleset; fi
+if command -v docker >/dev/null; then
+    heading containers
+    # Not all of .State: it has what the last looks at a container's health said.
+    docker ps --all --quiet --no-trunc |
+        xargs -r docker inspect --format '{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.StartedAt}}'
+    heading images; docker images --all --format '{{.ID}} {{.Repository}}:{{.Tag}}'
+    heading networks; docker network ls --no-trunc
+    heading volumes; docker volume ls
+fi
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +96,19 @@ class FreshServer:
             " echo $unit $(systemctl show --property=ActiveEnterTimestampMonotonic --value $unit); done"
         )
         containers = self.shell(
-            "docker ps --all --quiet |"
+            "command -v docker >/dev/null || exit 0; docker ps --all --quiet |"
             " xargs --no-run-if-empty docker inspect --format '{{.Name}} {{.State.StartedAt}}'"
         )
         return dict(line.split() for line in (units + containers).splitlines())
+
+    def write(self, file: str, text: str) -> None:
+        """Write a file."""
+        self.put(_tar({file.lstrip("/"): text.encode()}), "/")
+
+    def state(self) -> dict[str, str]:
+        """All that a deployment could change: files, packages, units, rules, what the Engine has."""
+        parts = self.shell(STATE).split("\n## ")
+        return dict(part.split("\n", 1) for part in parts[1:])
 
     def put(self, tar: bytes, folder: str) -> None:
         """Unpack a tar there."""
@@ -82,10 +116,15 @@ class FreshServer:
 
 
 @contextmanager
-def fresh_server(release: str) -> Iterator[FreshServer]:
-    """A new server with this checkout on it; it and all that was on its disk end with the block."""
+def fresh_server(release: str, purpose: str = "alone") -> Iterator[FreshServer]:
+    """A new server with this checkout on it; it and all that was on its disk end with the block.
+
+    Args:
+        release: Of Debian, by its name.
+        purpose: Tells two servers apart that are there at once.
+    """
     image = _ensure_image(release)
-    name = f"gpuspawner-test-server-{release}"
+    name = f"gpuspawner-test-server-{release}-{purpose}"
     _docker("rm", "--force", "--volumes", name)
     # A network of its own: other tests take Docker's usual one down.
     _docker("network", "create", name)

@@ -88,6 +88,7 @@ class Installation:
         tick: Seconds between two looks of the agent.
         start: Whether processes are started.
         controller: Whether there is a controller.
+        ssh: Whether there is a gateway of SSH, and with it a controller.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Installation:
         tick: float = 0.5,
         start: bool = True,
         controller: bool = False,
+        ssh: bool = False,
     ) -> None:
         self.instance = f"t{secrets.token_hex(4)}"
         self.prefix = f"gst-{self.instance}"
@@ -112,7 +114,8 @@ class Installation:
         self.users = tuple(users)
         self.docker_hosts = dict(docker_hosts or {})
         self.tick = tick
-        self.with_controller = controller
+        self.with_controller = controller or ssh
+        self.ssh_port = free_port() if ssh else None
         self.settings: dict[str, Any] = {
             "images": dict(images or default_images()),
             "limits": {"memory": "1G", "shm": "64M", **(limits or {})},
@@ -196,6 +199,11 @@ class Installation:
             "demo_users": {**logins, ADMIN: {"password": PASSWORD, "admin": True}},
             **({"ledger": str(self._given_ledger)} if self._given_ledger else {}),
             "controller": {"enabled": self.with_controller, "port": free_port(), "tick": 0.5},
+            **(
+                {"ssh": {"enabled": True, "address": "127.0.0.1", "port": self.ssh_port}}
+                if self.ssh_port
+                else {}
+            ),
             **self.settings,
         }
         self.settings_file = self.state_dir / "gpuspawner.yml"
@@ -210,7 +218,13 @@ class Installation:
     @property
     def names(self) -> tuple[str, ...]:
         """Every process, in the order of the start."""
-        return ("proxy", "agent", "hub", *(["controller"] if self.with_controller else []))
+        return (
+            "proxy",
+            "agent",
+            "hub",
+            *(["controller"] if self.with_controller else []),
+            *(["gateway"] if self.ssh_port else []),
+        )
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process of this name is started with, beside this process's own environment."""
@@ -239,6 +253,8 @@ class Installation:
                 return ["gpuspawner", "agent", "--ledger", ledger, "--host", HOST, "--tick", str(self.tick)]
             case "controller":
                 return ["gpuspawner", "controller", "--settings", str(self.settings_file)]
+            case "gateway":
+                return ["gpuspawner", "ssh-gateway", "--settings", str(self.settings_file)]
             case "hub":
                 return ["jupyterhub", "--config", str(CHECKOUT / "jupyterhub_config.py")]
         raise LookupError(name)
@@ -468,7 +484,7 @@ class Installation:
     # -- the end --------------------------------------------------------------------------------------------
 
     def _end_processes(self) -> None:
-        for name in ("controller", "hub", "proxy", "agent"):
+        for name in ("gateway", "controller", "hub", "proxy", "agent"):
             if self.alive(name):
                 self.processes[name].popen.terminate()
         for process in self.processes.values():

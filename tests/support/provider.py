@@ -37,6 +37,8 @@ class Service:
     algorithm: str = "RS256"
     nonce: str = ""
     url: str = ""
+    token_answer: dict[str, Any] | None = None
+    """What the token endpoint answers instead of tokens, with status 200: GitHub's way to refuse."""
     tokens: list[dict[str, str]] = field(default_factory=list)
     """What the token endpoint was sent."""
     asked: list[str] = field(default_factory=list)
@@ -148,6 +150,9 @@ class _Token(_Handler):
     def post(self) -> None:
         sent = self.request.body_arguments
         self.service.tokens.append({name: self.get_body_argument(name) for name in sent})
+        if self.service.token_answer is not None:
+            self.answer(self.service.token_answer)
+            return
         found = {"access_token": "at-secret", "token_type": "Bearer", "refresh_token": "rt-secret"}
         if "access_token" not in self.request.path:  # GitHub has none
             found["id_token"] = self.service.make_id_token()

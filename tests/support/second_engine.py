@@ -27,9 +27,11 @@ class SecondEngine:
 
     Args:
         live_restore: Whether containers live on while it is away.
+        disk_bytes: How large the disk is that it has for itself; the machine's unless given.
     """
 
-    def __init__(self, *, live_restore: bool) -> None:
+    def __init__(self, *, live_restore: bool, disk_bytes: int | None = None) -> None:
+        self._disk_bytes = disk_bytes
         self.root = Path(tempfile.mkdtemp(prefix="gpuspawner-engine-"))
         self.url = f"unix://{self.root}/docker.sock"
         self._config = {"features": {"cdi": True}, "live-restore": live_restore}
@@ -39,6 +41,10 @@ class SecondEngine:
     def __enter__(self) -> Self:
         (self.root / "daemon.json").write_text(json.dumps(self._config))
         try:
+            if self._disk_bytes is not None:
+                (self.root / "data").mkdir()
+                disk = ["-t", "tmpfs", "-o", f"size={self._disk_bytes}", "tmpfs", f"{self.root}/data"]
+                subprocess.run(["mount", *disk], check=True)
             self.start()
             self.image = import_tiny_image(self.client())
         except BaseException:

@@ -78,6 +78,36 @@ def _hardened() -> dict[str, Any]:
     }
 
 
+async def run_in_kernel(socket: Any, code: str) -> str:
+    """What a cell prints in the kernel at the other end of a websocket. Raises: AssertionError: It raised."""
+    header = {
+        "msg_id": uuid4().hex,
+        "msg_type": "execute_request",
+        "session": "s",
+        "username": "",
+        "version": "5",
+    }
+    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+    ask = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    await socket.write_message(json.dumps(ask))
+    printed, reply, idle = "", {}, False
+    # Two channels, each in its own order: the reply may overtake what was printed.
+    while not (reply and idle):
+        message = json.loads(await asyncio.wait_for(socket.read_message(), 120))
+        if message["parent_header"].get("msg_id") != header["msg_id"]:
+            continue
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            printed += str(content["text"])
+        elif message["msg_type"] == "status":
+            idle = content["execution_state"] == "idle"
+        elif message["msg_type"] == "execute_reply":
+            reply = content
+    socket.close()
+    assert reply["status"] == "ok", reply
+    return printed
+
+
 class Session:
     """A running JupyterLab. Use it as a context manager.
 
@@ -162,32 +192,7 @@ class Session:
 
     async def _run_cell(self, kernel: str, code: str) -> str:
         socket = await self._connect(f"api/kernels/{kernel}/channels?session_id={uuid4().hex}")
-        header = {
-            "msg_id": uuid4().hex,
-            "msg_type": "execute_request",
-            "session": "s",
-            "username": "",
-            "version": "5",
-        }
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
-        ask = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        await socket.write_message(json.dumps(ask))
-        printed, reply, idle = "", {}, False
-        # Two channels, each in its own order: the reply may overtake what was printed.
-        while not (reply and idle):
-            message = json.loads(await asyncio.wait_for(socket.read_message(), 120))
-            if message["parent_header"].get("msg_id") != header["msg_id"]:
-                continue
-            content = message["content"]
-            if message["msg_type"] == "stream":
-                printed += str(content["text"])
-            elif message["msg_type"] == "status":
-                idle = content["execution_state"] == "idle"
-            elif message["msg_type"] == "execute_reply":
-                reply = content
-        socket.close()
-        assert reply["status"] == "ok", reply
-        return printed
+        return await run_in_kernel(socket, code)
 
     def type_in_terminal(self, line: str, until: str) -> str:
         """What a terminal shows after a line was typed, until a certain text is there."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gpuspawner import hubconfig
+from gpuspawner.controller.identity import make_auth
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.hubconfig import DemoAuthenticator
 from gpuspawner.policy.settings import Settings
@@ -136,6 +137,15 @@ def test_all_settings() -> None:
     }
 
 
+def test_servers_are_reached_by_ssh_only_where_that_is_switched_on() -> None:
+    controller = {"enabled": True}
+    on = settings(controller=controller, ssh={"enabled": True})
+    assert applied(on)["GPUSpawner"]["ssh_dir"] == "/srv/gpuspawner/ssh"
+    assert "ssh_dir" not in applied(settings(controller=controller))["GPUSpawner"]
+    with pytest.raises(ValueError, match="ssh needs the controller"):
+        settings(ssh={"enabled": True})
+
+
 def test_policy() -> None:
     found = applied(settings(policy="/etc/gpuspawner/policy.yml"))
     assert found["GPUSpawner"] == SPAWNER | {"policy": "/etc/gpuspawner/policy.yml"}
@@ -157,12 +167,18 @@ def test_a_controller_is_a_service_with_as_few_rights_as_it_needs() -> None:
         "oauth_client_allowed_scopes": [
             "access:services!service=gpu",
             "admin-ui",
+            "custom:gpu:keys",
             "custom:gpu:manage",
             "custom:gpu:read",
             "custom:gpu:reserve",
         ],
     }
-    assert hub.extra_user_scopes == {"access:services!service=gpu", "custom:gpu:read", "custom:gpu:session"}
+    assert hub.extra_user_scopes == {
+        "access:services!service=gpu",
+        "custom:gpu:keys",
+        "custom:gpu:read",
+        "custom:gpu:session",
+    }
     role, server = hub.load_roles
     assert server == {
         "name": "server",
@@ -232,3 +248,28 @@ def test_values_are_accepted() -> None:
 async def test_demo_login(name: str, password: str, user: str | None) -> None:
     authenticator = DemoAuthenticator(passwords={"ada": "secret-1"})
     assert await authenticator.authenticate(None, {"username": name, "password": password}) == user
+
+
+def test_peoples_servers_are_at_names_of_their_own_and_the_controller_is_not() -> None:
+    hub = applied(settings(network={"subdomain_host": "https://hub.example.org:8443"}))["JupyterHub"]
+    assert hub["subdomain_host"] == "https://hub.example.org:8443"
+    name = hub["subdomain_hook"]
+    assert name("ada", "hub.example.org", "user") == "ada.hub.example.org"
+    assert name("Ada L.", "hub.example.org", "user").endswith(".hub.example.org")
+    assert name("gpu", "hub.example.org", "service") == "hub.example.org"
+
+
+@pytest.mark.parametrize(
+    "text", ["hub.example.org", "https://hub.example.org/", "https://", "ftp://a", "https://a b"]
+)
+def test_what_is_no_address_of_a_hub_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="subdomain_host"):
+        settings(network={"subdomain_host": text})
+
+
+@pytest.mark.parametrize("host", [None, "https://hub.example.org"])
+def test_hub_and_controller_agree_where_logins_come_back(host: str | None) -> None:
+    auth = make_auth(settings(network={"subdomain_host": host}), "0" * 64)
+    # What the hub makes of a service's address (jupyterhub.services.service).
+    assert auth.oauth_redirect_uri == f"{host or ''}/services/gpu/oauth_callback"
+    assert auth.hub_prefix == "/hub/"

@@ -172,8 +172,8 @@ NOT_SHOWN = {
     "controller/api/table.py", "controller/command.py", "controller/culling.py",
     "controller/ends.py", "controller/loop.py", "controller/metrics.py", "core/checkrun.py",
     "core/drift.py", "core/notices.py", "core/reproduce.py", "passport/inside.py", "policy/contradictions.py",
-    "policy/login.py", "policy/notes.py", "policy/policy.py", "policy/policyfile.py", "policy/settings.py",
-    "policy/yamlfile.py", "spawner/settings.py",
+    "policy/login.py", "policy/notes.py", "policy/platforms.py", "policy/policy.py", "policy/policyfile.py",
+    "policy/settings.py", "policy/yamlfile.py", "spawner/settings.py",
 }  # fmt: skip
 """Files of which everything else is marked or speaks only to a shell, a log or a program."""
 NOT_OURS = (

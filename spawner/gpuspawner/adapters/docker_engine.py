@@ -22,6 +22,8 @@ from gpuspawner.core.model import Container, ContainerState, Outcome
 from gpuspawner.core.words import mark
 from gpuspawner.ports import Address, EngineInfo
 
+from .docker_exec import hear
+
 ALL_DEVICES = ("all",)
 
 _STATES = {
@@ -54,6 +56,14 @@ done
 wait
 """
 """Each by itself and for two seconds at most: a terminal that was stopped (Ctrl-S) takes nothing."""
+
+
+_WHEN_TYPED = "timeout 2 stat -c %X /dev/pts/[0-9]* 2>/dev/null | head -c 4000"
+"""What is typed into a terminal is read from it by whatever runs there: the kernel notes when, every 8 s."""
+_TYPED_SECONDS = 5.0
+_MOST_TYPED_BYTES = 16 * 1024
+_MOST_DIGITS = 11
+"""Of a time: to the year 5138. Who works in there may say anything."""
 
 
 class DockerEngine:
@@ -144,6 +154,21 @@ class DockerEngine:
                 return None
             taken: int = found["cpu_stats"]["cpu_usage"]["total_usage"]
         return taken / 1e9 if taken else None
+
+    def typed_at(self, container_id: str) -> datetime | None:
+        """When something was last typed into a terminal of a container, to some seconds; None for never."""
+        with self._asking(mark("look at terminals")) as client:
+            try:
+                made = client.exec_create(container_id, ["/bin/sh", "-c", _WHEN_TYPED], stderr=False)
+                said = hear(client, made["Id"], seconds=_TYPED_SECONDS, most_bytes=_MOST_TYPED_BYTES)
+            except NotFound:
+                return None
+            except APIError as error:
+                if error.status_code != 409:  # it has ended, or is paused
+                    raise
+                return None
+        times = [int(one) for one in said.split() if one.isdigit() and len(one) <= _MOST_DIGITS]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def write_to_terminals(self, container_id: str, line: str) -> None:
         """Write a line into every terminal that is open in a container, as its own user.

@@ -73,6 +73,10 @@ class HttpHubApi:
                 return found
         raise HubError(f"The Hub knows more than {PAGE * _MOST_PAGES} people.")
 
+    def remove_user(self, user: str) -> None:
+        """Forget a person, with their logins and API tokens. Raises: HubError."""
+        self._call("DELETE", f"/users/{_quote(user)}", missing=(404,))
+
     def session_activity(self, address: str, token: str) -> SessionActivity | None:
         """Ask a server itself when it was last active. Raises: HubError: It does not answer."""
         request = HTTPRequest(

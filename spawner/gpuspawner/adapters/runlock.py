@@ -15,6 +15,8 @@ from pathlib import Path
 
 from gpuspawner.core.errors import RunLockHeld
 
+from .ownership import open_shared
+
 CHECK = "check:"
 """A run of ``gpuspawner verify`` that holds a card is named with this before the id of its lock."""
 _PATIENCE_SECONDS = 2.0
@@ -38,7 +40,7 @@ class RunLock:
 
     def __init__(self, path: Path, what: str) -> None:
         self.run_id = secrets.token_hex(8)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        self._file = open_shared(path)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:

@@ -9,6 +9,7 @@ from .feeds import Feeds
 from .leases import SAME_REFUSAL_AGAIN, Allocator, Status
 from .line import Line
 from .reservations import Reservations
+from .rosters import Rosters
 from .sessions import Sessions
 from .stock import OwnPlace, Stock
 from .undo import Undo
@@ -25,6 +26,7 @@ __all__ = [
     "OwnPlace",
     "Pinned",
     "Reservations",
+    "Rosters",
     "Sessions",
     "Status",
     "Stock",

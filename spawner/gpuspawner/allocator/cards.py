@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.claims import Drain, Holder, Pin
 from gpuspawner.core.drains import (
+    WITHOUT_CARD,
     choose_end,
     describe_time,
     find_card_family,
@@ -66,7 +67,8 @@ class Cards:
     """What an administrator may say of the cards of one host.
 
     A device is named by its UUID. Also one that is not listed at the moment can be drained, so that it does
-    not come back into use by itself. What is said of a card holds for its slices.
+    not come back into use by itself. What is said of a card holds for its slices. ``cpu-only`` stands for
+    servers without a device: those can be drained too.
 
     Args:
         ledger: Where everything is kept.
@@ -102,7 +104,8 @@ class Cards:
         _require_future(until, present)
         with self._ledger.write() as unit:
             records = _known_devices(unit, self._host)
-            _require_known(device, records)
+            if device != WITHOUT_CARD:
+                _require_known(device, records)
             before = _standing_drain(unit, self._host, device, present)
             drain = Drain(device, reason, actor, before.since if before else present, until, now)
             unit.put_drain(self._host, drain)
@@ -253,6 +256,8 @@ class Cards:
     def _leases_on(
         self, unit: LedgerUnit, device: str, records: tuple[DeviceRecord, ...]
     ) -> tuple[Lease, ...]:
+        if device == WITHOUT_CARD:
+            return tuple(lease for lease in unit.live_leases(self._host) if not lease.devices)
         family = find_family(device, records)
         return tuple(lease for lease in unit.live_leases(self._host) if family & set(lease.devices))
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.core.activity import Kernels, Look, begin_activity, find_deaf, look_at_gpus, observe
+from gpuspawner.core.activity import Kernels, Look, SshUse, begin_activity, find_deaf, look_at_gpus, observe
 from gpuspawner.core.culling import DEAF, NO_WISH, Told, Watch, Wish, find_demanded, plan_idle
 from gpuspawner.core.idleness import Limits
 from gpuspawner.core.model import Event, Lease, LeaseState, Message, Sample
@@ -28,6 +28,8 @@ class Inside:
     at: datetime
     kernels: Kernels | None = None
     cpu_seconds: float | None = None
+    ssh: SshUse | None = None
+    """None where nobody is in it by SSH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +223,4 @@ def _make_look(lease: Lease, watch: Watch, inside: Inside, samples: Mapping[str,
     # Some samples come to the ledger late: to look at them twice does no harm.
     since = (before.at if before else lease.created_at) - SAMPLE_SPEAKS_FOR
     gpu = look_at_gpus(samples, lease.devices, since, inside.at) if lease.devices else None
-    return Look(inside.at, gpu, inside.kernels, inside.cpu_seconds)
+    return Look(inside.at, gpu, inside.kernels, inside.cpu_seconds, inside.ssh)

@@ -14,9 +14,11 @@ from gpuspawner.core.activity import begin_activity
 from gpuspawner.core.budget import judge_budget
 from gpuspawner.core.claims import Terms, Ticket
 from gpuspawner.core.culling import Watch
+from gpuspawner.core.drains import find_stop, why_drained
 from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import IllegalTransition, InLine, LedgerError, RefusalKind, Refused
 from gpuspawner.core.idleness import Limits
+from gpuspawner.core.images import find_fleet
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.line import Grant
 from gpuspawner.core.model import DeviceRecord, Event, Home, Lease, LeaseState, Party, SpawnRequest
@@ -82,6 +84,11 @@ class Allocator:
         """Every device and every live lease. Raises: LedgerError."""
         with self.ledger.read() as unit:
             return Status(unit.inventory(self._host), unit.live_leases(self._host))
+
+    def fleet(self) -> tuple[str, ...]:
+        """The architectures of all that is here. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return find_fleet(record.device for host in unit.hosts() for record in unit.inventory(host))
 
     def stock(
         self,
@@ -216,6 +223,9 @@ class Allocator:
         """What is refused however long one waits. Raises: Refused."""
         live, now = unit.live_leases(self._host, owner=owner), self._clock()
         judge_quota(request, owner, live, self._allowance)
+        if not request.gpus and (drain := find_stop(unit.drains(self._host), now)):
+            why = why_drained(drain, now)
+            raise Refused(RefusalKind.NOT_NOW, mark(f"No server without a GPU is started at present: {why}."))
         if request.gpus and self._allowance.gpu_hours_per_week.value is not None:
             held = held_in_window(unit, self._host, live, now, owner=owner).get(owner, {})
             running = count_running(live, owner)

@@ -6,7 +6,7 @@ Who may do what is decided by the caller. Every method may block on the ledger.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -33,13 +33,12 @@ from gpuspawner.policy.reservations import (
     ReservationBody,
     find_version,
     make_reservation,
-    to_json,
 )
 
-from .bookevents import CONTROLLER, tell, tell_return
+from .bookevents import CONTROLLER, store, tell, tell_return
 from .clock import utc_now
 from .made import Made, Preview
-from .room import Known, find_warnings, require_room
+from .room import find_warnings, gather, require_room
 
 
 class Reservations:
@@ -168,7 +167,7 @@ class Reservations:
             body, reservation_id=replaces or "new", host=self._host, actor=actor, now=now, names=names
         )
         with self.ledger.read() as unit:
-            known, leases = self._gather(unit, {new.id}, now), unit.live_leases(self._host)
+            known, leases = gather(unit, self._host, {new.id}, now), unit.live_leases(self._host)
             old = unit.reservation(replaces) if replaces else None
         taken = require_room([new], known, now, people=people)
         ahead = expand(new, now, new.start + HORIZON + LONGEST)
@@ -316,28 +315,19 @@ class Reservations:
             new.append(made)
         replaced = {one.id for one in new}
         with self.ledger.read() as unit:
-            known = self._gather(unit, replaced, now)
+            known = gather(unit, self._host, replaced, now)
         # Many occurrences take seconds to compare: nobody else shall wait for that.
         taken = require_room(new, known, now, people=people)
         with self.ledger.write() as unit:
             if standing_only:
                 for one in new:
                     self._require(unit, one.id, seen)
-            found = self._gather(unit, replaced, now)
+            found = gather(unit, self._host, replaced, now)
             if found != known:
                 taken = require_room(new, found, now, people=people)
             return tuple(
                 self._put(unit, one, taken, found.inventory, now, actor=actor, people=people) for one in new
             )
-
-    def _gather(self, unit: LedgerUnit, without: Collection[str], now: datetime) -> Known:
-        inventory = unit.inventory(self._host)
-        return Known(
-            tuple(one for one in unit.reservations(self._host) if one.id not in without),
-            unit.seat_returns(self._host, now - LONGEST),
-            tuple(record.device for record in inventory),
-            inventory,
-        )
 
     def _put(
         self,
@@ -350,19 +340,10 @@ class Reservations:
         actor: Actor,
         people: bool,
     ) -> Made:
-        old = unit.reservation(new.id)
-        if old is not None and old.host != self._host:
-            raise InvalidRequest(f"Reservation {new.id} is one of host {old.host}; import it there.")
-        if old is not None and old.ended_at is None:
-            new = replace(new, made_at=old.made_at, actor=old.actor)
-        unit.put_reservation(new)
-        kind = "reservation.made" if old is None else "reservation.changed"
-        (first, *_) = expand(new, now, new.start + HORIZON)
-        when = describe_when(first, ZoneInfo(new.zone))
-        reason = mark(f"{new.devices} GPUs for {new.holder}, first {when}")
-        unit.add_event(tell(now, kind, reason, actor=actor, about=new, data=to_json(new)))
+        new, replaced = store(unit, new, now, actor)
+        first = expand(new, now, new.start + HORIZON)[0]
         warnings = find_warnings(first, taken, inventory, unit.live_leases(self._host), now, people=people)
-        return Made(new, warnings, replaced=old is not None)
+        return Made(new, warnings, replaced=replaced)
 
     def _require(self, unit: LedgerUnit, reservation_id: str, seen: str) -> Reservation:
         found = unit.reservation(reservation_id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.core.claims import Reservation, SeatReturn
 from gpuspawner.core.errors import InvalidRequest, ReservationConflict
 from gpuspawner.core.model import Device, DeviceRecord, Lease
@@ -43,10 +44,42 @@ class Known:
     """The same devices, with what changes with each look at them."""
 
 
+def gather(unit: LedgerUnit, host: str, without: Collection[str], now: datetime) -> Known:
+    """What new reservations are compared with.
+
+    Args:
+        unit: A transaction.
+        host: Whose devices are reserved.
+        without: Ids of reservations that are being replaced.
+        now: The present.
+    """
+    inventory = unit.inventory(host)
+    return Known(
+        tuple(one for one in unit.reservations(host) if one.id not in without),
+        unit.seat_returns(host, now - LONGEST),
+        tuple(record.device for record in inventory),
+        inventory,
+    )
+
+
 def require_room(
     new: Sequence[Reservation], known: Known, now: datetime, *, people: bool = True
 ) -> list[Occurrence]:
     """What takes place until the new ones end, if they fit. Raises: see :meth:`Reservations.make`."""
+    taken, clashes = find_room(new, known, now, most=1)
+    for one, conflicts in clashes:
+        raise ReservationConflict(describe_conflicts(one, conflicts, people), conflicts)
+    return taken
+
+
+def find_room(
+    new: Sequence[Reservation], known: Known, now: datetime, *, most: int
+) -> tuple[list[Occurrence], list[tuple[Reservation, tuple[Conflict, ...]]]]:
+    """What takes place until the new ones end, and which of them do not fit; at most so many are found.
+
+    Raises:
+        InvalidRequest: There are too many.
+    """
     if len(known.standing) + len(new) > MOST_STANDING:
         raise InvalidRequest(f"{MOST_STANDING} reservations are the most at once; cancel some first.")
     end = now + 2 * HORIZON + LONGEST
@@ -55,15 +88,20 @@ def require_room(
         raise InvalidRequest(f"{MOST_AT_ONCE} occurrences are the most in one calendar; divide it.")
     reach = max((one.end for occurrences in wanted for one in occurrences), default=now)
     taken = list(open_occurrences(known.standing, known.returns, now, reach))
+    clashes: list[tuple[Reservation, tuple[Conflict, ...]]] = []
     for one, occurrences in zip(new, wanted, strict=True):
         conflicts = find_collisions(one, taken, known.inventory, now)
         if conflicts:
-            raise ReservationConflict(_describe_conflicts(one, conflicts, people), conflicts)
-        taken += occurrences
-    return taken
+            clashes.append((one, conflicts))
+            if len(clashes) == most:
+                break
+        else:
+            taken += occurrences
+    return taken, clashes
 
 
-def _describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...], people: bool) -> str:
+def describe_conflicts(new: Reservation, conflicts: tuple[Conflict, ...], people: bool) -> str:
+    """Why a reservation does not fit, as a sentence."""
     why = "; ".join(one.describe(people=people) for one in conflicts[:MOST_TOLD])
     more = len(conflicts) - MOST_TOLD
     return mark(

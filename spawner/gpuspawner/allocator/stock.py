@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.core.budget import Balance, Held, judge_budget, take_balance
 from gpuspawner.core.claims import Terms, Ticket, TicketState
+from gpuspawner.core.drains import find_stop, why_drained
 from gpuspawner.core.errors import Refused
 from gpuspawner.core.estimate import LOOK_BACK
 from gpuspawner.core.line import plan_line
@@ -48,6 +49,8 @@ class Stock:
     """For whoever takes any whole GPU; None when there is none."""
     problem: str | None = None
     """Why nothing of it can be given out: its state is not known. None when some of it is."""
+    stopped: str | None = None
+    """Why no server without a GPU is started now; None when they are."""
     refused: str | None = None
     """Why the person would be refused any GPU now, however long they waited; None when they would not."""
     holding: int = 0
@@ -103,7 +106,9 @@ def take_stock(
     places = _list_places([t for t in tickets if t.owner == owner], line, own)
     leases = [_as_if_begun(lease, owner, server) for lease in situation.leases]
     balance, refused = _judge(unit, probe, allowance, leases, now)
+    drain = find_stop(situation.drains, now)
     stock = Stock(
+        stopped=why_drained(drain, now) if drain else None,
         refused=refused,
         holding=count_running(leases, owner),
         waiting=sum(ticket.state is TicketState.WAITING for ticket in tickets),

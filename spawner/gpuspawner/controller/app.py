@@ -14,7 +14,8 @@ from pathlib import Path
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RedirectHandler, StaticFileHandler
 
-from .api.handler import MOST_BODY, ApiHandler
+from .api.handler import ApiHandler
+from .api.table import MOST_UPLOAD
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
 from .inside import make_inside_door
 from .pages.base import (
@@ -27,7 +28,10 @@ from .pages.base import (
 )
 from .pages.calendars import AddressHandler, FeedHandler
 from .pages.reserve import CheckHandler, FormHandler
-from .pages.table import DOWNLOADS, PAGES, PRESSES, RESERVATION, START
+from .pages.roster import RosterHandler
+from .pages.table import COURSE, DOWNLOADS, PAGES, PRESSES, RESERVATION, START
+from .pages.timetable import TimetableHandler
+from .sshdoor import SshDoor
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in for people."""
@@ -68,6 +72,8 @@ def make_app(house: House, token: str) -> Application:
             (rf"{prefix}/reservations/make", FormHandler, arguments),
             (rf"{prefix}/{RESERVATION}/put", FormHandler, arguments),
             (rf"{prefix}/reservations/address", AddressHandler, arguments),
+            (rf"{prefix}/courses/{COURSE}/roster/(?P<step>check|take)", RosterHandler, arguments),
+            (rf"{prefix}/courses/{COURSE}/timetable/(?P<step>check|take)", TimetableHandler, arguments),
             (rf"{prefix}/feed/(.*)", FeedHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
@@ -83,7 +89,9 @@ def make_app(house: House, token: str) -> Application:
     )
 
 
-async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> bool:
+async def serve(
+    house: House, token: str, port: int, inside: str = ADDRESS, ssh: SshDoor | None = None
+) -> bool:
     """Serve and tick until SIGTERM or SIGINT.
 
     Args:
@@ -91,6 +99,7 @@ async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> b
         token: The controller's secret.
         port: Where the proxy finds it, and where the servers do.
         inside: The host's address in the network of the servers.
+        ssh: Answers the gateway of SSH; None where there is none.
 
     Returns:
         Whether everything ended in time.
@@ -100,12 +109,14 @@ async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> b
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gpuspawner-request"))
-    server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=2 * MOST_BODY)
+    server = HTTPServer(make_app(house, token), xheaders=True, max_body_size=MOST_UPLOAD)
     server.listen(port, ADDRESS)
     doors: list[HTTPServer] = [server]
     if inside != ADDRESS:
         doors.append(make_inside_door(house))
         doors[-1].listen(port, inside)
+    place = house.services.ssh
+    gateway = await ssh.listen(place.files) if ssh and place else None
     settle_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -115,6 +126,8 @@ async def serve(house: House, token: str, port: int, inside: str = ADDRESS) -> b
     log.info("The controller ends")
     for door in doors:
         door.stop()
+    if gateway is not None:
+        gateway.close()
     ended = await asyncio.to_thread(house.ticking.stop, FAREWELL_SECONDS)
     for door in doors:
         await door.close_all_connections()

@@ -22,7 +22,7 @@ from .identity import make_auth
 from .live import Watch
 from .loop import Ticking
 from .metrics import Metrics
-from .wiring import make_services, make_tick
+from .wiring import make_services, make_ssh_door, make_tick
 
 ONCE_SETTLE_SECONDS = 30.0
 """How long --once waits for the servers that it stops."""
@@ -90,7 +90,8 @@ def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool
     house = House(make_auth(settings, token), services, metrics, ticking, Watch(services.see_line))
     port, inside = settings.controller.port, settings.network.hub_address
     try:
-        return asyncio.run(serve(house, token, port, inside))
+        door = make_ssh_door(services) if settings.ssh.enabled else None
+        return asyncio.run(serve(house, token, port, inside, door))
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             told = f"This host has no address {inside}. Start Docker first, or set network.hub_address."

@@ -14,6 +14,8 @@ from gpuspawner.policy.settings import SERVICE, Settings
 READ = "custom:gpu:read"
 MANAGE = "custom:gpu:manage"
 RESERVE = "custom:gpu:reserve"
+KEYS = "custom:gpu:keys"
+"""To add and remove one's own keys for SSH, which open one's servers."""
 SESSION = "custom:gpu:session"
 """Of a server's own token, which has it for that server: the one scope of ours that it has."""
 ADMIN_MARK = "admin-ui"
@@ -54,7 +56,7 @@ def read_caller(model: Mapping[str, Any]) -> Caller:
     """What the Hub says of somebody, as a value."""
     scopes = frozenset(model.get("scopes") or ())
     if ADMIN_MARK in scopes:
-        scopes |= {READ, MANAGE, RESERVE}
+        scopes |= {READ, MANAGE, RESERVE, KEYS}
     name, is_person = str(model["name"]), model.get("kind", "user") == "user"
     server = _find_server(name, scopes) if is_person else None
     # Everybody has this scope without a limit, for else their servers could not be given it.
@@ -87,7 +89,8 @@ def make_auth(settings: Settings, token: str) -> HubOAuth:
         hub_host="",
         hub_prefix=f"{settings.base_url}hub/",
         oauth_client_id=f"service-{SERVICE}",
-        oauth_redirect_uri=f"{settings.service_url}oauth_callback",
+        # As the hub has it, which names itself in full where servers have names of their own.
+        oauth_redirect_uri=f"{settings.network.subdomain_host or ''}{settings.service_url}oauth_callback",
         access_scopes={f"access:services!service={SERVICE}"},
         cache_max_age=CACHE_SECONDS,
     )

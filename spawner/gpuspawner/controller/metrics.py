@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.allocator.identities import TROUBLE, find_login_trouble
 from gpuspawner.allocator.outbox import OUTCOMES
 from gpuspawner.core.activity import GPUS_UNKNOWN, NOTEBOOKS_UNKNOWN, PROCESSORS_UNKNOWN
 from gpuspawner.core.audit import EventSearch
@@ -99,6 +100,14 @@ class Metrics:
         )
         for reason in STOP_REASONS:
             self._stops.labels(reason)
+        self._logins = Counter(
+            "gpuspawner_login_trouble",
+            "What was wrong with logins; the same with the same person is counted once in a while.",
+            ["what"],
+            registry=registry,
+        )
+        for what in TROUBLE.values():
+            self._logins.labels(what)
         self._counted_until = clock()
         self._rendering = threading.Lock()
         for step in steps:
@@ -145,6 +154,9 @@ class Metrics:
         for event in unit.find_events(EventSearch(kind="session.", since=since), _MOST_REFUSALS):
             if event.at > since and event.at <= until and (why := find_stop_reason(unit, event)) is not None:
                 self._stops.labels(why).inc()
+        for event in unit.find_events(EventSearch(kind="login.", since=since), _MOST_REFUSALS):
+            if since < event.at <= until and event.kind in TROUBLE:
+                self._logins.labels(TROUBLE[event.kind]).inc()
         for channel, outcome, number in unit.deliveries_ended(since, until):
             self._notices.labels(channel, outcome).inc(number)
         self._counted_until = until
@@ -165,12 +177,18 @@ class Metrics:
                         unit.deliveries_open(),
                         [channel.value for channel in Channel],
                     ),
+                    self._login_gauge(unit),
                 ]
         except LedgerError:
             found = []
         readable.add_metric([], 1 if found else 0)
         yield readable
         yield from found
+
+    def _login_gauge(self, unit: LedgerUnit) -> Metric:
+        silent = GaugeMetricFamily("gpuspawner_login_service_silent", "Whether the login service is silent.")
+        silent.add_metric([], 1 if find_login_trouble(unit, self._clock())[0] else 0)
+        return silent
 
     def _card_gauges(self, unit: LedgerUnit) -> Iterator[Metric]:
         now, stale_after = self._clock(), self._stale_after

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gpuspawner.allocator import utc_now
+from gpuspawner.allocator import Rosters, utc_now
 from gpuspawner.core.claims import Terms
+from gpuspawner.core.errors import RefusalKind, Refused
 from gpuspawner.core.idleness import Limits as IdleLimits
-from gpuspawner.core.images import list_everybodys, list_offered
+from gpuspawner.core.images import find_fleet, list_everybodys, list_offered, order_for_default
 from gpuspawner.core.model import DeviceRecord, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import (
     Allowance,
@@ -21,7 +22,9 @@ from gpuspawner.core.policy import (
     resolve_allowance,
 )
 from gpuspawner.core.quota import choose_image, judge_devices, judge_quota
-from gpuspawner.passport.known import KnownImages
+from gpuspawner.core.roster import NOBODY, Role
+from gpuspawner.core.words import mark
+from gpuspawner.passport.known import KnownImages, list_held_back
 from gpuspawner.policy.options import UserOptions, read_options
 from gpuspawner.policy.policyfile import PolicyFile
 from gpuspawner.policy.reservations import PolicyNames, find_names
@@ -48,19 +51,29 @@ class PolicyReader:
     Args:
         settings: The installation's.
         known: What is known of its images; nothing unless given.
+        rosters: Who is in which course; without them, only what the policy says.
     """
 
-    def __init__(self, settings: Settings, known: KnownImages | None = None) -> None:
+    def __init__(
+        self, settings: Settings, known: KnownImages | None = None, rosters: Rosters | None = None
+    ) -> None:
         self._settings = settings
         self._known = known
+        self._rosters = rosters
         self._base = settings.limits.as_rule()
         self._file = PolicyFile(settings.policy, images=settings.images) if settings.policy else None
 
     def current(self) -> Policy:
-        """The policy in force. Raises: SettingsError: It was never good."""
+        """The policy in force, with what the courses' rosters say.
+
+        Raises:
+            SettingsError: It was never good.
+            LedgerError: The rosters cannot be read.
+        """
         policy, settings = self._file.current() if self._file else Policy(), self._settings
         everybodys = list_everybodys(settings.images, settings.candidates)
-        return replace(policy, base=self._base, everybodys_images=everybodys)
+        enrolment = self._rosters.enrolment() if self._rosters and policy.courses else NOBODY
+        return replace(policy, base=self._base, everybodys_images=everybodys, enrolment=enrolment)
 
     @property
     def _images(self) -> dict[str, str]:
@@ -68,9 +81,9 @@ class PolicyReader:
         today = utc_now().astimezone().date()
         return list_offered(self._settings.images, self._settings.frozen, today)
 
-    def courses_taught(self, person: str) -> frozenset[str]:
-        """Names of the courses that somebody teaches. Raises: SettingsError."""
-        return frozenset(course.name for course in self.current().courses if person in course.teachers)
+    def roles_of(self, person: str) -> Mapping[str, Role]:
+        """What somebody is in courses, as entries and rosters say. Raises: SettingsError, LedgerError."""
+        return self.current().roles_of(person)
 
     def find_wish(
         self,
@@ -81,7 +94,7 @@ class PolicyReader:
     ) -> Wish:
         """Judge what somebody asks for. Raises: InvalidRequest, Refused, SettingsError."""
         request = read_options(options, images=self._images, most_gpus=_MOST_GPUS)
-        return self.judge(person, groups, request, inventory)
+        return self._judge(person, groups, request, inventory, asked_now=True)
 
     def judge(
         self,
@@ -92,24 +105,47 @@ class PolicyReader:
     ) -> Wish:
         """Judge a request anew: what the policy never grants would wait for ever.
 
-        What the person holds now is not looked at, since a place in line outlasts it.
+        What the person holds now is not looked at, since a place in line outlasts it. While it is not known
+        what the image needs, what was known of it before holds.
 
         Raises:
             Refused: It is not allowed.
             SettingsError: The policy was never good.
         """
+        return self._judge(person, groups, request, inventory, asked_now=False)
+
+    def _judge(
+        self,
+        person: str,
+        groups: Collection[str],
+        request: SpawnRequest,
+        inventory: Sequence[DeviceRecord],
+        *,
+        asked_now: bool,
+    ) -> Wish:
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
-        image = choose_image(request, list(self._images), allowance)
-        request = replace(request, needs=self.image_needs().get(image) if request.gpus else None)
+        image = choose_image(request, self._order_images(inventory), allowance)
+        known = self.image_needs()
+        if request.gpus and asked_now and self._known and image not in known:
+            why = self._known.find(image).problem
+            unknown = mark(f"What the image {image} needs of a GPU is not known now. {why}")
+            raise Refused(RefusalKind.NO_INVENTORY, unknown)
+        request = replace(request, needs=known.get(image, request.needs) if request.gpus else None)
         judge_quota(request, person, (), allowance)
         judge_devices(request, inventory, allowance)
         party = find_party(policy, person, groups, image)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
 
-    def image_needs(self) -> Mapping[str, ImageNeeds]:
+    def image_needs(self) -> Mapping[str, ImageNeeds | None]:
         """What images need of a card and its driver, by name, as far as it is known."""
         return self._known.needs() if self._known else {}
+
+    def _order_images(self, inventory: Sequence[DeviceRecord]) -> tuple[str, ...]:
+        """What can be chosen today, what a start takes that names none first."""
+        fleet = find_fleet(record.device for record in inventory)
+        held_back = list_held_back(self._known.all(), fleet) if self._known else frozenset()
+        return order_for_default(self._images, held_back)
 
     def allowance(self, person: str, groups: Collection[str]) -> Allowance:
         """What somebody may use. Raises: SettingsError."""
@@ -118,8 +154,7 @@ class PolicyReader:
     def belonging(self, person: str, groups: Collection[str]) -> Party:
         """The groups and all courses that somebody belongs to, in order. Raises: SettingsError."""
         policy = self.current()
-        mine = policy.groups_of(person, groups)
-        courses = policy.courses_of(person, mine)
+        mine, courses = policy.groups_of(person, groups), policy.courses_of(person, groups)
         return Party(
             tuple(sorted(name for name in mine if name in policy.groups)),
             tuple(sorted(course.name for course in courses)),

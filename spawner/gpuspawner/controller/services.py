@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Cards, Line, Reservations, Sessions, Undo, UsageReports
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, Undo, UsageReports
 from gpuspawner.allocator.places import LineView
+from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.timetables import Timetables
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.ports import HubApi
 
@@ -16,6 +19,16 @@ from .kept import Kept
 from .people import PolicyReader
 from .together import Together
 from .views.servers import Drawn
+
+
+@dataclass(frozen=True, slots=True)
+class SshPlace:
+    """Where people's programs come in by SSH."""
+
+    host: str
+    port: int
+    account: str
+    files: SshFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +47,24 @@ class Services:
     cards: Cards
     usage: UsageReports
     reservations: Reservations
+    ssh: SshPlace | None = None
+    """Where people's programs come in; None where there is no gateway."""
     see_line: Callable[[], LineView] = field(init=False)
     """The line at one moment, worked out once for all who ask at the same time. Raises: LedgerError."""
 
     undo: Undo = field(init=False)
+    rosters: Rosters = field(init=False)
+    keys: SshKeys = field(init=False)
+    timetables: Timetables = field(init=False)
     drawn: Kept[Drawn] = field(init=False, default_factory=Kept)
     """What is drawn of the GPUs of sessions, until the plots move on."""
 
     def __post_init__(self) -> None:
         """Share what takes long, and make what rests on others."""
         object.__setattr__(self, "see_line", Together(self.line.view))
+        object.__setattr__(self, "rosters", Rosters(self.ledger, self.clock))
+        object.__setattr__(self, "timetables", Timetables(self.ledger, self.host, self.clock))
         object.__setattr__(self, "undo", Undo(self.ledger, self.host, self.line, self.clock))
+        object.__setattr__(
+            self, "keys", SshKeys(self.ledger, self.clock, self.ssh.files if self.ssh else None)
+        )

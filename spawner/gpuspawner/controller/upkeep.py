@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Cards, Line, Reservations, Sessions
+from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions
 from gpuspawner.allocator.usage import count_running, held_in_window
 from gpuspawner.core.budget import describe_budget_end, find_budget_end
 from gpuspawner.core.claims import Terms, Ticket
@@ -24,6 +24,8 @@ SLACK = timedelta(minutes=1)
 """An end that is only so much later than the budget's is left as it is."""
 LOOK_FOR_HOPELESS_SECONDS = 60.0
 """How often it is looked for those who wait for what is not there."""
+LOOK_AT_ROSTERS_SECONDS = 60.0
+"""How often it is looked for courses that have ended."""
 GONE_SECONDS = 600.0
 """What has not been there for so long is not waited for."""
 CAME_AFTER = timedelta(seconds=2)
@@ -41,7 +43,7 @@ class KeepPolicy:
 
     def __init__(self, line: Line, hub: HubApi, policies: PolicyReader) -> None:
         self._line, self._hub, self._policies = line, hub, policies
-        self._applied: tuple[Policy, Mapping[str, ImageNeeds]] | None = None
+        self._applied: tuple[Policy, Mapping[str, ImageNeeds | None]] | None = None
 
     def __call__(self) -> Iterable[str]:
         """Take the step. Raises: HubError, LedgerError, SettingsError: it is taken at a later tick."""
@@ -165,6 +167,29 @@ class ReturnSeats:
         """Take the step. Raises: LedgerError."""
         self._reservations.return_unused()
         self._reservations.close_past()
+        return ()
+
+
+class KeepRosters:
+    """Lets people leave courses that have ended, and tells who left one until when their home is kept.
+
+    Args:
+        rosters: The use cases.
+        monotonic: Seconds that only go forward.
+    """
+
+    def __init__(self, rosters: Rosters, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._rosters, self._monotonic = rosters, monotonic
+        self._looked_at = -LOOK_AT_ROSTERS_SECONDS
+
+    def __call__(self) -> Iterable[str]:
+        """Take the step. Raises: LedgerError: it is taken at the next tick."""
+        now = self._monotonic()
+        if now - self._looked_at < LOOK_AT_ROSTERS_SECONDS:
+            return ()
+        self._rosters.end_due()
+        self._rosters.tell_of_homes()
+        self._looked_at = now
         return ()
 
 

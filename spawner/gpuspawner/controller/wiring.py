@@ -10,10 +10,13 @@ from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.mail import MailServer
 from gpuspawner.adapters.notebooks import NotebookServers
+from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.adapters.webhook import Webhook
-from gpuspawner.allocator import Cards, Line, Reservations, Sessions, UsageReports, utc_now
+from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, UsageReports, utc_now
+from gpuspawner.allocator.identities import Identities
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.outbox import Outbox
+from gpuspawner.allocator.ssh import SshDesk, count_open
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
@@ -24,12 +27,14 @@ from gpuspawner.policy.settings import Settings
 from .culling import CullIdle
 from .ends import EndSessions, SteadyClock
 from .hubcalls import HubCalls
+from .leaving import EndLeavers
 from .loop import Tick
 from .people import PolicyReader
-from .services import Services
+from .services import Services, SshPlace
+from .sshdoor import KeepSshFiles, SshDoor, WhyNot
 from .telling import Prepare, TellPeople, by_mail, by_webhook, in_terminals
 from .turns import KeepTurns
-from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, ReturnSeats, SessionLook
+from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, KeepRosters, ReturnSeats, SessionLook
 
 ENGINE_SECONDS = 3
 """How long the Engine may take to say what an image is."""
@@ -53,7 +58,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         host=host,
         sessions=Sessions(ledger, host),
         hub=HttpHubApi(settings.hub_api_url, token),
-        policies=PolicyReader(settings, known),
+        policies=PolicyReader(settings, known, Rosters(ledger)),
         images=known,
         clock=utc_now,
         stale_after=STALE_AFTER,
@@ -61,6 +66,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         cards=Cards(ledger, host),
         usage=UsageReports(ledger, host),
         reservations=Reservations(ledger, host),
+        ssh=_find_ssh(settings),
     )
 
 
@@ -82,7 +88,7 @@ def make_tick(services: Services, settings: Settings) -> Tick:
     watch = IdleWatch(
         services.ledger, services.host, services.policies.idle_limits, services.stale_after, services.clock
     )
-    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock)
+    sweeper = Sweeper(DockerEngine(), NotebookServers(), services.clock, lambda: count_open(services.ledger))
     idle = CullIdle(
         sweeper,
         watch,
@@ -101,25 +107,51 @@ def make_tick(services: Services, settings: Settings) -> Tick:
         Outbox(services.ledger, services.host, services.clock), _find_channels(services, settings)
     )
 
+    leavers = EndLeavers(
+        Identities(services.ledger, clock=services.clock),
+        services.sessions,
+        services.line,
+        services.hub,
+        HubCalls(),
+    )
+
     def finish(wait_seconds: float) -> None:
         turns.finish(wait_seconds)
         tell.finish(wait_seconds)
         ends.finish(wait_seconds)
+        leavers.finish(wait_seconds)
 
     return Tick(
         [
             ("returns", ReturnSeats(services.reservations)),
             ("drains", ExpireDrains(services.cards)),
+            ("rosters", KeepRosters(services.rosters)),
             ("policy", KeepPolicy(services.line, services.hub, services.policies)),
             ("hopeless", EndHopeless(services.line)),
+            ("leavers", leavers),
             ("turns", turns),
             ("budgets", budgets),
             ("idle", idle),
             ("ends", ends),
             ("notices", tell),
+            ("ssh", KeepSshFiles(services)),
         ],
         finish=finish,
     )
+
+
+def _find_ssh(settings: Settings) -> SshPlace | None:
+    ssh = settings.ssh
+    if not ssh.enabled:
+        return None
+    return SshPlace(settings.ssh_host, ssh.port, ssh.account, SshFiles(settings.ssh_folder))
+
+
+def make_ssh_door(services: Services) -> SshDoor:
+    """What answers the gateway of SSH."""
+    why_not = WhyNot(services.hub, services.policies)
+    desk = SshDesk(services.ledger, services.host, why_not, services.clock)
+    return SshDoor(desk, DockerEngine(timeout_seconds=ENGINE_SECONDS))
 
 
 def _find_channels(services: Services, settings: Settings) -> dict[Channel, Prepare]:

@@ -56,6 +56,16 @@ class Kernels:
 
 
 @dataclass(frozen=True, slots=True)
+class SshUse:
+    """Who is in a session by SSH. That a connection is open is no work: editors keep theirs for days."""
+
+    connections: int
+    """Those that are open."""
+    typed_at: datetime | None = None
+    """When something was last typed into any terminal of the session; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What could be learned of a session at one time; None where it could not."""
 
@@ -65,6 +75,8 @@ class Look:
     kernels: Kernels | None = None
     cpu_seconds: float | None = None
     """Processor time that its container has taken in all."""
+    ssh: SshUse | None = None
+    """None where nobody is in it by SSH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,7 @@ class Activity:
     cpu_at: datetime
     """When its processors last worked, or may have."""
     hand_at: datetime
-    """When something last happened in a terminal, as far as its server says."""
+    """When something last happened in a terminal: as far as its server says, or was typed by SSH."""
     heard_at: datetime | None = None
     """When its server last answered; None for not yet."""
     answers_since: datetime | None = None
@@ -177,13 +189,14 @@ def observe(activity: Activity, look: Look, *, has_gpus: bool) -> Activity:
     stalled = busy and look.at - quiet_since >= STALLED_AFTER
     ran_at = look.kernels.ran_at if look.kernels is not None and not stalled else None
     typed_at = look.kernels.typed_at if look.kernels is not None else None
+    typed_by_ssh = look.ssh.typed_at if look.ssh is not None else None
     busy_at = look.at if look.kernels is None or (busy and not stalled) else activity.busy_at
     return replace(
         activity,
         gpu_at=gpu_at,
         busy_at=max([busy_at, *(min(one, look.at) for one in _known(ran_at))]),
         cpu_at=cpu_at,
-        hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(typed_at))]),
+        hand_at=max([activity.hand_at, *(min(one, look.at) for one in _known(typed_at, typed_by_ssh))]),
         heard_at=activity.heard_at if look.kernels is None else look.at,
         busy_since=busy_since,
         stalled=stalled,

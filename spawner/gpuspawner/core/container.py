@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .model import Home, HomeKind, Lease
-from .policy import Mount
+from .sharing import Mount
 
 LABEL_LEDGER = "gpuspawner.ledger"
 """Id of the ledger that the lease is in: two installations on one Engine leave each other alone."""
@@ -18,6 +18,8 @@ LABEL_DEVICES = "gpuspawner.devices"
 
 SESSION_URL = "GPUSPAWNER_SESSION_URL"
 """Variable in the container: where its server asks the controller about its own session."""
+SSH_TARGET = "/opt/gpuspawner/ssh"
+"""Where a container has what its SSH server reads."""
 CDI_KIND = "nvidia.com/gpu"
 
 

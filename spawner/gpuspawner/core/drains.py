@@ -12,6 +12,8 @@ from .claims import Drain, Pin
 from .model import Device, DeviceRecord, Lease
 from .words import mark
 
+WITHOUT_CARD = "cpu-only"
+"""Stands where a device stands, for servers without a GPU: while it is drained, none of them begins."""
 NOW_GRACE = timedelta(minutes=1)
 """So long a session goes on whose card is drained now: its person is told, and can save."""
 
@@ -26,6 +28,11 @@ def find_drain(device: Device, drains: Iterable[Drain], now: datetime) -> Drain 
     names = {device.uuid, device.parent}
     found = [drain for drain in drains if drain.device in names and not is_over(drain, now)]
     return max(found, key=lambda drain: (drain.until is None, drain.until or now), default=None)
+
+
+def find_stop(drains: Iterable[Drain], now: datetime) -> Drain | None:
+    """The drain under which servers without a GPU are now; None while they may begin."""
+    return next((one for one in drains if one.device == WITHOUT_CARD and not is_over(one, now)), None)
 
 
 def find_pin(device: Device, pins: Iterable[Pin]) -> Pin | None:

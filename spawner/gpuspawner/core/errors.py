@@ -4,6 +4,7 @@
 
     GpuSpawnerError            anything of ours; ``str()`` is a sentence for people
     ├── InvalidRequest         what a person asked for is malformed (HTTP 400)
+    │   └── RosterRefused      a roster that cannot be taken; carries what is wrong, by line
     ├── NotFound               what is named does not exist, or not for this person (HTTP 404)
     ├── Refused                well-formed, and not granted; carries a ``RefusalKind``
     │   └── InLine             not granted now, and it has a place in line
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .reservations import Conflict as Collision
+    from .roster import RosterProblem
 
 
 class RefusalKind(StrEnum):
@@ -49,6 +51,14 @@ class GpuSpawnerError(Exception):
 
 class InvalidRequest(GpuSpawnerError):
     """What a person asked for is malformed."""
+
+
+class RosterRefused(InvalidRequest):
+    """A roster that cannot be taken; nothing of it was."""
+
+    def __init__(self, message: str, problems: Sequence[RosterProblem]) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class NotFound(GpuSpawnerError):

@@ -53,6 +53,10 @@ class Identity:
     last_seen: datetime
     email: str = ""
     """Their address, as the provider has checked it; empty where it has not, or does not say."""
+    removed_at: datetime | None = None
+    """Since when they may not come any more, by an administrator's word; None for everybody else."""
+    gone_at: datetime | None = None
+    """Since when nothing of a removed person is at the hub: servers, API tokens, browsers logged in."""
 
     @property
     def called_so(self) -> bool:
@@ -133,6 +137,56 @@ def describe_no_groups(name: str) -> str:
     return mark(
         f"the login service did not say which groups {name} is in; a new login gives no rights by groups"
     )
+
+
+def describe_removed(name: str) -> str:
+    """What the administrator reads when somebody was removed."""
+    return mark(f"{name} may not come any more; their home stays")
+
+
+def describe_restored(name: str) -> str:
+    """What the administrator reads when somebody who was removed may come again."""
+    return mark(f"{name} may come again, to the home of before")
+
+
+def describe_gone(name: str) -> str:
+    """What the administrator reads when nothing of somebody runs or is valid any more."""
+    return mark(f"the servers of {name} are stopped, their API tokens and logins are void; their home stays")
+
+
+def describe_silence(what: str) -> str:
+    """What the administrator reads while a provider is down."""
+    return mark(f"the login service does not answer: {what}; who is logged in stays so, nobody else can come")
+
+
+def describe_answer() -> str:
+    """What the administrator reads when a provider is there again."""
+    return mark("the login service answers again")
+
+
+def describe_again(name: str) -> str:
+    """What the administrator reads when a provider does not renew a login."""
+    return mark(f"the login service does not renew {name}'s login, who must log in again; servers run on")
+
+
+def describe_refused(name: str) -> str:
+    """What the administrator reads when somebody lost what let them in."""
+    return mark(
+        f"no rule lets {name} in any more: their API tokens do nothing until one does; their servers run on"
+    )
+
+
+def describe_unknown_course(issuer: str, deployment: str, context: str) -> str:
+    """What the administrator reads when somebody comes from a course that the settings do not have."""
+    return mark(
+        f"somebody came from a course at {issuer} that the settings do not name: deployment {deployment!r}, "
+        f"context {context!r}"
+    )
+
+
+def describe_bad_token(what: str) -> str:
+    """What the administrator reads when somebody came back from a provider with what it did not send."""
+    return mark(f"a login was refused: the ID token {what}")
 
 
 def _is_plain(name: str) -> bool:

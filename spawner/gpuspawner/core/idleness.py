@@ -280,6 +280,10 @@ def _explain(clock: Clock, why: str, activity: Activity, now: datetime) -> str:
         )
     elif clock is Clock.GPUS and activity.cores is not None and activity.cores >= BUSY_CORES:
         text += mark(f" {activity.cores:.1f} processors work, which keeps the session and not its GPUs.")
+    if activity.look is not None and activity.look.ssh is not None:
+        typed = activity.look.ssh.typed_at
+        what = mark(f"something was last typed at {typed:%H:%M} UTC") if typed else mark("nothing was typed")
+        text += mark(f" Somebody is in it by SSH, which is no work by itself; {what}.")
     return text
 
 
@@ -299,6 +303,12 @@ def _list_signals(activity: Activity, *, has_gpus: bool) -> Iterator[Signal]:
         )
         says += "; " + mark(f"last used at {kernels.ran_at:%H:%M} UTC") if kernels.ran_at else ""
         says += "; " + mark("busy without doing anything") if activity.stalled else ""
+    if look is not None and look.ssh is not None:
+        count = look.ssh.connections
+        says_ssh = mark(f"{count} connection{'' if count == 1 else 's'} open")
+        typed = look.ssh.typed_at
+        says_ssh += "; " + (mark(f"last typed at {typed:%H:%M} UTC") if typed else mark("nothing typed"))
+        yield Signal("SSH", mark("the gateway, and the session's terminals"), at, says_ssh)
     yield Signal(mark("Notebooks and terminals"), mark("its server"), at, says)
     used = "not known" if activity.cores is None else mark(f"{activity.cores:.2f} in use")
     yield Signal(mark("Processors"), mark("the Docker Engine"), at, used)

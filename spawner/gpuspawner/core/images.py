@@ -173,6 +173,16 @@ def list_offered(images: Mapping[str, str], frozen: Mapping[str, date], today: d
     return {name: one for name, one in images.items() if name not in frozen or today <= frozen[name]}
 
 
+def order_for_default(images: Iterable[str], held_back: Collection[str]) -> tuple[str, ...]:
+    """The images in the order in which a start that names none takes the first one that is allowed.
+
+    Args:
+        images: In the order of the settings.
+        held_back: Those that are not tried on all that is here: the one that was it before stays the default.
+    """
+    return tuple(sorted(images, key=lambda name: name in held_back))
+
+
 def list_everybodys(images: Iterable[str], candidates: Collection[str]) -> frozenset[str] | None:
     """What a rule that allows all images allows: those that are no candidates; None for all there are."""
     return frozenset(images).difference(candidates) if candidates else None

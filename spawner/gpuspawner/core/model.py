@@ -202,6 +202,8 @@ class SpawnRequest:
     """Whether a session that must end earlier is taken, rather than waiting for a longer one."""
     wait: bool = True
     """Whether a place in line is taken when the devices are not free."""
+    notebooks: str | None = None
+    """Course whose notebooks are pulled and opened, or None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,20 @@ directions.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from .claims import EVERYBODY, Holder, Terms
+from .coursework import Coursework, Notebooks, Part
+from .errors import RefusalKind, Refused
 from .idleness import IdleLimits, Limits
-from .model import Party
+from .model import Party, SpawnRequest
+from .roster import NOBODY, Enrolment, Role
 from .sessions import WARN_MINUTES
+from .sharing import Mount
+from .words import mark
 
 T = TypeVar("T")
 
@@ -92,6 +97,8 @@ class Allowance:
     """Weight in the line: twice the weight may use twice as much for the same place."""
     guaranteed_share: Limit[float]
     """Part of the devices, 0 to 1, that the group can always get back."""
+    ssh: Limit[bool]
+    """Whether their servers can be reached by SSH, where the installation has a gateway."""
 
 
 LIMITS = tuple(part.name for part in fields(Allowance))
@@ -117,17 +124,6 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """A directory of the host in a container."""
-
-    path: str
-    """Absolute, on the host."""
-    target: str
-    """Absolute, in the container."""
-    read_only: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Course:
     """A group with teachers, an image and materials."""
 
@@ -141,10 +137,16 @@ class Course:
     seats: int | None = None
     """How many may work at once; None is no limit."""
     mounts: tuple[Mount, ...] = ()
+    work: Coursework = field(default_factory=Coursework)
+    assistants: frozenset[str] = frozenset()
 
-    def has(self, person: str, groups: Collection[str]) -> bool:
-        """Whether somebody in these groups belongs to the course."""
-        return self.group in groups or person in self.teachers
+    def role_of(self, person: str, groups: Collection[str]) -> Role | None:
+        """What somebody in these groups is in the course; None where they are not in it."""
+        if person in self.teachers:
+            return Role.TEACHER
+        if person in self.assistants:
+            return Role.ASSISTANT
+        return Role.STUDENT if self.group in groups else None
 
 
 def settings_rule(**limits: Any) -> Rule:
@@ -152,7 +154,7 @@ def settings_rule(**limits: Any) -> Rule:
     base: dict[str, Any] = dict.fromkeys(LIMITS)
     base |= {"idle_gpu": IDLE_GPU, "idle_gpu_wanted": IDLE_GPU_WANTED, "keep": KEEP}
     base |= {"gpus_per_person": 1, "gpus_per_server": 1, "weight": 1.0, "guaranteed_share": 0.0}
-    base["extension"] = timedelta(0)
+    base |= {"extension": timedelta(0), "ssh": True}
     return Rule(SETTINGS, base | limits)
 
 
@@ -184,19 +186,44 @@ class Policy:
     """So many minutes before an end its person is warned; at least one."""
     everybodys_images: frozenset[str] | None = None
     """What *all* images are: those that are no candidates. None: there is no candidate."""
+    data: Mapping[str, tuple[Mount, ...]] = field(default_factory=dict)
+    """What the people of a group can read in every server, by the name of the group."""
+    enrolment: Enrolment = NOBODY
+    """What the courses' rosters say, which the ledger keeps."""
 
-    def groups_of(self, person: str, groups: Iterable[str]) -> frozenset[str]:
-        """The hub's groups of a person, and those of their own entry."""
+    def groups_of(self, person: str, groups: Collection[str]) -> frozenset[str]:
+        """The hub's groups of a person, those of their own entry, and those of their rosters' courses."""
+        roles = self.enrolment.of(person)
+        return self._own_groups(person, groups) | {one.group for one in self.courses if one.name in roles}
+
+    def _own_groups(self, person: str, groups: Collection[str]) -> frozenset[str]:
         entry = self.people.get(person)
         return frozenset(groups) | (entry.groups if entry else frozenset())
 
-    def courses_of(self, person: str, groups: Iterable[str]) -> tuple[Course, ...]:
-        """The courses that a person belongs to."""
-        mine = self.groups_of(person, groups)
-        return tuple(course for course in self.courses if course.has(person, mine))
+    def courses_of(self, person: str, groups: Collection[str]) -> tuple[Course, ...]:
+        """The courses that a person belongs to.
+
+        Args:
+            person: The hub's user name.
+            groups: The person's groups in the hub. A group that a roster gives makes nobody one of another
+                course that has the same group.
+        """
+        return tuple(course for course, _ in self._roles(person, groups))
+
+    def roles_of(self, person: str, groups: Collection[str] = ()) -> dict[str, Role]:
+        """What a person is in each of their courses; without groups, only what entries and rosters say."""
+        return {course.name: role for course, role in self._roles(person, groups)}
+
+    def _roles(self, person: str, groups: Collection[str]) -> Iterable[tuple[Course, Role]]:
+        mine, enrolled = self._own_groups(person, groups), self.enrolment.of(person)
+        for course in self.courses:
+            said = (course.role_of(person, mine), enrolled.get(course.name))
+            roles = [role for role in said if role is not None]
+            if roles:
+                yield course, max(roles, key=lambda role: role.rank)
 
 
-def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> Allowance:
+def resolve_allowance(policy: Policy, person: str, groups: Collection[str]) -> Allowance:
     """What a person may use, each limit with the rule that gives it.
 
     Args:
@@ -207,7 +234,7 @@ def resolve_allowance(policy: Policy, person: str, groups: Iterable[str]) -> All
     mine = policy.groups_of(person, groups)
     default = policy.groups.get(DEFAULT, Rule(DEFAULT))
     rules = [rule for name, rule in policy.groups.items() if name in mine and name != DEFAULT]
-    rules += [course.rule for course in policy.courses_of(person, mine)]
+    rules += [course.rule for course in policy.courses_of(person, groups)]
     entry = policy.people.get(person)
     found: dict[str, Any] = {}
     for name in LIMITS:
@@ -227,10 +254,9 @@ def _leave_candidates_out(rule: Rule, everybodys: frozenset[str] | None) -> Rule
     return Rule(rule.name, {"images": everybodys}) if rule.limits["images"] is None else rule
 
 
-def find_party(policy: Policy, person: str, groups: Iterable[str], image: str) -> Party:
+def find_party(policy: Policy, person: str, groups: Collection[str], image: str) -> Party:
     """Whom a session with this image of the catalogue counts for, beside the person."""
-    mine = policy.groups_of(person, groups)
-    courses = policy.courses_of(person, mine)
+    mine, courses = policy.groups_of(person, groups), policy.courses_of(person, groups)
     return Party(
         tuple(sorted(name for name in mine if name in policy.groups and name != DEFAULT)),
         tuple(course.name for course in courses if course.image == image),
@@ -278,11 +304,66 @@ def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> 
     return resolve_allowance(Policy(base), "", ())
 
 
-def choose_mounts(policy: Policy, person: str, groups: Iterable[str], image: str) -> tuple[Mount, ...]:
-    """What a person's server gets mounted: what their courses have for this image, each target once."""
+def choose_mounts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Mount, ...]:
+    """What a person's server gets mounted: their groups' data, and what their courses have for this image.
+
+    Each target is there once.
+    """
+    mine = policy.groups_of(person, groups) | {DEFAULT}
+    mounts = [mount for name, data in policy.data.items() if name in mine for mount in data]
     courses = policy.courses_of(person, groups)
-    mounts = [mount for course in courses if course.image == image for mount in course.mounts]
+    mounts += [mount for course in courses if course.image == image for mount in course.mounts]
     return tuple({mount.target: mount for mount in mounts}.values())
+
+
+def find_parts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Part, ...]:
+    """How a person takes part in those of their courses that have this image."""
+    roles, teams = policy.roles_of(person, groups), policy.enrolment.teams_of(person)
+    return tuple(
+        Part(
+            course.name,
+            course.work,
+            grades=roles[course.name] is not Role.STUDENT,
+            team=teams.get(course.name, ""),
+        )
+        for course in policy.courses
+        if course.name in roles and course.image == image
+    )
+
+
+def find_notebooks(policy: Policy, person: str, groups: Collection[str]) -> dict[str, tuple[str, Notebooks]]:
+    """By course of a person that has notebooks: the image that opens them, and where they come from."""
+    return {
+        course.name: (course.image, course.work.notebooks)
+        for course in policy.courses_of(person, groups)
+        if course.work.notebooks
+    }
+
+
+def choose_notebooks(
+    request: SpawnRequest, known: Mapping[str, tuple[str, Notebooks]]
+) -> tuple[SpawnRequest, Notebooks | None]:
+    """The notebooks that a request is for, and the request with the image that they are opened in.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``: they are of no course of the person, or for another image.
+    """
+    if request.notebooks is None:
+        return request, None
+    if request.notebooks not in known:
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"You are in no course {request.notebooks!r} that has notebooks. "
+            f"You can choose: {', '.join(known) or mark('none')}.",
+        )
+    image, notebooks = known[request.notebooks]
+    if request.image not in (None, image):
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"The notebooks of {request.notebooks!r} are opened in the image {image!r}. "
+            "Choose that image, or no notebooks.",
+        )
+    return replace(request, image=image), notebooks
 
 
 def _choose_largest(name: str, rules: Sequence[Rule]) -> Limit[Any]:

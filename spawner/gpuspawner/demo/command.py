@@ -38,6 +38,10 @@ from .processes import Process, end, require_alive, start, wait_until
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A service manager's, Ctrl-C, and that the terminal was closed."""
 READY_SECONDS = 60
+SSHD = "/usr/sbin/sshd"
+"""Where OpenSSH's server is not installed, there is no gateway of SSH."""
+SSH_PORT = 22
+"""On from the port for browsers."""
 RELEASE_SECONDS = 10
 
 
@@ -109,6 +113,8 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
     _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82), (gateway, port + 82))
+    if Path(SSHD).exists():
+        _require_free_ports(("127.0.0.1", port + SSH_PORT))
     offered = _offered_images()
     settings = write_settings(
         layout,
@@ -119,6 +125,7 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
         port=port,
         network=network,
         prefix=instance,
+        ssh_port=port + SSH_PORT if Path(SSHD).exists() else None,
     )
     processes = _start_all(layout, settings, config_file, gpus.environment, cleanup)
     wait_until(
@@ -167,8 +174,10 @@ def _start_all(
         "agent": ["gpuspawner", "agent", "--ledger", str(ledger), "--host", settings.host or ""],
         "hub": ["jupyterhub", "--config", str(config_file)],
         "controller": ["gpuspawner", "controller", "--settings", str(layout.settings)],
+        "gateway": ["gpuspawner", "ssh-gateway", "--settings", str(layout.settings)],
     }
     names = ["proxy", "agent", "hub", *(["controller"] if settings.controller.enabled else [])]
+    names += ["gateway"] if settings.ssh.enabled else []
     processes: list[Process] = []
     # The servers end between hub and agent, so that the agent still sees their GPUs become free.
     for name in names:
@@ -284,5 +293,7 @@ def _greet(settings: Settings) -> None:
     roles = {"ada": "student", "grace": "student", "teacher": "teacher", "admin": "administrator"}
     for name in LOGINS:
         say(f"  {name:<8} password {settings.demo_users[name].password}   ({roles[name]})")
+    if settings.ssh.enabled:
+        say(f"\nSSH and VS Code:    {settings.network.bind_url}/services/gpu/ssh")
     say("\nCards and holders:  .gpuspawner/venv/bin/gpuspawner status")
     say(f"Logs:               {settings.state_dir}/logs\n\nCtrl-C stops everything.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,8 +75,12 @@ def write_settings(
     port: int,
     network: str,
     prefix: str,
+    ssh_port: int | None = None,
 ) -> Settings:
     """Write the demo's settings file, keeping the passwords of an earlier start, and read it back.
+
+    Args:
+        ssh_port: Where the gateway of SSH listens; None for no gateway.
 
     Raises:
         SettingsError: The file that is there is damaged.
@@ -106,12 +111,21 @@ def write_settings(
             "hub_port": port + 81,
         },
         "controller": {"enabled": True, "port": port + 82},
+        "ssh": _write_ssh(ssh_port),
         "demo_users": users,
     }
     if not layout.policy.exists():
         _write_private(layout.policy, _write_policy(next(iter(images))))
     _write_private(layout.settings, yaml.safe_dump(data, sort_keys=False))
     return load_settings(layout.settings)
+
+
+def _write_ssh(port: int | None) -> dict[str, Any]:
+    """The gateway of SSH, on this machine alone; whoever is not root can let in only themselves."""
+    if port is None:
+        return {"enabled": False}
+    account = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+    return {"enabled": True, "address": "127.0.0.1", "port": port, "account": account}
 
 
 def _write_policy(image: str) -> str:

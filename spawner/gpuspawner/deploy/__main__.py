@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +15,9 @@ import yaml
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
 from gpuspawner.setup.builds import require_names
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.images import list_statuses, load_catalogue
+from gpuspawner.setup.images import ImageEntry, list_statuses, load_catalogue
 from gpuspawner.setup.locks import pinned
+from gpuspawner.setup.registry import DIGESTS, VARIABLE, read_digests, registry_prefix, split_by_digest
 from gpuspawner.setup.stamps import digest
 from gpuspawner.setup.versions import parse_version
 from gpuspawner.sim.errors import SimError
@@ -24,7 +25,7 @@ from gpuspawner.sim.layout import DEMO_LAYOUT, parse_layout
 from gpuspawner.sim.native import sources_hash
 
 from .archive import pack
-from .plan import SETTINGS_VARIABLE, Place, make_settings, require_known
+from .plan import SETTINGS_VARIABLE, Place, make_settings, require_closed, require_known
 
 PLAYBOOK_VARIABLES = frozenset({SETTINGS_VARIABLE})
 
@@ -43,22 +44,26 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
 
     Args:
         request: ``file``, where it was written; ``names`` of the variables in it; ``settings``, the one that
-            holds the hub's settings; ``subnet`` of the servers; ``simulated`` cards; names of the
-            ``images``; ``archives``, where
-            releases go.
+            holds the hub's settings; ``subnet`` of the servers; ``pools`` of the Engine; ``simulated`` cards;
+            names of the ``images``; ``registry`` that they are pulled from, and whether to ``build`` those
+            that it does not have; ``archives``, where releases go; ``subdomain_host``, where browsers find
+            the hub, if people's servers are at names of their own below it.
         checkout: What is to be installed.
 
     Returns:
         ``release`` and its ``archive``; ``settings``, the text of the hub's settings file; ``policy``, the
-        path of the policy or an empty text; ``extensions``, name → text; ``passports``, name → reference of
-        the images whose passports are made; and what units and checks need of the settings.
+        path of the policy or an empty text; ``extensions``, name → text; ``pulled`` and ``built``, names of
+        images; ``passports``, name → reference and lock hash of the images whose passports are made; and what
+        units and checks need of the settings.
 
     Raises:
         SettingsError, SetupError: With the name of what is wrong, and the fix.
     """
     file = Path(request["file"])
     require_layout(request.get("simulated", ""))
+    require_pools(request.get("pools", []))
     require_known(request["names"], known_variables(checkout / "ansible" / "roles"), file)
+    require_closed(file)
     policy = file.with_name("policy.yml")
     extensions = sorted(file.with_name("jupyterhub_config.d").glob("*.py"))
     entries = load_catalogue(checkout / "images" / "images.toml")
@@ -70,7 +75,9 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         statuses=list_statuses(chosen),
         policy=policy if policy.exists() else None,
         extensions=[path.name for path in extensions],
+        subdomain_host=request.get("subdomain_host", ""),
     )
+    pulled, built = choose_sources(request, chosen, checkout)
     settings, text = make_settings(request["settings"] or {}, place, file)
     release = pack(checkout, Path(request["archives"]))
     network = settings.network
@@ -83,19 +90,61 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "hub_url": f"http://{network.hub_address}:{network.hub_port}{settings.base_url}hub",
         "base_url": settings.base_url,
         "hub_address": network.hub_address,
+        "subnet": request["subnet"],
         "docker_network": network.docker_network,
         "proxy": f"{urlsplit(network.bind_url).hostname}:{urlsplit(network.bind_url).port}",
         "proxy_api": f"{urlsplit(network.proxy_api_url).hostname}:{urlsplit(network.proxy_api_url).port}",
         "hub_port": network.hub_port,
         "controller": settings.controller.port if settings.controller.enabled else None,
+        "ssh": settings.ssh.port if settings.ssh.enabled else None,
+        "ssh_address": _reached_at(settings.ssh.address),
+        "ssh_inputs": f"{settings.ssh.model_dump_json()} {settings.hub_origin}{settings.base_url}",
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
+        "course_directory": str(settings.courses.directory or ""),
         "proxy_version": proxy_version(checkout),
         "simulation_version": sources_hash(),
+        "subdomain_host": place.subdomain_host,
+        "pulled": pulled,
+        "built": built,
         "passports": {
-            entry.name: entry.reference for entry in chosen if entry.reference in settings.images.values()
+            entry.name: {"reference": entry.reference, "lock_hash": entry.lock_hash}
+            for entry in chosen
+            if entry.reference in settings.images.values()
         },
         "minimum_driver": newest([entry.minimum_driver for entry in chosen if entry.minimum_driver]),
     }
+
+
+def choose_sources(
+    request: Mapping[str, Any], chosen: Sequence[ImageEntry], checkout: Path
+) -> tuple[list[str], list[str]]:
+    """Which images are pulled, by name, and which are built.
+
+    Raises:
+        SettingsError, SetupError: What is named is no registry, or has not all of them and the rest is not to
+            be built.
+    """
+    registry, build = request.get("registry", ""), request.get("build", True)
+    digests = {}
+    if registry:
+        try:
+            registry_prefix({VARIABLE: registry})
+        except SetupError as error:
+            raise SettingsError(f"images_registry: {error}") from None
+        digests = read_digests(checkout / "images" / DIGESTS)
+    known, rest = split_by_digest(chosen, digests)
+    if registry and rest and not build:
+        raise SettingsError(
+            f"images_registry is {registry}, and images/{DIGESTS} has no digest of "
+            f"{', '.join(entry.name for entry in rest)}. Write it by "
+            f"GPUSPAWNER_REGISTRY={registry} make push where they are built; or set images_build to true."
+        )
+    return [entry.name for entry in known], [entry.name for entry in rest] if build else []
+
+
+def _reached_at(address: str) -> str:
+    """Where this server itself reaches what listens there."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - nothing is bound
 
 
 def require_layout(layout: str) -> None:
@@ -108,6 +157,24 @@ def require_layout(layout: str) -> None:
         parse_layout(layout or DEMO_LAYOUT, "hub")
     except SimError as error:
         raise SettingsError(f"gpuspawner_simulated_cards: {error}") from None
+
+
+def require_pools(pools: Any) -> None:
+    """Check the networks that the Engine may use.
+
+    Raises:
+        SettingsError: One is no network, or is too small for its size.
+    """
+    for pool in pools if isinstance(pools, list) else [pools]:
+        try:
+            right = ipaddress.ip_network(pool["base"]).prefixlen <= pool["size"] <= 30 and len(pool) == 2
+        except (ValueError, TypeError, KeyError):
+            right = False
+        if not right:
+            raise SettingsError(
+                f"docker_address_pools has {pool!r}; write networks with the prefix length of each part, "
+                "such as {base: 10.200.0.0/16, size: 24}."
+            )
 
 
 def newest(versions: Collection[str]) -> str:
@@ -126,8 +193,8 @@ def known_variables(roles: Path) -> frozenset[str]:
     """Every variable that some role documents."""
     found = set(PLAYBOOK_VARIABLES)
     for file in roles.glob("*/meta/argument_specs.yml"):
-        for entry in yaml.safe_load(file.read_text())["argument_specs"].values():
-            found.update(entry.get("options", {}))
+        # A role without this entry is used by other roles alone.
+        found.update(yaml.safe_load(file.read_text())["argument_specs"].get("main", {}).get("options", {}))
     return frozenset(found)
 
 

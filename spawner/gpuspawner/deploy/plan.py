@@ -17,9 +17,13 @@ from gpuspawner.policy.yamlfile import YamlFile, suggest
 
 SETTINGS_VARIABLE = "gpuspawner_settings"
 """The variable that holds what goes into the hub's own settings file."""
+SECRETS_VARIABLES = frozenset({"gpuspawner_secrets", "backup_password", "backup_environment"})
+"""The variables that are, or hold, texts that nobody else may read."""
+VAULT = "!vault"
 STATE_DIR = "/var/lib/gpuspawner"
 CONFIG_DIR = "/etc/gpuspawner"
 NETWORK = "gpuspawner"
+SSH_ACCOUNT = "gpuspawner-ssh"
 HOMES = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._-]+){2,}")
 """Where homes may be: it is given to the services, and stands in a unit of systemd."""
 GIVEN = {
@@ -29,8 +33,11 @@ GIVEN = {
     ("policy",): "Write the policy into policy.yml beside this file",
     ("network", "hub_address"): "Set gpuspawner_subnet: its first address is the hub's",
     ("network", "docker_network"): "It is always called gpuspawner",
+    ("network", "subdomain_host"): "Set tls_subdomains: the first of tls_names is the hub's",
     ("network", "bind_url"): "Browsers come through TLS: set tls_names",
     ("controller", "token_file"): "It is always in /var/lib/gpuspawner",
+    ("ssh", "account"): "It is always gpuspawner-ssh, which is made for it",
+    ("ssh", "folder"): "It is always in /var/lib/gpuspawner",
 }
 """Settings that follow from the way of installing, and what to do instead."""
 
@@ -49,6 +56,8 @@ class Place:
     """The settings that say which images are candidates or frozen."""
     extensions: Collection[str] = ()
     """Names of the files that go into ``jupyterhub_config.d``."""
+    subdomain_host: str = ""
+    """Where browsers find the hub, if each person's servers are at a name of their own below that one."""
 
 
 def require_known(variables: Collection[str], known: Collection[str], file: Path) -> None:
@@ -61,6 +70,29 @@ def require_known(variables: Collection[str], known: Collection[str], file: Path
         if name not in known:
             fix = suggest(name, sorted(known), "they are")
             raise _locate(file, {}).error([name], f" is not a variable of any role; {fix}")
+
+
+def require_closed(file: Path) -> None:
+    """Check that nobody else can read the secrets in the file: it is closed, or they are encrypted.
+
+    Raises:
+        SettingsError: One is readable, with its line and the fix.
+    """
+    if not file.stat().st_mode & 0o077:
+        return
+    whole = _locate(file, {})
+    for key, node in whole.node.value:
+        if key.value not in SECRETS_VARIABLES:
+            continue
+        named = [(name.value, one) for name, one in node.value] if isinstance(node, yaml.MappingNode) else []
+        for names, secret in [([key.value, name], one) for name, one in named] or [([key.value], node)]:
+            # What is looked up elsewhere is not in this file.
+            if secret.value and secret.tag != VAULT and "{{" not in str(secret.value):
+                raise whole.error(
+                    names,
+                    f" is written there for everybody to read. Encrypt it by ansible-vault encrypt_string "
+                    f"(docs/install.md); or close the file: chmod 600 {file}",
+                )
 
 
 def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[Settings, str]:
@@ -88,8 +120,19 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
             "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
             "such as /srv/homes",
         )
+    if settings.courses.directory and not HOMES.fullmatch(str(settings.courses.directory)):
+        raise written.error(
+            ["courses", "directory"],
+            f": {str(settings.courses.directory)!r} is no directory for courses on a server. "
+            "Write an absolute path of two names or more, of letters, digits and . _ - alone, "
+            "such as /srv/courses",
+        )
+    if settings.ssh.enabled and not (settings.ssh.host or settings.notices.hub):
+        raise written.error(
+            ["ssh"], ".host is missing: write the name by which people's own programs find this server"
+        )
     if place.policy is not None:
-        load_policy(place.policy, images=settings.images)
+        load_policy(place.policy, images=settings.images, places=settings.places)
     if not (settings.login or settings.demo_users or place.extensions):
         raise SettingsError(
             f"{file}: nobody could log in. Set {SETTINGS_VARIABLE}.login (docs/login.md); or, to try things "
@@ -101,12 +144,17 @@ def make_settings(wanted: Mapping[str, Any], place: Place, file: Path) -> tuple[
 
 def complete(wanted: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The settings with what follows from the way of installing."""
+    network = {"docker_network": NETWORK, "hub_address": place.hub_address}
+    if place.subdomain_host:
+        network["subdomain_host"] = place.subdomain_host
     given: dict[str, Any] = {
         "state_dir": STATE_DIR,
         "images": dict(place.images),
-        "network": {"docker_network": NETWORK, "hub_address": place.hub_address},
+        "network": network,
         "controller": {"enabled": True},
     }
+    if "ssh" in wanted:
+        given["ssh"] = {"account": SSH_ACCOUNT}
     if "images" not in wanted:
         given |= {key: value for key, value in place.statuses.items() if value}
     if place.policy is not None:
@@ -126,7 +174,13 @@ def _find_settings(file: Path, wanted: Mapping[str, Any]) -> YamlFile:
 
 def _locate(file: Path, data: Mapping[str, Any]) -> YamlFile:
     """Where the keys of a file are. Ansible has read it; what is encrypted in it does not matter here."""
-    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    text = file.read_text(encoding="utf-8")
+    if text.startswith("$ANSIBLE_VAULT"):
+        raise SettingsError(
+            f"The file {file} is encrypted as a whole, so that no line of it can be named. Decrypt it, and "
+            "encrypt single values: ansible-vault encrypt_string (docs/install.md)."
+        )
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(node, yaml.MappingNode):
         raise SettingsError(f"The file {file} must hold keys and values.")
     return YamlFile(file, "settings", "a setting", node, dict(data))

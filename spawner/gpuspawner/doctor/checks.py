@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
+from .door import check_door
 from .facts import CdiSpec, Facts
 from .findings import Finding, Level, parse_version, unknown
 from .images import check_images
@@ -316,6 +317,7 @@ CHECKS: tuple[Check, ...] = (
     check_files,
     check_ledger,
     check_controller,
+    check_door,
     check_policy,
     check_images,
 )

@@ -21,6 +21,7 @@ from gpuspawner.core.errors import SettingsError
 from gpuspawner.sim import SimError, Simulation
 
 from .checks import check_all
+from .door import read_door
 from .facts import gather, read_images, read_policy
 from .findings import Finding, Level
 
@@ -46,7 +47,7 @@ def doctor(ledger: Path | None, host: str, as_json: bool) -> None:
     facts = gather(DockerEngine(), NvmlProbe(host), path, host, now=datetime.now(UTC))
     where = find_settings(None)
     images = read_images(where, DockerImages(timeout_seconds=10))
-    facts = replace(facts, policy=read_policy(where), images=images)
+    facts = replace(facts, policy=read_policy(where), images=images, door=read_door(where))
     findings = check_all(facts)
     click.echo(json.dumps(to_json(findings, host), indent=2) if as_json else render(findings))
     if any(finding.level is Level.ERROR for finding in findings):

@@ -25,6 +25,8 @@ from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import load_settings
 from gpuspawner.ports import ContainerEngine, EngineInfo, GpuProbe, Images, ProbeReport
 
+from .door import DoorFacts
+
 SECRETS = ("*cookie_secret*", "*secret*", "*token*", "*.key", "*.pem")
 """Names, in the ledger's directory, of files that nobody else may read."""
 
@@ -119,6 +121,8 @@ class Facts:
     """None when no ledger was named."""
     images: ImagesFacts | None = None
     """None when there are no settings."""
+    door: DoorFacts | None = None
+    """None when there are no settings, or no controller in them."""
 
 
 def gather(
@@ -153,7 +157,7 @@ def read_policy(settings_file: Path | None) -> PolicyFacts | None:
         if settings.policy is None:
             return None
         path = settings.policy
-        load_policy(path, images=settings.images)
+        load_policy(path, images=settings.images, places=settings.places)
     except SettingsError as error:
         return PolicyFacts(str(path), str(error))
     return PolicyFacts(str(path))

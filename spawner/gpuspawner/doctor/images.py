@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gpuspawner.core.images import find_fleet, fits
 from gpuspawner.core.model import Device
-from gpuspawner.passport.known import KnownImage
+from gpuspawner.passport.known import KnownImage, find_default
 from gpuspawner.passport.model import Passport
 
 from .facts import Facts
@@ -19,14 +19,17 @@ def check_images(facts: Facts) -> Iterator[Finding]:
     if facts.images is None:
         return
     devices, images = _list_devices(facts), facts.images.images
-    default = next((image.name for image in images if not image.candidate), "")
+    first = next((image.name for image in images if not image.candidate), "")
+    default = find_default(images, find_fleet(devices or ()))
     for image in images:
         if image.passport is None:
             yield _without(image)
             continue
         misfit = _why_no_card_fits(image, devices)
         if misfit is None:
-            misfit = _why_untried(image, image.passport, devices, is_default=image.name == default)
+            instead = default if image.name == first != default else ""
+            is_default = image.name == default
+            misfit = _why_untried(image, image.passport, devices, is_default=is_default, instead=instead)
         tried = ", ".join(image.passport.runs) or "nothing"
         yield misfit or Finding("images", Level.OK, f"{image.name} has its passport; it was tried on {tried}")
 
@@ -75,22 +78,37 @@ def _why_no_card_fits(image: KnownImage, devices: Sequence[Device] | None) -> Fi
 
 
 def _why_untried(
-    image: KnownImage, passport: Passport, devices: Sequence[Device] | None, *, is_default: bool
+    image: KnownImage,
+    passport: Passport,
+    devices: Sequence[Device] | None,
+    *,
+    is_default: bool,
+    instead: str,
 ) -> Finding | None:
     """What everybody gets must have been tried on every architecture here; a frozen one is left as it is.
 
     Where the cards are not known, that is the CPU at least.
+
+    Args:
+        image: It.
+        passport: Its passport.
+        devices: The cards that are here; None when they are not known.
+        is_default: Whether a start takes it that names no image.
+        instead: The image that such a start takes instead of it, as long as it was not tried.
     """
     if image.candidate or (image.until is not None and not is_default):
         return None
-    untried = passport.list_untried(find_fleet(devices or ()))
-    if not untried:
+    untried, failed = passport.list_untried(find_fleet(devices or ())), passport.list_failed()
+    if not untried and not failed:
         return None
-    what = "the default" if is_default else "for everybody"
+    lack = f"failed its tests: {', '.join(failed)}" if failed else f"was never tried on {', '.join(untried)}"
+    fix = "make test-images" if failed else f"gpuspawner verify {image.reference} --record"
+    what = "the default" if is_default else "to be the default" if instead else "for everybody"
+    until = f" Until then they get {instead}." if instead else ""
     return Finding(
         "images",
         Level.ERROR if is_default else Level.WARNING,
-        f"{image.name} is {what}, and was never tried on {', '.join(untried)}.",
-        "What people get without asking must compute the same again on every kind of card that is here.",
-        f"gpuspawner verify {image.reference} --record  # or name it under candidates in the settings",
+        f"{image.name} is {what}, and {lack}.",
+        f"What people get without asking must compute the same again on every card that is here.{until}",
+        f"{fix}  # or name it under candidates in the settings",
     )

@@ -8,25 +8,17 @@ has it, signature included.
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
-import jwt
 from oauthenticator.generic import GenericOAuthenticator
-from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler
+from oauthenticator.oauth2 import OAuthLoginHandler
 from tornado.web import HTTPError
 from traitlets import Dict
 
-from .recognised import NOT_UNDERSTOOD, Denied, Recognised, ServiceSilent
+from .known import ServiceSilent
+from .recognised import Recognised
+from .tokens import BadToken, Keys, check_token
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Signatures that only the service can make. Not those with a shared secret, and never none."""
-LEEWAY_S = 60
-"""By so much clocks may differ, in seconds."""
-KEYS_AGAIN_AFTER_S = 60
-"""Keys that are not known are asked for once in so long, in seconds: tokens can be made up faster."""
-KEYS_LAST_S = 3600
-"""After this, keys are read anew, in seconds: the service may have withdrawn one."""
 _CLAIMS = "id_claims"
 """Where the checked claims of the ID token are kept, beside what the token endpoint answered."""
 _DESCRIPTION = "/.well-known/openid-configuration"
@@ -57,15 +49,13 @@ class OidcLogin(Recognised, GenericOAuthenticator):
     """A login by a service that speaks OpenID Connect."""
 
     login_handler = OidcLoginHandler
-    callback_handler = OAuthCallbackHandler
     user_auth_state_key = "claims"
 
     description = Dict(help="The service's description of itself, once it was read.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._keys_read_at = float("-inf")
+        self.keys = Keys(self._read)
 
     async def discover(self) -> None:
         """Read the service's description, once.
@@ -102,7 +92,7 @@ class OidcLogin(Recognised, GenericOAuthenticator):
         id_token = token_info.get("id_token")
         claims = await self._check(id_token) if logs_in or id_token else {}
         if logs_in and claims.get("nonce") != make_nonce(handler.get_state_url()):
-            raise self._deny("answers another login")
+            raise await self.deny_token("answers another login")
         # Kept with the login, which goes on for longer than the token and its key.
         return {**token_info, _CLAIMS: claims}
 
@@ -121,64 +111,18 @@ class OidcLogin(Recognised, GenericOAuthenticator):
             return signed
         added = await super().token_to_user(token_info)
         if not isinstance(added, dict) or (signed and added.get("sub") != signed["sub"]):
-            raise self._deny("and the service's answer are about two people")
+            raise await self.deny_token("and the service's answer are about two people")
         return {**signed, **added}
 
     async def _check(self, id_token: object) -> dict[str, Any]:
-        if not isinstance(id_token, str):
-            raise self._deny("is missing")
+        where, issuer = self.description["jwks_uri"], self.description["issuer"]
         try:
-            header = jwt.get_unverified_header(id_token)
-            algorithm = header.get("alg")
-            if algorithm not in ALGORITHMS:
-                raise self._deny(f"is signed by {algorithm!r}")
-            key = await self._find_key(header.get("kid"))
-            claims: dict[str, Any] = jwt.decode(
-                id_token,
-                key.key,  # by itself: what wraps it takes one algorithm only, whatever the service uses
-                algorithms=[algorithm],
-                audience=self.client_id,
-                issuer=self.description["issuer"],
-                leeway=LEEWAY_S,
-                options={"require": ["iss", "aud", "exp", "iat", "sub"]},
-            )
-        except jwt.PyJWTError as error:
-            raise self._deny(f"is not valid: {type(error).__name__}") from None
-        if claims.get("azp", self.client_id) != self.client_id:
-            raise self._deny("is for another hub")
-        return claims
-
-    async def _find_key(self, key_id: object) -> jwt.PyJWK:
-        age = time.monotonic() - self._keys_read_at
-        if age > KEYS_LAST_S or (key_id not in self._keys and age > KEYS_AGAIN_AFTER_S):
-            found = await self._read(self.description["jwks_uri"])
-            self._keys_read_at = time.monotonic()
-            self._keys = _read_keys(found)
-        if key_id is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        if not isinstance(key_id, str) or key_id not in self._keys:
-            raise self._deny("is signed with a key that the service does not have")
-        return self._keys[key_id]
+            return await check_token(id_token, self.keys, where, audience=self.client_id, issuer=issuer)
+        except BadToken as error:
+            raise await self.deny_token(str(error)) from None
 
     async def _read(self, url: str) -> dict[str, Any]:
         found = await self.httpfetch(url, "asking for", validate_cert=self.validate_server_cert)
         if not isinstance(found, dict):
             raise ServiceSilent(f"{url} is no description")
         return found
-
-    def _deny(self, what: str) -> Denied:
-        self.log.warning("Login refused: the ID token %s", what)
-        return Denied(NOT_UNDERSTOOD)
-
-
-def _read_keys(found: dict[str, Any]) -> dict[str, jwt.PyJWK]:
-    """The keys for signatures, by their names; a kind that is not known is left out."""
-    keys: dict[str, jwt.PyJWK] = {}
-    for number, one in enumerate(found.get("keys") or ()):
-        if not isinstance(one, dict) or one.get("use", "sig") != "sig" or one.get("kty") == "oct":
-            continue
-        try:
-            keys[str(one.get("kid", number))] = jwt.PyJWK.from_dict(one)
-        except jwt.PyJWTError:
-            continue
-    return keys

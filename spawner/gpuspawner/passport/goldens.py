@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -114,6 +114,25 @@ def read_goldens(path: Path) -> dict[Key, Golden]:
     found = {golden.key: golden for golden in listed}
     if len(found) != len(listed):
         raise SettingsError(f"The golden values {path} have two lines for one lock, architecture and test.")
+    return found
+
+
+def read_all_goldens(paths: Iterable[Path]) -> dict[Key, Golden]:
+    """All that were recorded, in several files.
+
+    Raises:
+        SettingsError: One cannot be read, is damaged, or says another thing than one before it.
+    """
+    found: dict[Key, Golden] = {}
+    for path in paths:
+        for key, golden in read_goldens(path).items():
+            known = found.setdefault(key, golden)
+            if known.outcome != golden.outcome:
+                raise SettingsError(
+                    f"{path} says another thing of {golden.image} on {key.architecture} than the values that "
+                    f"came with the release, of {known.recorded:%Y-%m-%d} with {known.device}. Take the line "
+                    "that is wrong out of its file."
+                )
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 from gpuspawner.core.errors import EngineError, NotFound, PassportError
+from gpuspawner.core.images import order_for_default
 from gpuspawner.core.model import ImageNeeds
 from gpuspawner.core.words import mark
 from gpuspawner.ports import Images
@@ -36,6 +37,8 @@ class KnownImage:
     """Why it has no passport; empty when it has one."""
     damaged: bool = False
     """Whether it has a passport that cannot be read: it gets no GPU then."""
+    silent: bool = False
+    """Whether the Engine has never said what its name means: nobody knows what it needs."""
     candidate: bool = False
     """Whether only those can choose it whose policy names it."""
     until: date | None = None
@@ -84,9 +87,9 @@ class KnownImages:
                     self._known = {name: self._look(name, of) for name, of in self._images.items()}
                 except EngineError as error:
                     # What was known is not forgotten over that: places in line rest on it.
-                    keep, problem = AGAIN_SECONDS, str(error)
+                    keep, problem, before = AGAIN_SECONDS, str(error), self._known
                     self._known = {
-                        name: replace(self._known.get(name, self._begin(name, of)), problem=problem)
+                        name: replace(before.get(name) or self._begin(name, of, silent=True), problem=problem)
                         for name, of in self._images.items()
                     }
                 self._ask_again = self._monotonic() + keep
@@ -99,9 +102,9 @@ class KnownImages:
             raise NotFound("There is no such image here; the list of images has them all.")
         return found
 
-    def needs(self) -> dict[str, ImageNeeds]:
-        """What each image needs, by name; one that runs anywhere, or is not known, is left out."""
-        return {one.name: one.needs for one in self.all() if one.needs is not None}
+    def needs(self) -> dict[str, ImageNeeds | None]:
+        """What each image needs, by name: None where any card will do; what is not known is left out."""
+        return {one.name: one.needs for one in self.all() if not (one.damaged or one.silent)}
 
     def _look(self, name: str, reference: str) -> KnownImage:
         """Raises: EngineError."""
@@ -116,7 +119,19 @@ class KnownImages:
         missing = mark("It has no passport: nobody has looked into it yet.")
         return replace(image, digest=facts.digest, passport=passport, problem="" if passport else missing)
 
-    def _begin(self, name: str, reference: str) -> KnownImage:
+    def _begin(self, name: str, reference: str, *, silent: bool = False) -> KnownImage:
         """What the settings say of an image."""
-        candidate = name in self._candidates
-        return KnownImage(name, reference, candidate=candidate, until=self._frozen.get(name))
+        candidate, until = name in self._candidates, self._frozen.get(name)
+        return KnownImage(name, reference, candidate=candidate, until=until, silent=silent)
+
+
+def list_held_back(images: Iterable[KnownImage], fleet: Collection[str]) -> frozenset[str]:
+    """Names of the images that were not tried on all of a fleet: rather another one is the default."""
+    known = ((one.name, one.passport) for one in images)
+    return frozenset(name for name, found in known if found is not None and not found.may_be_default(fleet))
+
+
+def find_default(images: Sequence[KnownImage], fleet: Collection[str]) -> str:
+    """The name of the image that a start takes of somebody to whom all are allowed that are no candidates."""
+    names = [one.name for one in images if not one.candidate] or [one.name for one in images]
+    return next(iter(order_for_default(names, list_held_back(images, fleet))), "")

@@ -17,6 +17,9 @@ from .model import Passport, Versions
 LABEL_IMAGE = "gpuspawner.image"
 LABEL_LOCK_HASH = "gpuspawner.lock_hash"
 
+UNLOCKED = frozenset({"gpuspawner-session", "pip"})
+"""Packages that are in no lock: this project's own, and what comes with Python."""
+
 DRIVERS = {11: "450.80.02", 12: "525.60.13", 13: "580"}
 """Major version of CUDA → the oldest driver that runs it (its release notes: minor version compatibility)."""
 
@@ -98,10 +101,23 @@ def take_over(made: Passport, before: Sequence[Passport]) -> Passport:
     """
     runs, tests = dict(made.runs), dict(made.tests)
     for other in before:
-        if other.digest == made.digest or (made.lock_hash and other.lock_hash == made.lock_hash):
+        if other.digest == made.digest or is_of_same_locks(other, made):
             runs = {**other.runs, **runs}
             tests = {**other.tests, **tests}
     return made.model_copy(update={"runs": dict(sorted(runs.items())), "tests": dict(sorted(tests.items()))})
+
+
+def is_of_same_locks(one: Passport, other: Passport) -> bool:
+    """Whether two images were built from the same lock files, and have in them what these say.
+
+    An image says itself from which locks it was built, and one that has other packages does not.
+    """
+    locked = one.lock_hash is not None and one.lock_hash == other.lock_hash
+    return locked and _list_locked(one) == _list_locked(other)
+
+
+def _list_locked(passport: Passport) -> dict[str, str]:
+    return {name: version for name, version in passport.packages.items() if name not in UNLOCKED}
 
 
 def read_architectures(flags: Sequence[str]) -> tuple[str, ...]:

@@ -85,6 +85,17 @@ class Passport(_Part):
         """On which architectures of a fleet it was not tried; none without torch, with which it is tried."""
         return list_untried(self.runs, fleet) if self.versions.torch else ()
 
+    def list_failed(self) -> tuple[str, ...]:
+        """Its tests that failed."""
+        return tuple(name for name, result in self.tests.items() if result == "failed")
+
+    def may_be_default(self, fleet: Iterable[str]) -> bool:
+        """Whether a start may take it that names no image, where another one may be taken too.
+
+        What was not built from locks cannot be tried, so nothing is asked of it.
+        """
+        return self.lock_hash is None or not (self.list_failed() or self.list_untried(fleet))
+
     @property
     def sha256(self) -> str:
         """The image's id without its prefix: the name of the passport's file."""

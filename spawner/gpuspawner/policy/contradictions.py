@@ -70,8 +70,9 @@ def _references(
             yield ["people", name, "groups", n], group, groups, "group"
     for name, course in entries.courses.items():
         yield ["courses", name, "group"], course.group, groups, "group"
-        for n, teacher in enumerate(course.teachers):
-            yield ["courses", name, "teachers", n], teacher, entries.people, "person"
+        for key in ("teachers", "assistants"):
+            for n, person_named in enumerate(getattr(course, key)):
+                yield ["courses", name, key, n], person_named, entries.people, "person"
         if images is not None:
             yield ["courses", name, "image"], course.image, images, "image"
 

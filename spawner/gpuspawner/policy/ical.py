@@ -105,14 +105,7 @@ def from_ical(data: bytes, defaults: Mapping[str, object]) -> tuple[ImportedEven
     Raises:
         InvalidRequest: It is no calendar, or too large, or an event, which is named, cannot be reserved.
     """
-    if len(data) > MOST_BYTES:
-        raise InvalidRequest(f"The calendar has {len(data)} bytes; {MOST_BYTES} is the most.")
-    try:
-        calendar = Calendar.from_ical(_without_zones(data))
-        events = [one for one in calendar.walk("VEVENT") if str(one.get("STATUS", "")).upper() != "CANCELLED"]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise InvalidRequest(f"This is not a calendar in iCalendar form: {shorten(what)}.") from None
+    events = [one for one in read_events(data) if not is_cancelled(one)]
     if len(events) > MOST_EVENTS:
         raise InvalidRequest(f"The calendar has {len(events)} events; {MOST_EVENTS} is the most.")
     found: dict[str, ImportedEvent] = {}
@@ -128,6 +121,22 @@ def from_ical(data: bytes, defaults: Mapping[str, object]) -> tuple[ImportedEven
             raise InvalidRequest(f"{name}: its UID is there twice; a changed single event is not supported.")
         found[imported.reservation_id] = imported
     return tuple(found.values())
+
+
+def read_events(data: bytes) -> list[Any]:
+    """All events of a calendar, as the library has them. Raises: InvalidRequest: It is none, or too large."""
+    if len(data) > MOST_BYTES:
+        raise InvalidRequest(f"The calendar has {len(data)} bytes; {MOST_BYTES} is the most.")
+    try:
+        return list(Calendar.from_ical(_without_zones(data)).walk("VEVENT"))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise InvalidRequest(f"This is not a calendar in iCalendar form: {shorten(what)}.") from None
+
+
+def is_cancelled(event: Any) -> bool:
+    """Whether an event says that it does not take place."""
+    return str(event.get("STATUS", "")).strip().upper() == "CANCELLED"
 
 
 def _without_zones(data: bytes) -> bytes:
@@ -149,14 +158,14 @@ def _from_event(event: Any, defaults: Mapping[str, object]) -> ImportedEvent:
     if event.errors:
         name, what = event.errors[0]
         raise InvalidRequest(f"{name} cannot be read: {shorten(what)}.")
-    uid = _text(event, "UID")
+    uid = read_property(event, "UID")
     if not uid:
         raise InvalidRequest("it has no UID.")
     own = _UID.fullmatch(uid)
     holder = _read_holder(event)
     said = {key: value for key, value in defaults.items() if not (holder and key in _HOLDERS)}
     body: dict[str, object] = {"title": "no title", **said, **holder, **_read_extra(event)}
-    title = " ".join(_text(event, "SUMMARY").split())[:100].strip()
+    title = " ".join(read_property(event, "SUMMARY").split())[:100].strip()
     body |= {"title": title} if title else {}
     body |= _read_times(event, str(defaults.get("zone") or "UTC"))
     return ImportedEvent(own[1] if own else sha256(uid.encode()).hexdigest()[:16], parse_body(body))
@@ -164,11 +173,11 @@ def _from_event(event: Any, defaults: Mapping[str, object]) -> ImportedEvent:
 
 def _read_extra(event: Any) -> dict[str, object]:
     found: dict[str, object] = {}
-    devices = _text(event, _X + "DEVICES")
+    devices = read_property(event, _X + "DEVICES")
     if devices:
         found["devices"] = int(devices) if re.fullmatch("[0-9]{1,6}", devices, re.ASCII) else devices
     for key in ("pool", "lead"):
-        value = _text(event, _X + key.upper())
+        value = read_property(event, _X + key.upper())
         found |= {key: value} if value else {}
     users, cards = _texts(event, _X + "USER"), _texts(event, _X + "CARD")
     found |= {"users": users} if users else {}
@@ -179,7 +188,7 @@ def _read_extra(event: Any) -> dict[str, object]:
 
 
 def _read_holder(event: Any) -> dict[str, str]:
-    kind, _, name = _text(event, _X + "HOLDER").partition(":")
+    kind, _, name = read_property(event, _X + "HOLDER").partition(":")
     if kind and kind not in _HOLDERS:
         raise InvalidRequest(f"{_X}HOLDER must be person:, group: or course: with a name.")
     return {kind: name} if kind else {}
@@ -196,23 +205,13 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([nN,;\\])", lambda found: "\n" if found[1] in "nN" else found[1], text)
 
 
-def _text(event: Any, name: str) -> str:
+def read_property(event: Any, name: str) -> str:
+    """The text of a property, empty where there is none."""
     return next(iter(_texts(event, name)), "").strip()
 
 
 def _read_times(event: Any, zone_name: str) -> dict[str, object]:
-    start = _read_time(event, "DTSTART")
-    zone = find_zone(_name_zone(start) if start.tzinfo else zone_name)
-    begin = to_utc(start, zone)
-    length: object
-    if "DTEND" in event:
-        length = to_utc(_read_time(event, "DTEND"), zone) - begin
-    elif "DURATION" in event:
-        length = getattr(event["DURATION"], "dt", None)
-    else:
-        raise InvalidRequest("it has neither DTEND nor DURATION; say how long it is.")
-    if not isinstance(length, timedelta):
-        raise InvalidRequest("DURATION must be a length of time, once.")
+    begin, length, zone = read_span(event, zone_name)
     found: dict[str, object] = {
         "start": begin.astimezone(zone).isoformat(),
         "length": describe_time(length) if length > timedelta(0) else "0",
@@ -229,18 +228,42 @@ def _read_times(event: Any, zone_name: str) -> dict[str, object]:
     return found
 
 
-def _read_time(event: Any, name: str) -> datetime:
+def read_span(event: Any, zone_name: str) -> tuple[datetime, timedelta, ZoneInfo]:
+    """When an event first starts, how long it is, and in which time zone it recurs. Raises: InvalidRequest.
+
+    Args:
+        event: The event.
+        zone_name: The time zone of times without one.
+    """
+    start = read_time(event, "DTSTART")
+    zone = find_zone(name_zone(start) if start.tzinfo else zone_name)
+    begin = to_utc(start, zone)
+    length: object
+    if "DTEND" in event:
+        length = to_utc(read_time(event, "DTEND"), zone) - begin
+    elif "DURATION" in event:
+        length = getattr(event["DURATION"], "dt", None)
+    else:
+        raise InvalidRequest("it has neither DTEND nor DURATION; say how long it is.")
+    if not isinstance(length, timedelta):
+        raise InvalidRequest("DURATION must be a length of time, once.")
+    return begin, length, zone
+
+
+def read_time(event: Any, name: str) -> datetime:
+    """A time that must be there once. Raises: InvalidRequest."""
     value = event.get(name)
     if value is None or isinstance(value, list):
         raise InvalidRequest(f"it must have {name} once.")
     found = value.dt
     if not isinstance(found, datetime):
         raise InvalidRequest(f"{name} is a whole day; give it a time.")
-    return _require_zone(found, name, value.params)
+    return require_zone(found, name, value.params)
 
 
-def _require_zone(moment: datetime, name: str, params: Mapping[str, object]) -> datetime:
-    if "TZID" in params and (moment.tzinfo is None or not _name_zone(moment)):
+def require_zone(moment: datetime, name: str, params: Mapping[str, object]) -> datetime:
+    """A time whose time zone, if it has one, is known. Raises: InvalidRequest."""
+    if "TZID" in params and (moment.tzinfo is None or not name_zone(moment)):
         raise InvalidRequest(
             f"{name} is in the time zone {shorten(str(params['TZID']))}, which is not known; "
             "use one such as Europe/Zurich."
@@ -248,7 +271,8 @@ def _require_zone(moment: datetime, name: str, params: Mapping[str, object]) -> 
     return moment
 
 
-def _name_zone(moment: datetime) -> str:
+def name_zone(moment: datetime) -> str:
+    """The IANA name of a time's zone; empty where it has none."""
     return "UTC" if moment.tzinfo is UTC else getattr(moment.tzinfo, "key", "")
 
 
@@ -258,4 +282,4 @@ def _read_exceptions(event: Any, zone: ZoneInfo) -> Iterator[datetime]:
         for one in dates.dts:
             if not isinstance(one.dt, datetime):
                 raise InvalidRequest("EXDATE is a whole day; give it the time of the start.")
-            yield to_utc(_require_zone(one.dt, "EXDATE", dates.params), zone)
+            yield to_utc(require_zone(one.dt, "EXDATE", dates.params), zone)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from .platforms import Platform, require_distinct
+from .safeurls import require_safe_url
 from .units import read_duration
 from .yamlfile import STRICT
 
-Provider = Literal["oidc", "github", "gitlab", "google", "cilogon"]
+Provider = Literal["oidc", "github", "gitlab", "google", "cilogon", "lti", "local"]
 
 PUBLIC = {
     "github": "https://github.com",
@@ -38,6 +38,19 @@ SCOPES = {
     "google": ("openid", "profile", "email"),
     "cilogon": ("openid", "profile", "email", "org.cilogon.userinfo"),
 }
+_SERVICES = frozenset(SCOPES)
+_ONLY = {
+    "issuer": _SERVICES,
+    "client_id": _SERVICES,
+    "client_secret_file": _SERVICES,
+    "extra_scopes": _SERVICES,
+    "groups_claim": _SERVICES - {"github"},
+    "username_claim": _SERVICES | {"lti"},
+    "callback_url": _SERVICES | {"lti"},
+    "title": _SERVICES,
+    "platforms": frozenset({"lti"}),
+}
+"""Which providers have a use for a key."""
 
 
 class Allow(BaseModel):
@@ -90,16 +103,25 @@ class Login(BaseModel):
 
     provider: Annotated[
         Provider,
-        Field(description="`oidc`: Keycloak, Entra, Shibboleth's bridge and all that speak OpenID Connect."),
+        Field(
+            description="`oidc`: Keycloak, Entra, Shibboleth's bridge and all that speak OpenID Connect; "
+            "`lti`: course platforms, by LTI 1.3; `local`: accounts with a password here."
+        ),
     ]
     issuer: Annotated[
         str | None,
         Field(description="Address of the service; needed for `oidc`, else that of the public one."),
     ] = None
-    client_id: Annotated[str, Field(min_length=1, description="What the service knows this hub as.")]
+    client_id: Annotated[
+        str | None, Field(min_length=1, description="What the service knows this hub as; not for lti, local.")
+    ] = None
     client_secret_file: Annotated[
-        Path, Field(description="File, readable by the hub only, that holds the secret that goes with it.")
-    ]
+        Path | None,
+        Field(description="File, readable by the hub only, that holds the secret that goes with it."),
+    ] = None
+    platforms: Annotated[
+        list[Platform], Field(description="LTI only, needed there: the course platforms.")
+    ] = []
     title: Annotated[
         str | None, Field(min_length=1, max_length=60, description="Said on the button: *Sign in with …*.")
     ] = None
@@ -137,9 +159,14 @@ class Login(BaseModel):
         return (self.issuer or PUBLIC.get(self.provider, "")).rstrip("/")
 
     @property
+    def by_service(self) -> bool:
+        """Whether people come by a service of OpenID Connect or OAuth."""
+        return self.provider in _SERVICES
+
+    @property
     def public(self) -> bool:
         """Whether anybody in the world can have an account there."""
-        return PUBLIC.get(self.provider) == self.url
+        return self.url != "" and PUBLIC.get(self.provider) == self.url
 
     @property
     def scopes(self) -> list[str]:
@@ -156,13 +183,11 @@ class Login(BaseModel):
 
     @model_validator(mode="after")
     def _require_sense(self) -> Self:
-        if not self.url:
-            raise ValueError(
-                "issuer is missing: the address of the service, such as https://login.example.org/realms/x"
-            )
-        _require_safe_url("issuer", self.url)
+        self._require_keys()
+        if self.url:
+            require_safe_url("issuer", self.url)
         if self.callback_url:
-            _require_safe_url("callback_url", self.callback_url)
+            require_safe_url("callback_url", self.callback_url)
         if self.allow.empty:
             raise ValueError(
                 "nobody is allowed to log in. Under allow, name groups or users, or say everybody: true"
@@ -180,25 +205,22 @@ class Login(BaseModel):
                 "allow.idps is missing: at CILogon any institution may claim any name and any group. Say "
                 "whose people may come"
             )
+        require_distinct(self.platforms)
         return self
 
-
-def _require_safe_url(key: str, url: str) -> None:
-    """Secrets and tokens go there: in the clear only within this machine.
-
-    Raises:
-        ValueError: It is no address, or none that is safe.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme == "http" and parts.hostname and _is_this_machine(parts.hostname):
-        return
-    raise ValueError(f"{key} must begin with https://")
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    def _require_keys(self) -> None:
+        """What each provider needs, and what it has no use for."""
+        if self.by_service and not self.url:
+            raise ValueError(
+                "issuer is missing: the address of the service, such as https://login.example.org/realms/x"
+            )
+        for key, what, needed in (
+            ("client_id", "what the service knows this hub as", self.by_service),
+            ("client_secret_file", "a file with the secret that goes with client_id", self.by_service),
+            ("platforms", "the course platforms, see docs/login.md", self.provider == "lti"),
+        ):
+            if needed and not getattr(self, key):
+                raise ValueError(f"{key} is missing: {what}")
+        for key, providers in _ONLY.items():
+            if key in self.model_fields_set and self.provider not in providers:
+                raise ValueError(f"{key} says nothing with the provider {self.provider}; remove it")

@@ -67,6 +67,14 @@ class UserOptions(BaseModel):
         bool, Field(description="Take a session that must end earlier, rather than waiting.")
     ] = False
     wait: Annotated[bool, Field(description="Take a place in line when the GPUs are not free.")] = True
+    notebooks: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="Course whose notebooks are pulled and opened; it has an image.",
+        ),
+    ] = None
 
 
 class StartOptions(UserOptions):
@@ -135,6 +143,7 @@ def read_options(options: UserOptions, *, images: Collection[str], most_gpus: in
         session=options.session,
         shorten=options.shorten,
         wait=options.wait,
+        notebooks=options.notebooks,
     )
 
 
@@ -166,6 +175,7 @@ def write_options(request: SpawnRequest, *, turn: str | None = None) -> dict[str
         "session": None if session is None else f"{session.total_seconds():.3f} s",
         "shorten": True if request.shorten else None,
         "wait": None if request.wait else False,
+        "notebooks": request.notebooks,
         "turn": turn,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from gpuspawner.core.policy import LIMITS, Course, IdleSessions, Mount, Person, Policy, Rule
+from gpuspawner.core.coursework import Coursework, Notebooks
+from gpuspawner.core.policy import LIMITS, Course, IdleSessions, Person, Policy, Rule
 from gpuspawner.core.sessions import WARN_MINUTES
+from gpuspawner.core.sharing import Mount, Places
 from gpuspawner.core.words import mark
 
 from .contradictions import require_consistent
+from .directories import Material, NotebooksEntry, OtherMount
+from .shareable import require_shareable
 from .units import (
     or_unlimited,
     or_zero,
@@ -31,16 +35,6 @@ Count = Annotated[int | None, BeforeValidator(or_unlimited(read_count))]
 Time = Annotated[timedelta | None, BeforeValidator(or_unlimited(read_duration))]
 Bytes = Annotated[int | None, BeforeValidator(or_unlimited(read_bytes))]
 Names = Annotated[frozenset[str] | None, BeforeValidator(read_names)]
-
-
-def _read_path(value: object) -> str:
-    text = value.rstrip("/") if isinstance(value, str) else ""
-    if text.startswith("/") and not {"", ".", ".."} & set(text.split("/")[1:]) and "\0" not in text:
-        return text
-    raise ValueError("write an absolute path, without . and .. in it")
-
-
-AbsolutePath = Annotated[str, BeforeValidator(_read_path)]
 
 
 class _Section(BaseModel):
@@ -96,31 +90,23 @@ class Limits(_Section):
     guaranteed_share: Annotated[
         float, BeforeValidator(read_share), Field(description="Part of the GPUs that is always theirs.")
     ] = 0
+    ssh: Annotated[
+        bool, Field(strict=True, description="Whether their servers can be reached by SSH (docs/ssh.md).")
+    ] = True
 
 
 class GroupEntry(Limits):
     """A group of the hub, or ``default``, in which everybody is."""
 
     images: Annotated[Names, Field(description="Images, by their names in the settings.")] = None
+    data: Annotated[list[Material], Field(description="Directories to read, in every server.")] = []
 
 
-class PersonEntry(GroupEntry):
+class PersonEntry(Limits):
     """A person; limits here replace what their groups come to."""
 
+    images: Annotated[Names, Field(description="Images, by their names in the settings.")] = None
     groups: Annotated[list[str], Field(description="Groups beside those that the hub knows of.")] = []
-
-
-class Material(_Section):
-    """A directory of the host that a course can read."""
-
-    path: Annotated[AbsolutePath, Field(description="Absolute, on the host.")]
-    target: Annotated[AbsolutePath, Field(description="Absolute, in the server.")]
-
-
-class OtherMount(Material):
-    """A directory of the host that a course can use."""
-
-    mode: Annotated[Literal["ro", "rw"], Field(description="ro: read only; rw: read and write.")]
 
 
 class CourseEntry(Limits):
@@ -128,10 +114,17 @@ class CourseEntry(Limits):
 
     group: Annotated[str, Field(description="Group of those who take part.")]
     teachers: Annotated[list[str], Field(description="People; they have an entry.")] = []
+    assistants: Annotated[
+        list[str], Field(description="People who help the teachers; they have an entry.")
+    ] = []
     image: Annotated[str, Field(description="Image that gets the materials; allowed to all of the course.")]
     seats: Annotated[int | None, Field(description="How many may work at once.", strict=True, ge=1)] = None
     materials: Annotated[list[Material], Field(description="Directories to read.")] = []
     mounts: Annotated[list[OtherMount], Field(description="Other directories.")] = []
+    notebooks: Annotated[
+        NotebooksEntry | None, Field(description="A git repository that people work on a copy of.")
+    ] = None
+    hand_in: Annotated[bool, Field(description="Whether assignments are handed in, by nbgrader.")] = False
 
 
 def _read_minutes(value: object) -> tuple[int, ...]:
@@ -168,13 +161,20 @@ class PolicyEntries(_Section):
     ] = WARN_MINUTES
 
 
-def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "/home/jovyan") -> Policy:
+def load_policy(
+    path: Path,
+    *,
+    images: Collection[str] | None,
+    home_dir: str = "/home/jovyan",
+    places: Places | None = None,
+) -> Policy:
     """Read and check a policy file. Its base is that of an installation without settings.
 
     Args:
         path: The file.
         images: Names in the catalogue; None when they are not known, and then they are not checked.
         home_dir: Where the home is in a server: nothing may be mounted over it.
+        places: Directories of the installation; None when they are not known, and then they are not checked.
 
     Raises:
         SettingsError: With file, line, key and fix.
@@ -182,6 +182,7 @@ def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "
     file = read_yaml(path, kind="policy file", word="a key of the policy")
     entries = file.check(PolicyEntries)
     require_consistent(file, entries, images=images, home_dir=home_dir)
+    require_shareable(file, entries, places)
     pools = entries.pools
     return Policy(
         groups={
@@ -191,6 +192,11 @@ def load_policy(path: Path, *, images: Collection[str] | None, home_dir: str = "
         people={
             name: Person(_rule(mark(f"person `{name}`"), entry, pools), frozenset(entry.groups))
             for name, entry in entries.people.items()
+        },
+        data={
+            name: tuple(Mount(one.path, one.target) for one in entry.data)
+            for name, entry in entries.groups.items()
+            if entry.data
         },
         courses=tuple(_course(name, entry, pools) for name, entry in entries.courses.items()),
         pools=pools,
@@ -220,4 +226,10 @@ def _course(name: str, entry: CourseEntry, pools: Mapping[str, frozenset[str] | 
         rule=Rule(rule.name, {**rule.limits, "images": frozenset({entry.image})}),
         seats=entry.seats,
         mounts=tuple(mounts),
+        work=Coursework(entry.hand_in, _notebooks(entry.notebooks)),
+        assistants=frozenset(entry.assistants),
     )
+
+
+def _notebooks(entry: NotebooksEntry | None) -> Notebooks | None:
+    return Notebooks(entry.repository, entry.branch, entry.open or "") if entry else None

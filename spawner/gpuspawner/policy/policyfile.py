@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.policy import Policy
+from gpuspawner.core.sharing import Places
 
 from .policy import load_policy
 
@@ -27,14 +28,23 @@ class PolicyFile:
         path: The file.
         images: Names in the catalogue; None when they are not known.
         home_dir: Where the home is in a server.
+        places: Directories of the installation; None when they are not known.
     """
 
-    def __init__(self, path: Path, *, images: Collection[str] | None, home_dir: str = "/home/jovyan") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        images: Collection[str] | None,
+        home_dir: str = "/home/jovyan",
+        places: Places | None = None,
+    ) -> None:
         self.path = path
         self.problem: str | None = None
         """What is wrong with the file as it is now; None when it is in force."""
         self._images = images
         self._home_dir = home_dir
+        self._places = places
         self._seen: Stamp | None = None
         self._policy: Policy | None = None
         self._using = threading.Lock()
@@ -63,7 +73,7 @@ class PolicyFile:
 
     def _read(self, stamp: Stamp | None) -> None:
         try:
-            policy = load_policy(self.path, images=self._images, home_dir=self._home_dir)
+            policy = load_policy(self.path, images=self._images, home_dir=self._home_dir, places=self._places)
         except SettingsError as error:
             if str(error) != self.problem:
                 _log.error("%s%s", error, " The policy read before stays in force." if self._policy else "")

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from gpuspawner.core.policy import Rule, settings_rule
+from gpuspawner.core.sharing import Places
+from gpuspawner.core.words import mark
 
 from .login import Login
 from .units import read_bytes, read_duration
@@ -61,6 +63,21 @@ class Homes(_Section):
     directory: Annotated[Path, Field(description="Directory for homes of the kind bind.")] = Path("homes")
 
 
+class Courses(_Section):
+    """What courses have of their own (docs/courses.md)."""
+
+    directory: Annotated[
+        Path | None,
+        Field(description="Where folders of teams and hand-ins are made; none: there are none."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _require_absolute(self) -> Courses:
+        if self.directory is not None and not self.directory.is_absolute():
+            raise ValueError("directory must be an absolute path, such as /srv/courses")
+        return self
+
+
 class Network(_Section):
     """How browser, hub and containers reach each other."""
 
@@ -73,6 +90,15 @@ class Network(_Section):
         "172.17.0.1"
     )
     hub_port: Annotated[int, Field(ge=1, le=65535, description="Port of the hub's API there.")] = 8081
+    subdomain_host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$",
+            description="Where browsers find the hub, as https://hub.example.org, if each person's servers "
+            "are to be at a name of their own below that one, as ada.hub.example.org; names and certificate "
+            "must be for *.hub.example.org too, and the proxy must run with --host-routing.",
+        ),
+    ] = None
 
 
 class Controller(_Section):
@@ -154,6 +180,33 @@ class Notices(_Section):
     webhook: Annotated[WebhookSettings | None, Field(description="To a program; none calls none.")] = None
 
 
+class Ssh(_Section):
+    """Terminals and editors on people's own machines (docs/ssh.md)."""
+
+    enabled: Annotated[
+        bool, Field(description="Whether servers can be reached by SSH; needs the controller.")
+    ] = False
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of the gateway.")] = 2222
+    address: Annotated[str, Field(description="Address of this host that it listens on.")] = "0.0.0.0"  # noqa: S104
+    host: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*$",
+            description="What people's programs connect to; the name in notices.hub or bind_url unless set.",
+        ),
+    ] = None
+    account: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z_][a-z0-9_-]{0,31}$",
+            description="Unix account without a shell that everybody comes in as.",
+        ),
+    ] = "nobody"
+    folder: Annotated[
+        Path | None, Field(description="Directory of keys and sockets; `ssh` in state_dir unless set.")
+    ] = None
+
+
 class DemoUser(_Section):
     """A login of the demo. Real installations use an authenticator of JupyterHub."""
 
@@ -193,9 +246,11 @@ class Settings(_Section):
     start_timeout: Annotated[int, Field(ge=30, description="Seconds that a start may take.")] = 120
     limits: Limits = Limits()
     homes: Homes = Homes()
+    courses: Courses = Courses()
     network: Network = Network()
     controller: Controller = Controller()
     notices: Notices = Notices()
+    ssh: Ssh = Ssh()
     login: Annotated[
         Login | None, Field(description="How people log in; none: an authenticator of the site's own.")
     ] = None
@@ -207,10 +262,43 @@ class Settings(_Section):
             raise ValueError("there are both login and demo_users, which are for trying out; remove one")
         return self
 
+    @model_validator(mode="after")
+    def _require_controller(self) -> Self:
+        if self.ssh.enabled and not self.controller.enabled:
+            raise ValueError(
+                "ssh needs the controller, which says who may come in: set controller.enabled to true, or "
+                "ssh.enabled to false"
+            )
+        return self
+
+    @property
+    def ssh_folder(self) -> Path:
+        """The directory of the keys and sockets of SSH."""
+        return self.ssh.folder or self.state_dir / "ssh"
+
+    @property
+    def ssh_host(self) -> str:
+        """The name by which people's programs find the gateway."""
+        found = urlsplit(self.notices.hub or "").hostname or urlsplit(self.network.bind_url).hostname
+        return self.ssh.host or found or "127.0.0.1"
+
     @property
     def ledger_path(self) -> Path:
         """The ledger's database file."""
         return self.ledger or self.state_dir / "ledger.sqlite"
+
+    @property
+    def places(self) -> Places:
+        """Directories that a policy must fit to."""
+        private = {
+            str(self.state_dir.absolute()): mark("the hub's own files"),
+            str(self.ledger_path.parent.absolute()): mark("the hub's own files"),
+        }
+        if self.homes.kind == "bind":
+            private[str(self.homes.directory.absolute())] = mark("people's homes")
+        if self.courses.directory is not None:
+            private[str(self.courses.directory)] = mark("folders of courses")
+        return Places(private, self.courses.directory is not None)
 
     @property
     def passports_path(self) -> Path:
@@ -229,6 +317,12 @@ class Settings(_Section):
         return f"/{path}/" if path else "/"
 
     @property
+    def address(self) -> str:
+        """What people open in a browser: as told for links, else where the proxy listens; ends in a slash."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}{self.base_url}"
+
+    @property
     def service_url(self) -> str:
         """The path of everything that the controller serves, ending in a slash."""
         return f"{self.base_url}services/{SERVICE}/"
@@ -239,6 +333,12 @@ class Settings(_Section):
         hub = urlsplit(self.notices.hub or "")
         origin = f"{hub.scheme}://{hub.netloc}" if hub.netloc else ""
         return f"{origin}{self.service_url}servers"
+
+    @property
+    def hub_origin(self) -> str:
+        """What the addresses of the hub's pages begin with, for people outside of them."""
+        hub = urlsplit(self.notices.hub or self.network.bind_url)
+        return f"{hub.scheme}://{hub.netloc}"
 
     @property
     def session_url(self) -> str:

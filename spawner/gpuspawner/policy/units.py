@@ -143,6 +143,8 @@ def describe(name: str, value: Any) -> str:
         return ", ".join(sorted(value)) or "none"
     if value is None:
         return ALL if name in ("cards", "slices", "images") else UNLIMITED
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, timedelta):
         return describe_time(value) or "0"
     if name in ("memory", "shm"):

@@ -28,8 +28,8 @@ _LONGEST_SHOWN = 60
 _DEEPEST = 100
 """Levels of a file. Python's own limit comes as a crash, in libyaml as that of the whole process."""
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
-_PRIVATE = frozenset({"password", "demo_users"})
-"""Keys whose values no message repeats: a login that is written wrongly may be its password."""
+_PRIVATE = frozenset({"password", "demo_users", "repository"})
+"""Keys whose values no message repeats: what is written wrongly there may be or have a password."""
 
 
 STRICT = ConfigDict(extra="forbid", frozen=True)

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from .ansible import ensure_ansible
 from .builds import Choice, choose_all, choose_changed, choose_named, ensure_images, require_names
+from .causes import FULL, FULL_DISK
 from .clean import clean
 from .console import say
 from .dockerd import stop_engine
@@ -23,7 +25,7 @@ from .locks import make_locks
 from .paths import Paths
 from .prepare import ensure_engine, prepare, prepare_environment, prepare_release, prepare_what_can_be
 from .private import make_private
-from .registry import push_images
+from .registry import pull_images, push_images
 from .sif import export_images
 
 
@@ -35,6 +37,10 @@ def _fresh_images(paths: Paths, chosen: Choice) -> None:
 def _push_images(paths: Paths, chosen: Choice) -> None:
     prepare(paths, images=chosen)
     push_images(paths, [entry for entry in load_catalogue() if chosen(entry)])
+
+
+def _pull_images(paths: Paths, chosen: Choice) -> None:
+    pull_images(paths, [entry for entry in load_catalogue() if chosen(entry)])
 
 
 def _export_images(paths: Paths, chosen: Choice) -> None:
@@ -75,6 +81,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Paths], None]]] = {
 IMAGE_COMMANDS: dict[str, tuple[str, Callable[[Paths, Choice], None]]] = {
     "images": ("the images that are missing", lambda paths, chosen: prepare(paths, images=chosen)),
     "fresh-images": ("images again, with the packages of today", _fresh_images),
+    "pull-images": ("images from the registry, by their digests alone", _pull_images),
     "push-images": ("images in the registry", _push_images),
     "sif": ("an archive and an Apptainer definition for each image", _export_images),
 }
@@ -110,8 +117,12 @@ def main() -> None:
             else:
                 COMMANDS[command][1](paths)
     except SetupError as error:
-        print(f"\nerror: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" ({error.filename} cannot be written)" if error.filename else ""
+        _fail(f"{FULL_DISK}{where} Then run the same command again to go on.")
     except KeyboardInterrupt:
         # Nobody reads it where the terminal was closed.
         with suppress(OSError):
@@ -119,6 +130,11 @@ def main() -> None:
         sys.exit(130)
     if command in ("demo", "test", "test-strict", "images", "changed-images"):
         say(f"Prepared in {time.monotonic() - started:.1f} s.")
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"\nerror: {text}", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def _read_choice(text: str) -> Choice:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from .causes import LAST_LINES as KEPT_LINES
+from .causes import find_cause
 from .errors import SetupError
 from .private import mask_logins
 
@@ -60,17 +62,15 @@ def run_step(
         SetupError: It failed; with the log's path and last lines.
     """
     say(f"==> {title}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with log.open("ab") as output:
-        output.write(mask_logins(f"\n## {title}\n## {' '.join(command)}\n").encode())
-        output.flush()
+    started, last = time.monotonic(), deque[str](maxlen=KEPT_LINES)
+    with _open_log(log) as output:
+        _write(output, f"\n## {title}\n## {' '.join(command)}\n")
         process = _spawn(command, stdout, environment, cwd)
         source = process.stderr if stdout else process.stdout
-        copying = threading.Thread(target=_copy_masked, args=(source, output), daemon=True)
+        copying = threading.Thread(target=_copy_masked, args=(source, output, last), daemon=True)
         copying.start()
         try:
-            code = _wait(process, log, started)
+            code = _wait(process, last, started)
         except BaseException:
             _end(process)
             raise
@@ -78,11 +78,25 @@ def run_step(
             # A process that the command left behind may hold the pipe open.
             copying.join(5)
     if code != 0:
-        hint = f" {fix}" if fix else ""
-        raise SetupError(
-            f"{title}: failed (exit code {code}).{hint}\nThe log is {log}; it ends with:\n{tail(log)}"
-        )
+        hint = "".join(f" {text}" for text in (find_cause(last), fix) if text)
+        end = "".join(f"    {line}\n" for line in list(last)[-LAST_LINES:])
+        raise SetupError(f"{title}: failed (exit code {code}).{hint}\nThe log is {log}; it ends with:\n{end}")
     say(f"    done in {time.monotonic() - started:.0f} s")
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        # Nothing is held back: on a full disk there would be no end of trying to write it.
+        return log.open("ab", buffering=0)
+    except OSError as error:
+        raise SetupError(f"The log {log} cannot be written: {error.strerror}.") from error
+
+
+def _write(log: IO[bytes], text: str) -> None:
+    # A log that is closed, because the command left a process behind, takes no more; nor does a full disk.
+    with suppress(ValueError, OSError):
+        log.write(mask_logins(text).encode())
 
 
 def _spawn(
@@ -108,21 +122,21 @@ def _spawn(
         ) from error
 
 
-def _copy_masked(source: IO[bytes], log: IO[bytes]) -> None:
-    # A log that was closed because the command left a process behind takes no more.
-    with source, suppress(ValueError):
+def _copy_masked(source: IO[bytes], log: IO[bytes], last: deque[str]) -> None:
+    with source:
         for line in source:
-            log.write(mask_logins(line.decode(errors="replace")).encode())
-            log.flush()
+            text = line.decode(errors="replace")
+            last.append(mask_logins(text).rstrip())
+            _write(log, text)
 
 
-def _wait(process: subprocess.Popen[bytes], log: Path, started: float) -> int:
+def _wait(process: subprocess.Popen[bytes], last: deque[str], started: float) -> int:
     while True:
         try:
             return process.wait(HEARTBEAT_SECONDS)
         except subprocess.TimeoutExpired:
-            last = tail(log, 1).strip()[:100]
-            say(f"    {time.monotonic() - started:4.0f} s  {last}")
+            shown = last[-1].strip()[:100] if last else ""
+            say(f"    {time.monotonic() - started:4.0f} s  {shown}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

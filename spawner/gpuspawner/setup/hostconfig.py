@@ -113,6 +113,8 @@ def write_secrets(folder: Path) -> dict[str, Path]:
                 'Dir::Etc::sourcelist "/run/secrets/sources";',
                 'Dir::Etc::netrc "/run/secrets/auth";',
                 'APT::Install-Recommends "false";',
+                # Without this, lists that cannot be fetched are a warning, and then no package has a name.
+                'APT::Update::Error-Mode "any";',
                 "",
             ]
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,36 @@ def install_packages(names: Iterable[str], paths: Paths) -> None:
             environment=APT_ENVIRONMENT,
             fix="If another program holds apt's lock, wait for it and run again.",
         )
+
+
+def unpack_package(name: str, folder: Path, paths: Paths) -> None:
+    """Have the files of a package in a folder; nothing is installed, so no service of it is started.
+
+    Args:
+        name: The package.
+        folder: Where its files are to be; it is there only when all of them are.
+        paths: Of the checkout.
+
+    Raises:
+        SetupError: No mirror has it.
+    """
+    if folder.exists():
+        return
+    log = paths.logs / "apt.log"
+    with tempfile.TemporaryDirectory(dir=paths.state) as work:
+        unpacked = Path(work) / "unpacked"
+        get = ["apt-get", "download", "-q", name]
+        if not _has_candidate(name):
+            update_lists(paths)
+        run_step(f"Fetching {name}", get, log=log, environment=APT_ENVIRONMENT, cwd=Path(work))
+        (archive,) = Path(work).glob("*.deb")
+        run_step(f"Unpacking {name}", ["dpkg-deb", "-x", str(archive), str(unpacked)], log=log)
+        unpacked.replace(folder)
+
+
+def _has_candidate(name: str) -> bool:
+    """Whether the package lists that are here have it."""
+    return bool(capture(["apt-cache", "--quiet=2", "show", "--no-all-versions", name]))
 
 
 @contextmanager

@@ -79,6 +79,11 @@ class Paths:
         return self.root / "tests" / "support" / "oidc"
 
     @property
+    def registry(self) -> Path:
+        """The image registry of the tests: the files of Debian's package docker-registry."""
+        return self.state / "registry"
+
+    @property
     def work(self) -> Path:
         """Files of an image build that is under way."""
         return self.state / "images"

@@ -21,17 +21,27 @@ from .environment import ensure_environment, find_python, is_ready
 from .errors import SetupError
 from .images import load_catalogue
 from .npm import ensure_packages
-from .packages import install_packages, missing_packages, require_root, update_lists
+from .packages import install_packages, missing_packages, require_root, unpack_package, update_lists
 from .paths import Paths
 from .proxy import ensure_proxy
 
 DRIVER = Path("/proc/driver/nvidia/version")
 BOOTSTRAP_PACKAGES = ("mmdebstrap", "debian-archive-keyring", "ca-certificates")
-TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox",), ("chromium",)
+TEST_PROGRAMS, BROWSER_PROGRAMS = ("busybox", "ssh", "sshd", "rsync", "curl", "ip"), ("chromium",)
 """What the tests run beside the demo's programs."""
-PACKAGES = {"chromium": "chromium", "busybox": "busybox-static"}
+PACKAGES = {
+    "chromium": "chromium",
+    "busybox": "busybox-static",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+    "rsync": "rsync",
+    "curl": "curl",
+    "ip": "iproute2",
+}
 """Program → package."""
 TEST_LOGIN = "Installing the tests' login provider (npm)"
+TEST_REGISTRY = "docker-registry"
+"""Unpacked and not installed: with systemd, installing it starts a registry for everybody."""
 SIMULATION_PACKAGES = ("gcc", "libc6-dev")
 ENGINE_TOOLS = ("iptables", "ca-certificates")
 
@@ -60,6 +70,7 @@ def prepare(paths: Paths, *, images: Choice | None = choose_small, tests: bool =
     ensure_proxy(paths)
     if tests:
         ensure_packages(paths, TEST_LOGIN, paths.oidc_sources, paths.oidc)
+        unpack_package(TEST_REGISTRY, paths.registry, paths)
     _start_if_needed(paths, verdict)
     if images:
         ensure_images(paths, images)
@@ -105,6 +116,7 @@ def prepare_what_can_be(paths: Paths) -> None:
     nothing = Verdict(Action.NOTHING)
     _attempt("some tests", lambda: _install(paths, nothing, list(_programs(*TEST_PROGRAMS))))
     _attempt("the browser tests", lambda: _install(paths, nothing, list(_programs(*BROWSER_PROGRAMS))))
+    _attempt("the tests of a registry", lambda: unpack_package(TEST_REGISTRY, paths.registry, paths))
     if _attempt("the tests with Docker", lambda: ensure_engine(paths)):
         _install(paths, nothing, list(_image_packages(nothing)))
         ensure_images(paths, choose_small)

@@ -12,7 +12,7 @@ import click
 
 from gpuspawner.allocator import Cards, Drained, Pinned
 from gpuspawner.core.claims import Drain, Holder, Pin
-from gpuspawner.core.drains import describe_time, why_drained
+from gpuspawner.core.drains import WITHOUT_CARD, describe_time, why_drained
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.model import DeviceRecord, Lease
 from gpuspawner.policy.units import read_duration
@@ -36,7 +36,7 @@ def _open_cards(ledger: Path | None, host: str, card: str) -> Iterator[tuple[Car
     with open_ledger(ledger, host, change=True) as book:
         with book.read() as unit:
             present, absent = unit.inventory(host), unit.absent_devices(host)
-        yield Cards(book, host), find_device(card, present, absent)
+        yield Cards(book, host), card if card == WITHOUT_CARD else find_device(card, present, absent)
 
 
 def find_device(card: str, present: Sequence[DeviceRecord], absent: Sequence[DeviceRecord] = ()) -> str:
@@ -91,7 +91,8 @@ def drain(
 ) -> None:
     """Take a card out of use: no session begins on it.
 
-    CARD is an index, a UUID, or the beginning of one; a card's slices are drained with it. Without --until or
+    CARD is an index, a UUID, or the beginning of one; a card's slices are drained with it. `cpu-only` instead
+    of a card means servers without one: none of them begins. Without --until or
     --for it stays so until `gpuspawner undrain`. A card that is drained already is drained as it is said now.
     TIME is of this machine's time zone, unless it names one.
     """
@@ -166,7 +167,8 @@ def _tell_sessions(leases: Sequence[Lease], now: datetime) -> Iterator[str]:
 def undrain(card: str, reason: str, as_json: bool, ledger: Path | None, host: str) -> None:
     """Give a drained card back into use.
 
-    CARD is an index, a UUID, or the beginning of one. Sessions that were told to end still end.
+    CARD is an index, a UUID, or the beginning of one, or `cpu-only`. Sessions that were told to end still
+    end.
     """
     with _open_cards(ledger, host, card) as (cards, uuid):
         was = cards.undrain(uuid, reason=require_reason(reason), actor=actor())

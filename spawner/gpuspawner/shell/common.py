@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +14,12 @@ from typing import Any
 import click
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, find_ledger
+from gpuspawner.adapters.whereabouts import LEDGER_VARIABLE, SETTINGS_VARIABLE, find_ledger, find_settings
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import InvalidRequest
+from gpuspawner.core.occurrences import find_zone
+from gpuspawner.policy.reservations import PolicyNames, load_names
+from gpuspawner.policy.settings import load_settings
 
 Command = Callable[..., Any]
 
@@ -58,6 +62,42 @@ def _tell_of_others(book: Ledger, host: str) -> None:
     if hosts and host not in hosts:
         names = ", ".join(f"--host {clean(name)}" for name in hosts)
         click.echo(f"note: this ledger knows no card of host {clean(host)}. Give {names}.", err=True)
+
+
+def policy_options(command: Any) -> Any:
+    """The options that say where the policy is."""
+    command = click.option("--policy", type=click.Path(path_type=Path), help="The policy file.")(command)
+    return click.option(
+        "--settings",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f"The settings file, which names the policy [default: ${SETTINGS_VARIABLE}, or the usual ones].",
+    )(command)
+
+
+def find_names(policy: Path | None, settings: Path | None, pool: str | None = None) -> PolicyNames:
+    """What the policy that is meant has names for; nothing is checked where there is none.
+
+    Raises:
+        SettingsError: Policy or settings are wrong.
+        InvalidRequest: A pool is named, and no policy is known.
+    """
+    where = find_settings(settings)
+    path = policy or (load_settings(where).policy if where else None)
+    if path is None and pool:
+        raise InvalidRequest("pool: no policy is known here. Give --policy PATH, or --settings PATH.")
+    return load_names(path) if path else PolicyNames()
+
+
+def find_local_zone() -> str:
+    """The time zone of this host, or UTC where it cannot be told."""
+    named = os.environ.get("TZ", "").removeprefix(":")
+    linked = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]
+    for name in (named, linked):
+        try:
+            return find_zone(name).key
+        except InvalidRequest:
+            continue
+    return "UTC"
 
 
 def complete(given: str, ids: Iterable[str], what: str) -> str:

@@ -20,6 +20,7 @@ from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
 from gpuspawner.allocator import utc_now
 from gpuspawner.allocator.idle import IdleWatch, Judged
+from gpuspawner.allocator.ssh import count_open
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.activity import LEAST_BETWEEN
 from gpuspawner.core.errors import HubError, InvalidRequest
@@ -147,7 +148,7 @@ def _load_policy(settings: Settings | None) -> Policy:
 def _look(book: Ledger, host: str, limits: Callable[[Lease], Limits]) -> tuple[Judged, ...]:
     """Every session's verdict. What the controller saw before counts; without it, there are two looks."""
     watch = IdleWatch(book, host, limits, STALE_AFTER)
-    sweeper = Sweeper(DockerEngine(), NotebookServers(), utc_now)
+    sweeper = Sweeper(DockerEngine(), NotebookServers(), utc_now, lambda: count_open(book))
     leases = watch.running()
     first = sweeper.look(leases)
     before = {one.lease.id: one.watch for one in watch.judge(first)}

@@ -105,6 +105,39 @@ def extend(
     _tell(found, as_json, f"{found.id} of {found.owner} ends at {end:%Y-%m-%d %H:%M} UTC.")
 
 
+@lease.command(short_help="Give a session an end, or an earlier one.")
+@click.argument("lease_id", metavar="LEASE")
+@click.option("--until", help="Its end: 18:00, or 2030-05-17T18:00.")
+@click.option("--for", "for_", help="Its end, from now: 2h, 90min.")
+@reason_option
+@ledger_option
+@host_option
+@json_option
+def shorten(
+    *,
+    lease_id: str,
+    until: str | None,
+    for_: str | None,
+    reason: str,
+    ledger: Path | None,
+    host: str,
+    as_json: bool,
+) -> None:
+    """Let LEASE end at a time, or earlier than it would; its person is told now, and warned before.
+
+    They have a quarter of an hour at least. A session that ends before anyway stays as it is.
+    """
+    reason = require_reason(reason)
+    end = read_end(until, for_, datetime.now(UTC))
+    if end is None:
+        raise click.UsageError("Give the end: --until TIME or --for LENGTH.")
+    with open_ledger(ledger, host, change=True) as book:
+        sessions = Sessions(book, host)
+        lease_id = _complete(sessions, lease_id)
+        found = sessions.shorten(lease_id, end, actor=actor(), reason=reason)
+    _tell(found, as_json, f"{found.id} of {found.owner} ends at {found.ends_at:%Y-%m-%d %H:%M} UTC.")
+
+
 @lease.command(short_help="Tell the person of a session something.")
 @click.argument("lease_id", metavar="LEASE")
 @click.argument("text")

@@ -14,7 +14,7 @@ from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
 from gpuspawner.core.errors import EngineError, NotFound, PassportError
 from gpuspawner.core.words import describe_bytes
-from gpuspawner.passport.make import make_passport, take_over
+from gpuspawner.passport.make import is_of_same_locks, make_passport, take_over
 from gpuspawner.passport.model import Passport
 from gpuspawner.passport.shelf import Shelf, read_passport, write_passport
 from gpuspawner.passport.spdx import write_spdx
@@ -219,6 +219,10 @@ def look_inside(engine: Images, shelf: Shelf, image: Named, minimum_driver: str 
     made = make_passport(facts, told, image.name, minimum_driver)
     known = find_known(engine, shelf, image)
     committed = read_passport(image.committed) if image.committed else None
+    same = committed is not None and made.lock_hash is not None and made.lock_hash == committed.lock_hash
+    if committed and same and not is_of_same_locks(made, committed):
+        told = f"warning: {image.name} is not from the locks that it names: it has other packages than"
+        click.echo(clean(f"{told} {image.committed}. Nothing of what was tried holds for it."), err=True)
     others = [one for one in shelf.all() if isinstance(one, Passport) and one.digest != made.digest]
     others.sort(key=lambda one: one.built, reverse=True)
     return take_over(made, [one for one in (known, committed, *others) if one is not None])

@@ -1,4 +1,4 @@
-"""``gpuspawner people``: who has logged in by the login service, and which name each has here."""
+"""``gpuspawner people``: who has logged in or has an account, which name each has, and who may not come."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from pathlib import Path
 
 import click
 
+from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
+from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities
+from gpuspawner.core.accounts import INVITATION_LASTS
+from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.identity import Identity, Subject
+from gpuspawner.policy.settings import load_settings
 
 from .common import (
     clean,
@@ -21,13 +26,19 @@ from .common import (
     shell_actor,
 )
 
+settings_option = click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The settings file, for the address of the hub [default: ${SETTINGS_VARIABLE}, or the usual one].",
+)
 _HEADINGS = ("NAME", "CALLED THERE", "SUBJECT", "SERVICE", "FIRST SEEN", "LAST SEEN", "GROUPS")
 _FEW = 3
 
 
-@click.group(short_help="Show who has logged in; link a home to somebody.")
+@click.group(short_help="Show who has logged in; invite, remove and restore people.")
 def people() -> None:
-    """See who has logged in by the login service, and under which name each works here.
+    """See who has logged in by the login service, and under which name each works here; who may not any more.
 
     A name is given at the first login, belongs to that person for ever, and is never given to anybody else.
     """
@@ -47,6 +58,113 @@ def list_(ledger: Path | None, host: str, as_json: bool) -> None:
         click.echo("\n".join(render_table(_HEADINGS, [_cells(one) for one in found])))
     else:
         click.echo("Nobody has logged in by a login service yet.")
+
+
+@people.command(short_help="Invite somebody to an account with a password here.")
+@click.argument("name")
+@click.option("--group", "groups", multiple=True, help="A group for the policy; may be given several times.")
+@click.option("--email", default="", help="Where messages to them go.")
+@ledger_option
+@host_option
+@settings_option
+@json_option
+def invite(
+    *,
+    name: str,
+    groups: tuple[str, ...],
+    email: str,
+    ledger: Path | None,
+    host: str,
+    settings_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an account NAME, and print the link by which its person chooses a password.
+
+    For an installation with `login: {provider: local}`. The link is good once, for three days; whoever has it
+    can choose the password.
+    """
+    hub = _find_hub(settings_file)
+    with open_ledger(ledger, host, change=True) as opened:
+        found, secret = Accounts(opened).invite(name, groups, email, actor=shell_actor())
+    _print_link(found.name, hub, secret, as_json=as_json)
+
+
+@people.command(short_help="Make somebody choose a new password.")
+@click.argument("name")
+@ledger_option
+@host_option
+@settings_option
+@json_option
+def reset(*, name: str, ledger: Path | None, host: str, settings_file: Path | None, as_json: bool) -> None:
+    """Make the password of NAME void, and print the link by which a new one is chosen.
+
+    Where they are logged in, they have to log in again within `refresh` (5 min); their servers run on.
+    """
+    hub = _find_hub(settings_file)
+    with open_ledger(ledger, host, change=True) as opened:
+        secret = Accounts(opened).reset(name, actor=shell_actor())
+    _print_link(name, hub, secret, as_json=as_json)
+
+
+@people.command(short_help="Say which groups an account is in.")
+@click.argument("name")
+@click.argument("names", metavar="[GROUP]...", nargs=-1)
+@ledger_option
+@host_option
+@json_option
+def groups(*, name: str, names: tuple[str, ...], ledger: Path | None, host: str, as_json: bool) -> None:
+    """Put the account NAME into these groups and no others; without any, into none.
+
+    Holds for who is logged in within `refresh` (5 min).
+    """
+    with open_ledger(ledger, host, change=True) as opened:
+        found = Accounts(opened).regroup(name, names, actor=shell_actor())
+    if as_json:
+        print_json({"schema": 1, "person": _to_json(found)})
+    else:
+        click.echo(clean(f"{name} is in: {', '.join(found.groups) or 'no group'}."))
+
+
+@people.command(short_help="Let somebody not come any more.")
+@click.argument("name")
+@click.option("--reason", default="", help="Why; kept in the audit trail.")
+@ledger_option
+@host_option
+@json_option
+def remove(*, name: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
+    """Let NAME not log in any more. Their home is kept, and so is their name, which nobody else gets.
+
+    The controller stops their servers, and voids their API tokens and logins, within a minute.
+    """
+    with open_ledger(ledger, host, change=True) as opened:
+        found = Identities(opened).remove(name, actor=shell_actor(), reason=reason)
+        with opened.read() as unit:
+            home = unit.home_of(name)
+    if as_json:
+        print_json({"schema": 1, "removed": _to_json(found), "home": home.source if home else None})
+        return
+    click.echo(
+        clean(f"{name} cannot log in any more. The controller stops their servers and voids their API")
+    )
+    click.echo("tokens and logins within a minute; without a controller, delete them at /hub/admin.")
+    kept = f"{home.kind.value} {home.source}" if home else "they never had one"
+    click.echo(clean(f"Their home is kept: {kept}. `gpuspawner people restore {name}` lets them in again."))
+
+
+@people.command(short_help="Let somebody come again who was removed.")
+@click.argument("name")
+@click.option("--reason", default="", help="Why; kept in the audit trail.")
+@ledger_option
+@host_option
+@json_option
+def restore(*, name: str, reason: str, ledger: Path | None, host: str, as_json: bool) -> None:
+    """Let NAME log in again, to the home of before, if the rules under `login` let them."""
+    with open_ledger(ledger, host, change=True) as opened:
+        found = Identities(opened).restore(name, actor=shell_actor(), reason=reason)
+    if as_json:
+        print_json({"schema": 1, "restored": _to_json(found)})
+    else:
+        click.echo(clean(f"{name} may log in again."))
 
 
 @people.command(short_help="Give a home from before to somebody.")
@@ -73,6 +191,32 @@ def link(*, name: str, service: str, subject: str, ledger: Path | None, host: st
         click.echo(clean(f"{found.name} is now the name of {subject} at {found.subject.provider}."))
 
 
+def _find_hub(settings_file: Path | None) -> str:
+    """The address of the hub, as far as the settings say it. Raises: SettingsError."""
+    path = find_settings(settings_file)
+    if path is None:
+        return "/hub/"
+    settings = load_settings(path)
+    if settings.login is None or settings.login.provider != "local":
+        raise SettingsError(
+            f"{path} does not say `login: {{provider: local}}`, so nobody logs in by an account here."
+        )
+    if settings.notices.hub:
+        return f"{settings.notices.hub.rstrip('/').removesuffix('/hub')}/hub/"
+    return f"{settings.network.bind_url.rstrip('/')}/hub/"
+
+
+def _print_link(name: str, hub: str, secret: str, *, as_json: bool) -> None:
+    link = f"{hub}invitation?token={secret}"
+    hours = round(INVITATION_LASTS.total_seconds() / 3600)
+    if as_json:
+        print_json({"schema": 1, "name": name, "link": link, "hours": hours})
+        return
+    click.echo(clean(f"{name} chooses a password here, once, within {hours} h:"))
+    click.echo(clean(f"  {link}"))
+    click.echo("Give it to nobody else: whoever has it can choose the password.")
+
+
 def _cells(one: Identity) -> tuple[str, ...]:
     few = ", ".join(one.groups[:_FEW])
     more = f" and {len(one.groups) - _FEW} more" if len(one.groups) > _FEW else ""
@@ -84,7 +228,7 @@ def _cells(one: Identity) -> tuple[str, ...]:
         subject.provider,
         _show(one.first_seen),
         _show(one.last_seen),
-        few + more,
+        "removed" if one.removed_at else few + more,
     )
 
 
@@ -97,6 +241,7 @@ def _to_json(one: Identity) -> dict[str, object]:
         "first_seen": one.first_seen.isoformat(),
         "last_seen": one.last_seen.isoformat(),
         "groups": list(one.groups),
+        "removed": one.removed_at.isoformat() if one.removed_at else None,
     }
 
 

@@ -6,20 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_ledger, find_settings
+from gpuspawner.allocator import Rosters
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.policy import DEFAULT, LIMITS, Policy, resolve_allowance
+from gpuspawner.core.roster import NOBODY, Enrolment, Role
 from gpuspawner.policy.notes import find_notes
 from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import Limits, load_settings
 from gpuspawner.policy.units import describe
 
-from .common import clean
+from .common import clean, ledger_option
 
 
 @click.group(short_help="Check the policy, and explain what somebody may use.")
@@ -60,6 +64,11 @@ def check(file: Path | None, settings: Path | None) -> None:
         click.echo("No settings file was found: the names of images were not checked.")
     for note in find_notes(rules):
         click.echo(clean(f"note: {note}"))
+    shared = [*chain.from_iterable(rules.data.values()), *(one for c in rules.courses for one in c.mounts)]
+    for path in sorted({mount.path for mount in shared if not Path(mount.path).is_dir()}):
+        click.echo(
+            clean(f"note: there is no directory {path} on this host: starts that need it are refused.")
+        )
 
 
 @policy.command(short_help="Say what somebody may use, and which rule gives it.")
@@ -67,21 +76,42 @@ def check(file: Path | None, settings: Path | None) -> None:
 @click.option("--group", "groups", multiple=True, metavar="G", help="A group of theirs; repeatable.")
 @click.option("--policy", "file", type=click.Path(path_type=Path), help="The policy file.")
 @_settings_option
+@ledger_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable; seconds and bytes.")
 def explain(
-    user: str, groups: tuple[str, ...], file: Path | None, settings: Path | None, as_json: bool
+    *,
+    user: str,
+    groups: tuple[str, ...],
+    file: Path | None,
+    settings: Path | None,
+    ledger: Path | None,
+    as_json: bool,
 ) -> None:
     """Say what the person USER may use, and which rule gives each limit.
 
     The hub's groups are not known here: give them with --group. Those of the person's own entry in the policy
-    are added.
+    are added, and those of courses in whose rosters they are, where there is a ledger.
     """
-    found = load(file, settings).policy
+    found = replace(load(file, settings).policy, enrolment=_read_enrolment(ledger))
     if as_json:
         click.echo(json.dumps(to_json(found, user, groups), indent=2))
         return
     for line in render(found, user, groups).splitlines():
         click.echo(clean(line))
+
+
+def _read_enrolment(ledger: Path | None) -> Enrolment:
+    try:
+        path = find_ledger(ledger)
+    except SettingsError:
+        if ledger is not None:
+            raise
+        return NOBODY
+    opened = Ledger(path, migrate=False)
+    try:
+        return Rosters(opened).enrolment()
+    finally:
+        opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +139,18 @@ def load(file: Path | None, settings_file: Path | None) -> Loaded:
             if where
             else "There is no settings file here. Give the policy file, or --settings PATH."
         )
-    loaded = load_policy(path, images=settings.images if settings else None)
+    loaded = load_policy(
+        path,
+        images=settings.images if settings else None,
+        places=settings.places if settings else None,
+    )
     limits = settings.limits if settings else Limits()
     return Loaded(path, replace(loaded, base=limits.as_rule()), where)
 
 
 def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object]:
     """What somebody may use, for programs. ``schema`` rises when a key changes its meaning."""
-    mine = rules.groups_of(user, groups)
+    mine, roles = rules.groups_of(user, groups), rules.roles_of(user, groups)
     allowance = resolve_allowance(rules, user, groups)
     return {
         "schema": 1,
@@ -126,7 +160,8 @@ def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object
         "courses": [
             {
                 "name": course.name,
-                "teacher": user in course.teachers,
+                "teacher": roles[course.name] is Role.TEACHER,
+                "role": roles[course.name].value,
                 "image": course.image,
                 "mounts": [
                     {"path": m.path, "target": m.target, "read_only": m.read_only} for m in course.mounts
@@ -154,12 +189,11 @@ def render(rules: Policy, user: str, groups: Sequence[str]) -> str:
     """What somebody may use, for people."""
     mine = rules.groups_of(user, groups) - {DEFAULT}
     known = sorted(name for name in mine if name in rules.groups)
-    strange = sorted(mine - set(known))
+    strange, roles = sorted(mine - set(known)), rules.roles_of(user, groups)
     lines = [f"{user}: {'in ' + ', '.join(known) if known else 'in no group of the policy'}"]
     lines += [f"not in the policy, without an effect: {', '.join(strange)}"] if strange else []
     for course in rules.courses_of(user, groups):
-        role = "teacher" if user in course.teachers else "takes part"
-        lines.append(f"course {course.name} ({role}), image {course.image}")
+        lines.append(f"course {course.name} ({roles[course.name]}), image {course.image}")
         lines += [f"  {m.path} at {m.target}, {'ro' if m.read_only else 'rw'}" for m in course.mounts]
     allowance = resolve_allowance(rules, user, groups)
     rows = [("LIMIT", "VALUE", "RULE")]

@@ -42,7 +42,7 @@ def check(settings: Path | None, passports: Path | None, ledger: Path | None, ho
         if entry.status is ImageStatus.DEFAULT:
             why_not = gate.why_not(entry)
             problems += why_not is not None
-            click.echo(clean(why_not or f"{entry.name} was tried on {', '.join(gate.fleet)}."))
+            click.echo(clean(why_not or f"{entry.name} {gate.describe(entry)}."))
     if problems:
         raise SystemExit(1)
 
@@ -85,7 +85,7 @@ def promote(
     if why_not is not None:
         raise Conflict(f"{why_not} Nothing was changed.")
     change_catalogue(Paths().images / "images.toml", changes)
-    click.echo(f"{entry.name} is for everybody; it was tried on {', '.join(gate.fleet)}.")
+    click.echo(f"{entry.name} is for everybody; it {gate.describe(entry)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Gate:
         found = self._find(entry)
         if found is None:
             return f"{entry.name} has no passport. Make it: gpuspawner passport make {entry.name}"
-        failed = [name for name, result in found.tests.items() if result == "failed"]
+        failed = found.list_failed()
         if failed:
             return f"{entry.name} failed its tests: {', '.join(failed)}."
         untried = found.list_untried(self.fleet)
@@ -112,6 +112,13 @@ class Gate:
             f"{entry.name} was never tried on {', '.join(untried)}. "
             f"Try it there: gpuspawner verify {entry.name} --record"
         )
+
+    def describe(self, entry: ImageEntry) -> str:
+        """What an image has gone through that may be everybody's. Raises: GpuSpawnerError."""
+        found = self._find(entry)
+        if found is None or found.versions.torch is None:
+            return "has no torch, so there is nothing to try"
+        return f"was tried on {', '.join(self.fleet)}"
 
     def _find(self, entry: ImageEntry) -> Passport | None:
         """The passport of the image that is here, else one of the same locks that came with the checkout."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,23 +11,24 @@ from zoneinfo import ZoneInfo
 import click
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
 from gpuspawner.allocator.made import Made
 from gpuspawner.allocator.reservations import Reservations
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.reservations import Occurrence, describe_when, expand, find_zone
 from gpuspawner.policy.ical import MOST_BYTES, to_ical
-from gpuspawner.policy.reservations import PolicyNames, load_names, parse_body, to_json
-from gpuspawner.policy.settings import load_settings
+from gpuspawner.policy.reservations import parse_body, to_json
 
 from .cards import find_device
 from .common import (
     clean,
+    find_local_zone,
+    find_names,
     host_option,
     json_option,
     ledger_option,
     open_ledger,
+    policy_options,
     print_json,
     reason_option,
     render_table,
@@ -50,15 +50,6 @@ def reserve() -> None:
     """
 
 
-def _policy_options(command: Any) -> Any:
-    command = click.option("--policy", type=click.Path(path_type=Path), help="The policy file.")(command)
-    return click.option(
-        "--settings",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help=f"The settings file, which names the policy [default: ${SETTINGS_VARIABLE}, or the usual ones].",
-    )(command)
-
-
 def _zone_option(command: Any) -> Any:
     return click.option(
         "--zone", default=find_local_zone, show_default="this host's", help="IANA time zone."
@@ -77,26 +68,6 @@ def _holder_options(command: Any) -> Any:
     return click.option("--devices", type=int, default=1, show_default=True, help="How many GPUs or slices.")(
         command
     )
-
-
-def find_local_zone() -> str:
-    """The time zone of this host, or UTC where it cannot be told."""
-    named = os.environ.get("TZ", "").removeprefix(":")
-    linked = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]
-    for name in (named, linked):
-        try:
-            return find_zone(name).key
-        except InvalidRequest:
-            continue
-    return "UTC"
-
-
-def _find_names(policy: Path | None, settings: Path | None, pool: str | None) -> PolicyNames:
-    where = find_settings(settings)
-    path = policy or (load_settings(where).policy if where else None)
-    if path is None and pool:
-        raise InvalidRequest("pool: no policy is known here. Give --policy PATH, or --settings PATH.")
-    return load_names(path) if path else PolicyNames()
 
 
 @reserve.command("list", short_help="Show what is reserved.")
@@ -171,7 +142,7 @@ def _shorten(card: str) -> str:
 @click.option("--card", "cards", multiple=True, help="A card: index, UUID or its beginning; repeatable.")
 @_holder_options
 @_zone_option
-@_policy_options
+@policy_options
 @ledger_option
 @host_option
 @json_option
@@ -189,7 +160,7 @@ def add(
 
     Without a pool, models or cards, any whole GPUs are reserved.
     """
-    names = _find_names(policy, settings, given["pool"])
+    names = find_names(policy, settings, given["pool"])
     with open_ledger(ledger, host, change=True) as opened:
         body = {"title": title, **_said(given)}
         if given["cards"]:
@@ -311,7 +282,7 @@ def export(file: Any, people: bool, ledger: Path | None, host: str, as_json: boo
 @click.argument("file", type=click.File("rb"))
 @_holder_options
 @_zone_option
-@_policy_options
+@policy_options
 @ledger_option
 @host_option
 @json_option
@@ -330,7 +301,7 @@ def import_(
     The options are for events that were not exported from here. An event that was imported before changes
     its reservation.
     """
-    names = _find_names(policy, settings, given["pool"])
+    names = find_names(policy, settings, given["pool"])
     data = file.read(MOST_BYTES + 1)
     with open_ledger(ledger, host, change=True) as opened:
         book = Reservations(opened, host)

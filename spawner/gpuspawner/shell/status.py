@@ -11,7 +11,7 @@ import click
 
 from gpuspawner.core.claims import Drain, Pin
 from gpuspawner.core.culling import Watch
-from gpuspawner.core.drains import find_drain, find_pin, why_drained, why_kept
+from gpuspawner.core.drains import find_drain, find_pin, find_stop, why_drained, why_kept
 from gpuspawner.core.model import DeviceRecord, Health, Lease, LeaseState
 from gpuspawner.core.placement import STALE_AFTER
 from gpuspawner.core.words import describe_duration
@@ -225,7 +225,11 @@ def status(ledger: Path | None, host: str, as_json: bool) -> None:
     rows = build_rows(
         inventory, leases, now=now, stale_after=STALE_AFTER, drains=drains, pins=pins, watches=watches
     )
+    stop = find_stop(drains, now)
+    stopped = why_drained(stop, now) if stop else None
     if as_json:
-        print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER))
-    else:
-        click.echo(render(rows, now=now, stale_after=STALE_AFTER))
+        print_json(to_json(rows, host, now=now, stale_after=STALE_AFTER) | {"without_gpu": stopped})
+        return
+    click.echo(render(rows, now=now, stale_after=STALE_AFTER))
+    if stopped:
+        click.echo(clean(f"Servers without a GPU: {stopped}"))

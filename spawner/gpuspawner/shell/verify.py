@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 
@@ -19,7 +19,7 @@ from gpuspawner.adapters.docker_checks import DockerChecks
 from gpuspawner.adapters.docker_images import DockerImages
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
-from gpuspawner.adapters.whereabouts import find_ledger
+from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_ledger, find_settings
 from gpuspawner.allocator.checks import claim_checks, lend_card
 from gpuspawner.core.checkrun import CheckRun, explain_end
 from gpuspawner.core.errors import CheckError, PassportError, SettingsError
@@ -33,10 +33,11 @@ from gpuspawner.core.reproduce import (
     make_golden,
     why_not_recordable,
 )
-from gpuspawner.passport.goldens import add_golden, read_goldens
+from gpuspawner.passport.goldens import add_golden, read_all_goldens
 from gpuspawner.passport.reports import parse_report
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.passport.sides import add_run, drop_run
+from gpuspawner.policy.settings import load_settings
 from gpuspawner.setup.paths import Paths
 
 from .cards import find_device
@@ -78,8 +79,8 @@ class Wish:
 @click.option(
     "--goldens",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=GOLDENS,
-    help="The file of golden values [default: images/goldens.json of this repository].",
+    help="The file of golden values [default: images/goldens.json of this repository, and on a server also "
+    "goldens.json in the state directory, where it then records].",
 )
 @click.option(
     "--minutes",
@@ -99,7 +100,7 @@ def verify(
     model: str | None,
     card: str | None,
     record: bool,
-    goldens: Path,
+    goldens: Path | None,
     minutes: int,
     as_json: bool,
     settings: Path | None,
@@ -117,7 +118,8 @@ def verify(
     """
     if device == "cpu" and (model or card):
         raise click.UsageError("--model and --card name a GPU, and --device cpu uses none.")
-    known = read_goldens(goldens)
+    files = find_goldens(goldens, settings, record=record)
+    known = read_all_goldens(files.read)
     shelf = open_shelf(settings, passports)
     named = find_image(image, settings)
     wish = Wish(named.name, require_image(DockerImages(), named).digest, model, card, minutes)
@@ -127,14 +129,14 @@ def verify(
         reports = _run(wish, device, checks, ledger, host)
     golden = known.get(reports[0].key)
     verdict = judge(reports, golden)
-    recorded = record and _record(reports[0], verdict, wish, goldens)
+    recorded = record and _record(reports[0], verdict, wish, files, golden)
     _keep(shelf, wish.digest, reports[0], verdict, recorded=recorded)
     if as_json:
         print_json(to_json(wish, reports, verdict, golden, recorded=recorded))
     else:
         click.echo(render(wish, reports, verdict))
         if recorded:
-            click.echo(f"Recorded in {goldens}.")
+            click.echo(f"Recorded in {files.write}.")
     sys.exit(find_status(verdict, recorded=recorded))
 
 
@@ -145,12 +147,42 @@ def find_status(verdict: Verdict, *, recorded: bool) -> int:
     return DIFFERENT if verdict.result is Result.DIFFERENT else 0
 
 
-def _record(report: Report, verdict: Verdict, wish: Wish, goldens: Path) -> bool:
+class GoldenFiles(NamedTuple):
+    """Where golden values are."""
+
+    read: tuple[Path, ...]
+    write: Path
+
+
+def find_goldens(given: Path | None, settings: Path | None, *, record: bool) -> GoldenFiles:
+    """Where golden values are read, and where new ones go: never into a release, which the next one replaces.
+
+    Raises:
+        SettingsError: The settings are broken, or there are none that say where a release keeps new ones.
+    """
+    if given is not None:
+        return GoldenFiles((given,), given)
+    where = find_settings(settings)
+    is_checkout = GOLDENS.parent.is_dir() and not Paths().is_release
+    if where is None:
+        if record and not is_checkout:
+            raise SettingsError(
+                "Where golden values are kept is not known: name the settings of the installation, with "
+                f"--settings FILE or {SETTINGS_VARIABLE}."
+            )
+        return GoldenFiles((GOLDENS,), GOLDENS)
+    own = load_settings(where).state_dir / GOLDENS.name
+    return GoldenFiles((GOLDENS, own), GOLDENS if is_checkout else own)
+
+
+def _record(report: Report, verdict: Verdict, wish: Wish, files: GoldenFiles, golden: Golden | None) -> bool:
     """Whether it was recorded just now. Raises: CheckError: It must not be."""
     why_not = why_not_recordable(report, verdict)
     if why_not is not None:
         raise CheckError(f"Nothing was recorded: {why_not}.")
-    return add_golden(goldens, make_golden(report, image=wish.name, digest=wish.digest))
+    if golden is not None:  # it is the same, or the verdict would say otherwise; its origin stays
+        return False
+    return add_golden(files.write, make_golden(report, image=wish.name, digest=wish.digest))
 
 
 def _keep(shelf: Shelf, digest: str, report: Report, verdict: Verdict, *, recorded: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -13,24 +14,29 @@ from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
-from gpuspawner.core.errors import InvalidRequest, Refused, SettingsError
+from gpuspawner.core.coursework import Notebooks, Part
+from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
-from gpuspawner.core.images import list_everybodys
-from gpuspawner.core.model import Party, SpawnRequest
+from gpuspawner.core.images import list_everybodys, order_for_default
+from gpuspawner.core.model import HomeKind, Party, SpawnRequest
 from gpuspawner.core.policy import (
     SETTINGS,
     Allowance,
-    Mount,
     Policy,
     Rule,
     choose_mounts,
+    choose_notebooks,
     find_idle_limits,
+    find_notebooks,
+    find_parts,
     find_party,
     find_terms,
     resolve_allowance,
     settings_rule,
 )
 from gpuspawner.core.quota import choose_image, judge_server
+from gpuspawner.core.roster import Enrolment
+from gpuspawner.core.sharing import Mount, Places
 from gpuspawner.core.words import mark
 from gpuspawner.passport.model import Passport
 from gpuspawner.passport.shelf import Shelf
@@ -69,6 +75,14 @@ class Access:
         """What a server with this image of the catalogue gets mounted."""
         return choose_mounts(self.policy, self.person, self.groups, image)
 
+    def notebooks(self) -> dict[str, tuple[str, Notebooks]]:
+        """By course of theirs that has notebooks: its image, and where they come from."""
+        return find_notebooks(self.policy, self.person, self.groups)
+
+    def parts(self, image: str) -> tuple[Part, ...]:
+        """How the person takes part in those of their courses that have this image."""
+        return find_parts(self.policy, self.person, self.groups, image)
+
 
 class PersonalSpawner(SpawnerSettings):
     """A spawner that knows what its person may use."""
@@ -90,6 +104,8 @@ class PersonalSpawner(SpawnerSettings):
             base=self._own_rule(),
             everybodys_images=list_everybodys(self.known_images, self.candidates),
         )
+        if policy.courses:
+            policy = replace(policy, enrolment=await asyncio.to_thread(self._read_enrolment))
         self.access = Access(person, groups, policy, resolve_allowance(policy, person, groups))
         return self.access
 
@@ -106,10 +122,35 @@ class PersonalSpawner(SpawnerSettings):
                 status=503,
             ) from error
 
+    def _read_enrolment(self) -> Enrolment:
+        """What rosters say, or said before the ledger went away: a server without GPUs needs none."""
+        rosters = self.run.rosters
+        try:
+            return rosters.enrolment()
+        except LedgerError as error:
+            self.log.warning("The rosters of courses cannot be read, and those of before hold: %s", error)
+            return rosters.last_known
+
     @property
     def policy_file(self) -> PolicyFile:
         """The file that all spawners of this hub share."""
-        return _share_policy_file(Path(self.policy).absolute(), frozenset(self.known_images), self.home_dir)
+        return _share_policy_file(
+            Path(self.policy).absolute(),
+            frozenset(self.known_images),
+            self.home_dir,
+            tuple(self.private_places.items()),
+            bool(self.course_base),
+        )
+
+    @property
+    def private_places(self) -> dict[str, str]:
+        """Directories of the host that are in no server as a whole, and what each holds."""
+        private = {str(Path(self.ledger).absolute().parent): mark("the hub's own files")}
+        if self.home_kind == HomeKind.BIND.value:
+            private[str(Path(self.home_base).absolute())] = mark("people's homes")
+        if self.course_base:
+            private[self.course_base] = mark("folders of courses")
+        return private
 
     def describe_policy_problem(self) -> str | None:
         """What is wrong with the policy file, for administrators; nobody else can mend it."""
@@ -146,8 +187,12 @@ class PersonalSpawner(SpawnerSettings):
         most = _MOST_GPUS if self.policy else self.gpus_per_server
         return parse_options(options, images=self.catalogue, most_gpus=most)
 
-    def judge_request(self, options: object) -> tuple[SpawnRequest, str]:
+    def judge_request(self, options: object, held_back: Collection[str] = ()) -> tuple[SpawnRequest, str]:
         """Validate what the user sent, and judge what can be judged without looking at the cards.
+
+        Args:
+            options: As it was sent.
+            held_back: Images that it gets only if it names them, or if no other is allowed.
 
         Returns:
             The request, and the name of the image that it gets.
@@ -159,7 +204,8 @@ class PersonalSpawner(SpawnerSettings):
         try:
             request = self.parse_request(options)
             judge_server(request, self.allowance)
-            image = choose_image(request, list(self.catalogue), self.allowance)
+            request, _ = choose_notebooks(request, self.access.notebooks() if self.access else {})
+            image = choose_image(request, order_for_default(self.catalogue, held_back), self.allowance)
         except (InvalidRequest, Refused):
             # JupyterHub has stored it already, and every later start without options would be refused for it.
             self.orm_spawner.user_options = {}
@@ -190,8 +236,10 @@ class PersonalSpawner(SpawnerSettings):
 
 
 @cache
-def _share_policy_file(path: Path, images: frozenset[str], home_dir: str) -> PolicyFile:
-    return PolicyFile(path, images=images, home_dir=home_dir)
+def _share_policy_file(
+    path: Path, images: frozenset[str], home_dir: str, private: tuple[tuple[str, str], ...], courses: bool
+) -> PolicyFile:
+    return PolicyFile(path, images=images, home_dir=home_dir, places=Places(dict(private), courses))
 
 
 @cache

@@ -9,6 +9,7 @@ from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, NotFound
 from gpuspawner.allocator import Stock, utc_now
 from gpuspawner.core.endings import LastEnd
 from gpuspawner.core.errors import GpuSpawnerError, InvalidRequest, LedgerError, PassportError, Refused
+from gpuspawner.core.images import find_fleet
 from gpuspawner.language import choose_language
 from gpuspawner.passport.model import Passport
 from gpuspawner.policy.options import write_options
@@ -49,7 +50,7 @@ class ChoosingSpawner(ContainerSpawner):
             )
         except GpuSpawnerError as error:
             stock = Stock(problem=str(error))
-        options = self.orm_spawner.user_options
+        options, passports = self.orm_spawner.user_options, await self.look_at_images()
         page = build_page(
             stock,
             access.allowance,
@@ -58,11 +59,13 @@ class ChoosingSpawner(ContainerSpawner):
             candidates=self.candidates,
             last_days=self.last_days,
             last=options if isinstance(options, dict) else {},
-            passports=await self.look_at_images(),
+            passports=passports,
+            fleet=await self._find_fleet(),
             queue_url=self.queue_url,
             problem=self.describe_policy_problem(),
             ended=await self.find_last_end(),
             refused=self._failed_start,
+            notebooks={course: image for course, (image, _) in access.notebooks().items()},
         )
         return render_page(page, self.find_language())
 
@@ -78,6 +81,17 @@ class ChoosingSpawner(ContainerSpawner):
                     if passport is not None:
                         found[name] = passport
         return found
+
+    async def find_held_back(self) -> frozenset[str]:
+        """Images that were not tried on all that is here, as far as that is known: no start's default."""
+        passports, fleet = await self.look_at_images(), await self._find_fleet()
+        return frozenset(name for name, found in passports.items() if not found.may_be_default(fleet))
+
+    async def _find_fleet(self) -> tuple[str, ...]:
+        try:
+            return await self._off_loop(self.allocator.fleet)
+        except LedgerError:
+            return find_fleet(())
 
     async def _look_at_image(self, reference: str) -> Passport | None:
         try:

@@ -5,30 +5,37 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from jupyterhub.utils import fmt_ip_url
 
+from gpuspawner.adapters.course_folders import CourseFolders, require_shared
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.allocator.ssh import SshKeys
 from gpuspawner.core.container import (
     SESSION_URL,
+    SSH_TARGET,
     Size,
     build_gpu_environment,
     build_host_config,
     build_labels,
     merge_host_config,
 )
-from gpuspawner.core.errors import EngineError
+from gpuspawner.core.coursework import LANDING_VARIABLE, describe_parts, plan_folders, pull_path
+from gpuspawner.core.errors import EngineError, GpuSpawnerError
 from gpuspawner.core.model import Home, Lease
-from gpuspawner.core.policy import Mount
+from gpuspawner.core.sharing import Mount
 from gpuspawner.core.words import mark
 
-from .access import PersonalSpawner
+from .access import Access, PersonalSpawner
 from .refusals import refuse
 
 IMAGE_DIGEST = "GPUSPAWNER_IMAGE_DIGEST"
@@ -47,8 +54,12 @@ class ContainerSpawner(PersonalSpawner):
     """What the container is created with; None is a start without the ledger."""
     digest: str = ""
     """The id of the image that the container is made of; set before it is created."""
+    ssh_mount: Mount | None = None
+    """What its SSH server reads; None where there is none."""
     course_mounts: tuple[Mount, ...] = ()
-    """What the person's courses have for the image of this server."""
+    """What the person's groups have, and their courses for the image of this server."""
+    course_environment: Mapping[str, str] = MappingProxyType({})
+    """What tells the session about its courses."""
 
     _calls: ClassVar[DockerCalls | None] = None
 
@@ -152,7 +163,8 @@ class ContainerSpawner(PersonalSpawner):
         devices = self.lease.devices if self.lease else ()
         site_host, site_create = await self._site_settings()
         size = Size(pids=self.pids_limit, shm_bytes=self.allowance.shm.value or self.shm_size)
-        host_config = build_host_config(size, devices, self.home, self.home_dir, self.course_mounts)
+        mounts = [*self.course_mounts, *([self.ssh_mount] if self.ssh_mount else [])]
+        host_config = build_host_config(size, devices, self.home, self.home_dir, mounts)
         host_config["mounts"] = [*_literal(self.mount_binds), *_literal(host_config["mounts"])]
         ours = {
             "image": self.digest,
@@ -161,6 +173,7 @@ class ContainerSpawner(PersonalSpawner):
                 **build_gpu_environment(devices),
                 IMAGE_DIGEST: self.digest,
                 "JUPYTER_IMAGE_SPEC": self.image,
+                **_literal(dict(self.course_environment)),
                 **({SESSION_URL: self.session_url} if self.session_url else {}),
             },
             "user": f"{self.uid}:{self.gid}",
@@ -174,6 +187,34 @@ class ContainerSpawner(PersonalSpawner):
             **self.sizes(),
         ):
             return await super().create_object()
+
+    async def find_coursework(self, access: Access, image: str, notebooks: str | None) -> None:
+        """Find what groups and courses have for a server with this image, and make what is missing.
+
+        Args:
+            access: What the person may use.
+            image: Its name in the catalogue.
+            notebooks: Course whose notebooks are opened, if any; it is one of theirs.
+
+        Raises:
+            SettingsError: A directory may not be shared, or a folder cannot be made.
+        """
+        parts, mounts = access.parts(image), access.mounts(image)
+        folders = plan_folders(self.user.name, parts) if self.course_base else ()
+        base, private = self.course_base, self.private_places
+        makes = CourseFolders(Path(base), uid=self.uid, gid=self.gid)
+
+        def prepare() -> None:
+            require_shared(mounts, private)
+            if folders:
+                makes.ensure(folders)
+
+        await self._off_loop(prepare)
+        self.course_mounts = (*mounts, *(folder.at(base) for folder in folders))
+        self.course_environment = describe_parts(parts)
+        if notebooks:
+            landing = f"/{pull_path(notebooks, access.notebooks()[notebooks][1])}"
+            self.course_environment = {**self.course_environment, LANDING_VARIABLE: landing}
 
     async def _site_settings(self) -> tuple[dict[str, object], dict[str, object]]:
         found = []
@@ -197,6 +238,23 @@ class ContainerSpawner(PersonalSpawner):
             return stored
         scheme = "https" if self.user.settings.get("internal_ssl") else "http"
         return urlsplit(stored)._replace(scheme=scheme, netloc=f"{fmt_ip_url(ip)}:{port}").geturl()
+
+    async def prepare_ssh(self) -> Mount | None:
+        """What the server's SSH server reads. Where it cannot be had, the server starts without."""
+        if not self.ssh_dir:
+            return None
+        owner, files, ledger = self.user.name, SshFiles(Path(self.ssh_dir)), self.run.ledger
+
+        def prepare() -> Mount:
+            keys = SshKeys(ledger).list(owner)
+            folder = files.ensure_person(owner, [key.text for key in keys])
+            return Mount(str(folder.absolute()), SSH_TARGET)
+
+        try:
+            return await self._off_loop(prepare)
+        except (GpuSpawnerError, OSError) as error:
+            self.log.warning("%s is not reached by SSH: %s", self._log_name, error)
+            return None
 
     async def _off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread and see it through: a cancelled start must know what it reserved."""

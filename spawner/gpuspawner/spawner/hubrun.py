@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
+from gpuspawner.allocator import Rosters
 from gpuspawner.core.errors import LedgerError
 from gpuspawner.core.model import Home
 
@@ -21,6 +22,7 @@ class HubRun:
 
     def __init__(self, ledger_path: Path) -> None:
         self.ledger = Ledger(ledger_path)
+        self.rosters = Rosters(self.ledger)
         self._lock_path = Path(f"{ledger_path}.hub.lock")
         self._lock: RunLock | None = None
         self._ledger_id = ""

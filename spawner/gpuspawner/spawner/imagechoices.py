@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from gpuspawner.core.images import fits
+from gpuspawner.core.images import fits, order_for_default
 from gpuspawner.core.model import ImageNeeds
 from gpuspawner.core.placement import Offer
 from gpuspawner.core.policy import Allowance
@@ -29,6 +29,8 @@ class ImageChoice:
     """Choices that cannot be had with it: it does not run on their GPUs, or not under the driver."""
     tried: tuple[str, ...] = ()
     """On what it was tried: ``sm_80``, ``cpu-avx2``."""
+    untried: tuple[str, ...] = ()
+    """What is here and it was not tried on, which keeps it from being the default; none where it may be."""
     torch: str | None = None
     """The version of torch in it; None without, and when that is not known."""
     candidate: bool = False
@@ -43,6 +45,8 @@ def list_images(
     last: object,
     passports: Mapping[str, Passport],
     offers: Collection[Offer],
+    *,
+    fleet: Collection[str] = (),
 ) -> tuple[ImageChoice, ...]:
     """The images, the one that was asked for last, or else the first allowed one, selected.
 
@@ -52,12 +56,14 @@ def list_images(
         last: The image of the last start, as it was asked for: anything.
         passports: Those of the images, by name, as far as they are known.
         offers: What the person may use of cards.
+        fleet: The architectures of all that is here.
     """
+    held_back = {name for name, found in passports.items() if not found.may_be_default(fleet)}
     barred = {name: why_not_image(name, allowance) for name in images}
     # What was asked for last may be anything, also what cannot be looked up in a mapping.
     wanted = last
     if last is None or last in [name for name in images if barred[name]]:
-        wanted = next((name for name in images if not barred[name]), None)
+        wanted = next((name for name in order_for_default(images, held_back) if not barred[name]), None)
     found = []
     for name in images:
         choice, passport = ImageChoice(name, name == wanted, barred[name]), passports.get(name)
@@ -67,6 +73,7 @@ def list_images(
                 choice,
                 unfit=_list_unfit(needs, offers) if needs else (),
                 tried=tuple(sorted(passport.runs)),
+                untried=passport.list_untried(fleet) if name in held_back else (),
                 torch=passport.versions.torch,
             )
         found.append(choice)

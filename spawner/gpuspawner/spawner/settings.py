@@ -63,6 +63,12 @@ class SpawnerSettings(DockerSpawner):
         The server has it as ``GPUSPAWNER_SESSION_URL``. Default: none, and JupyterLab shows nothing.
         """,
     ).tag(config=True)
+    ssh_dir = Unicode(
+        help="""Directory of the keys of SSH (docs/ssh.md); each server gets its person's part of it mounted.
+
+        Default: none, and servers are not reached by SSH.
+        """,
+    ).tag(config=True)
     passports = Unicode(
         help="""Directory of the images' passports, which say what each needs of a card (docs/passports.md).
 
@@ -78,6 +84,13 @@ class SpawnerSettings(DockerSpawner):
     ).tag(config=True)
     home_base = Unicode(
         "homes", help="Directory in which homes of the kind ``bind`` are made, on the Docker host."
+    ).tag(config=True)
+    course_base = Unicode(
+        help="""Directory in which folders of teams and hand-ins are made, absolute, on the Docker host.
+
+        The hub must be able to give what it makes there to the container's user, and must not run as that
+        user itself. Default: none, and courses have no such folders.
+        """,
     ).tag(config=True)
     uid = Int(1000, min=1, help="User id in every container, whatever the image. Never root.").tag(
         config=True

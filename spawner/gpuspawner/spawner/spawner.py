@@ -98,15 +98,19 @@ class GPUSpawner(ChoosingSpawner):
     async def _start(self) -> Any:
         access = await self.find_access()
         request, image = self.judge_request(self.user_options)
+        if request.image is None:
+            request, image = self.judge_request(self.user_options, await self.find_held_back())
         choices = replace(request, image=image)
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
-        self.image, self.course_mounts = self.catalogue[image], access.mounts(image)
+        self.image = self.catalogue[image]
         self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
         party = access.party(image)
         self.digest = await self.find_digest(self.image)
         request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
+        await self.find_coursework(access, image, choices.notebooks)
+        self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True
         address = await super().start()
@@ -166,7 +170,7 @@ class GPUSpawner(ChoosingSpawner):
             if error.kind is RefusalKind.NEVER:
                 # JupyterHub would ask for the same again at every later start without options.
                 self.orm_spawner.user_options = {}
-            raise refuse_for(error, hint=CPU_HINT) from error
+            raise refuse_for(error, hint=CPU_HINT if request.gpus else "") from error
         except GpuSpawnerError as error:
             raise refuse_for(error, hint=CPU_HINT) from error
 

@@ -98,6 +98,16 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
+class CourseChoice:
+    """A course whose notebooks can be opened."""
+
+    name: str
+    image: str
+    """What they are opened in."""
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Devices of one sort that the person may use."""
 
@@ -156,6 +166,8 @@ class StartPage:
     server_memory: int | None = None
     """Main memory of a server, in bytes; None where it is not limited."""
     server_cpus: float | None = None
+    courses: tuple[CourseChoice, ...] = ()
+    """Those with notebooks."""
 
 
 def build_page(
@@ -166,12 +178,14 @@ def build_page(
     images: Sequence[str],
     last: Mapping[str, object],
     passports: Mapping[str, Passport] | None = None,
+    fleet: Collection[str] = (),
     candidates: Collection[str] = (),
     last_days: Mapping[str, date] | None = None,
     queue_url: str = "",
     problem: str | None = None,
     ended: LastEnd | None = None,
     refused: bool = False,
+    notebooks: Mapping[str, str] | None = None,
 ) -> StartPage:
     """Build the page.
 
@@ -182,18 +196,21 @@ def build_page(
         images: Names in the catalogue; the first is the default.
         last: The options of the last start, to be offered again.
         passports: Those of the images, by name, as far as they are known.
+        fleet: The architectures of all that is here.
         candidates: Names of images on trial.
         last_days: Until when images can be chosen, by name, where that is limited.
         queue_url: Where places in line are seen; empty where none can be taken.
         problem: What is wrong with the policy, for whoever can mend it.
         ended: How the last server ended, if there is something to tell.
         refused: Whether a start was refused just now; the same is not offered again then.
+        notebooks: By course that has notebooks, the image that they are opened in.
     """
     barred = why_no_gpus(allowance)
     offers = [replace(offer, barred=barred or offer.barred) for offer in stock.offers]
     usable = [offer for offer in offers if offer.barred is None]
     most = max(find_most_gpus(allowance, max((o.total for o in usable), default=0), stock.holding), 1)
     choices = _list_choices(offers, _Judge(stock, now, bool(queue_url), most))
+    found = list_images(images, allowance, last.get("image"), passports or {}, usable, fleet=fleet)
     advice = _advise(stock, offers, usable, bool(queue_url))
     balance = stock.balance
     limit = balance.limit.value if balance else None
@@ -216,12 +233,16 @@ def build_page(
         lengths=_list_lengths(longest, last.get("session")) if queue_url else (),
         images=tuple(
             replace(choice, candidate=choice.name in candidates, until=(last_days or {}).get(choice.name))
-            for choice in list_images(images, allowance, last.get("image"), passports or {}, usable)
+            for choice in found
         ),
         most_gpus=most,
         count=_offer_count(last.get("gpus"), most),
         server_memory=allowance.memory.value,
         server_cpus=allowance.cpus.value,
+        courses=tuple(
+            CourseChoice(name, image, selected=name == last.get("notebooks"))
+            for name, image in (notebooks or {}).items()
+        ),
     )
 
 
@@ -303,8 +324,12 @@ class _Judge:
         return State.FREE if offer.waits is None else State.KEPT
 
 
+_NO_GPU_CHOICE = Choice(NO_GPU, Kind.CPU, State.FREE, True)
+
+
 def _list_choices(offers: Sequence[Offer], judge: _Judge) -> tuple[Choice, ...]:
-    found = [Choice(NO_GPU, Kind.CPU, State.FREE, True)]
+    stopped = judge.stock.stopped
+    found = [Choice(NO_GPU, Kind.CPU, State.BARRED, False, because=stopped)] if stopped else [_NO_GPU_CHOICE]
     whole = [offer for offer in offers if not offer.sliced]
     usable = [offer for offer in whole if offer.barred is None]
     any_gpu = judge.stock.any_gpu

@@ -155,6 +155,9 @@ class Hub:
         self._require_alive()
         return {user: frozenset(groups) for user, groups in GROUPS.items()}
 
+    def remove_user(self, user: str) -> None:
+        raise NotImplementedError("nobody is removed in this world")
+
     def session_activity(self, address: str, token: str) -> datetime | None:
         raise NotImplementedError("the world says itself who works in a server")
 

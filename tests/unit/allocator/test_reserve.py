@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator import Allocator, Line
+from gpuspawner.allocator import Allocator, Cards, Line
 from gpuspawner.core.claims import Terms, TicketState, Usage
+from gpuspawner.core.drains import WITHOUT_CARD
 from gpuspawner.core.errors import IllegalTransition, LedgerError, RefusalKind, Refused
 from gpuspawner.core.lifecycle import step
 from gpuspawner.core.model import Event, Home, HomeKind, Lease, Party, SpawnRequest
@@ -50,6 +51,18 @@ def events(ledger: Ledger) -> list[Event]:
 
 def states(allocator: Allocator) -> list[tuple[str, S]]:
     return sorted((lease.owner, lease.state) for lease in allocator.status().leases)
+
+
+def test_while_they_are_drained_no_server_without_a_card_begins(allocator: Allocator, ledger: Ledger) -> None:
+    Cards(ledger, HOST, lambda: NOW).drain(WITHOUT_CARD, reason="new disks", actor="root")
+    with pytest.raises(Refused, match="drained by root: new disks") as refused:
+        reserve(allocator, 0)
+    assert refused.value.kind is RefusalKind.NOT_NOW
+    assert allocator.stock("ada").stopped == "drained by root: new disks"
+    assert reserve(allocator, 1).devices
+    Cards(ledger, HOST, lambda: NOW).undrain(WITHOUT_CARD, reason="done", actor="root")
+    assert reserve(allocator, 0, "bob").devices == ()
+    assert allocator.stock("ada").stopped is None
 
 
 def test_a_grant(allocator: Allocator, ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ from gpuspawner.allocator.usage import UsageReports, count_running, held_in_wind
 from gpuspawner.core.claims import Usage
 from gpuspawner.core.errors import InvalidRequest, RefusalKind, Refused
 from gpuspawner.core.model import LeaseState as S
+from gpuspawner.core.model import Party
 from gpuspawner.core.order import Claim
 from gpuspawner.core.policy import allow
 from gpuspawner.core.waits import Refusals
@@ -143,3 +144,31 @@ def test_who_starts_the_server_while_they_wait(tmp_path: Path) -> None:
     assert waits.turns == waits.self_started
     assert (waits.turns.count, waits.turns.p50_seconds, waits.at_once) == (1, 240, 1)
     book.close()
+
+
+def test_a_course_s_report_is_the_sum_of_what_the_ledger_holds_of_its_sessions(
+    ledger: Ledger, reports: UsageReports
+) -> None:
+    vision = Party(("students",), ("vision",))
+    accounts = [
+        replace(
+            BEFORE,
+            lease_id=f"lesson{n}",
+            owner=f"student{n % 7}",
+            day=TODAY - timedelta(n % 3),
+            party=vision if n % 4 else Party(("students",), ("vision", "sound")),
+            held_seconds=100.0 * n,
+        )
+        for n in range(30)
+    ]
+    runs = lease(S.ACTIVE, id="now", owner="student1", devices=("GPU-7",), party=vision, created_at=ago(1800))
+    with ledger.write() as unit:
+        unit.add_usage(HOST, accounts)
+        unit.add_lease(runs)
+        held = [one for one in unit.usage(HOST, TODAY - timedelta(2), TODAY) if "vision" in one.party.courses]
+    total = sum(one.held_seconds for one in held) + 1800
+    found = {key: hours for key, hours, _ in rows(reports, "course", TODAY - timedelta(2), TODAY)}
+    assert found["vision"] * 3600 == pytest.approx(total)
+    assert total == sum(one.held_seconds for one in accounts) + 1800
+    lesson = sum(one.held_seconds for one in accounts if "sound" in one.party.courses)
+    assert found["sound"] * 3600 == pytest.approx(lesson)

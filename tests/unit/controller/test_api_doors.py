@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gpuspawner.controller.api.handler import MOST_BODY, judge_error
-from gpuspawner.controller.api.routes import Route
+from gpuspawner.controller.api.handler import judge_error
+from gpuspawner.controller.api.routes import MOST_BODY, Route
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.identity import MANAGE, READ, RESERVE
 from gpuspawner.core.errors import LedgerError, RefusalKind, Refused

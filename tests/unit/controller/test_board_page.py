@@ -302,3 +302,25 @@ def test_hostile_names(office: Office, name: str) -> None:
         html = page(office, path)
         assert "<script>alert" not in html
     assert name in text_of(page(office)) or name.startswith("<")
+
+
+# -- logins -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_logins_is_seen(office: Office) -> None:
+    def happen(kind: str, reason: str) -> None:
+        with office.services.ledger.write() as unit:
+            unit.add_event(Event(office.now[0], kind, reason, "login"))
+
+    assert "login" not in text_of(page(office)).lower().replace("logins", "")
+    happen("login.silent", "the login service does not answer: https://x; nobody else can come")
+    happen("login.no-groups", "the login service did not say which groups ada is in")
+    happen("login.first", "ada logged in for the first time")
+    said = text_of(page(office))
+    assert "does not answer: https://x" in said
+    assert "Something was wrong with 1 login in the last 24 h" in said
+    assert 'href="/services/gpu/audit?kind=login."' in page(office)
+    happen("login.answers", "the login service answers again")
+    assert "does not answer" not in text_of(page(office))
+    office.now[0] += timedelta(days=2)
+    assert "Something was wrong" not in text_of(page(office))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Cards, Line, Reservations, Sessions
+from gpuspawner.allocator.identities import Identities, Said
+from gpuspawner.controller.hubcalls import HubCalls
+from gpuspawner.controller.leaving import EndLeavers
 from gpuspawner.controller.people import PolicyReader
 from gpuspawner.controller.upkeep import (
     GONE_SECONDS,
@@ -19,14 +23,15 @@ from gpuspawner.controller.upkeep import (
     ReturnSeats,
     SessionLook,
 )
-from gpuspawner.core.claims import Ticket, TicketState, Usage
+from gpuspawner.core.claims import Actor, ActorKind, Ticket, TicketState, Usage
 from gpuspawner.core.errors import EngineError, HubError
+from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import Lease, LeaseState, Party, SpawnRequest
 from gpuspawner.core.sessions import LEAST_NOTICE
 from gpuspawner.policy.options import UserOptions
 from gpuspawner.policy.reservations import parse_body
 from gpuspawner.policy.settings import Settings
-from gpuspawner.ports import Address, SessionActivity
+from gpuspawner.ports import Address, HubServer, SessionActivity
 from support.build import HOST, NOW, lease, record
 from support.fake_engine import FakeEngine
 from support.fake_hub import FakeHub
@@ -356,3 +361,73 @@ def test_who_does_not_answer_proves_nothing() -> None:
 
     with pytest.raises(EngineError):
         SessionLook(Away(), FakeHub())(lease(container_id="c1"))
+
+
+# -- people who were removed --------------------------------------------------------------------------------
+
+
+class Leaving:
+    """The step, and who may be removed."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.people = Identities(site.ledger, clock=site.clock)
+        self.root = Actor("root", ActorKind.SHELL)
+        for name in ("ada", "grace"):
+            self.people.admit(Subject("https://login", name), Said(name, ()))
+        self.calls = HubCalls(again_seconds=0)
+        self.step = EndLeavers(self.people, site.sessions, site.line, site.hub, self.calls)
+
+    def tick(self, times: int = 4) -> list[str]:
+        problems: list[str] = []
+        for _ in range(times):
+            problems += self.step()
+            self.calls.finish(5)
+        return problems
+
+    def stop(self, held: Lease) -> None:
+        """As the agent releases it, once its server is gone."""
+        with self.site.ledger.write() as unit:
+            unit.update_lease(replace(held, state=LeaseState.RELEASED, state_since=NOW))
+
+
+def test_nothing_goes_on_of_who_was_removed(site: Site) -> None:
+    leaving = Leaving(site)
+    held = site.hold("GPU-0", owner="ada", server="big")
+    ticket = site.ask("ada", 2)
+    site.hub.servers["ada", "big"] = HubServer(True, None, NOW, NOW, {})
+    site.hub.servers["grace", ""] = HubServer(True, None, NOW, NOW, {})
+    assert leaving.tick() == []
+    assert "ada" in site.hub.people
+    leaving.people.remove("ada", actor=leaving.root)
+    assert leaving.tick(1) == []
+    assert site.ticket(ticket).state is TicketState.ENDED
+    assert set(site.hub.servers) == {("grace", "")}
+    leaving.stop(held)
+    assert leaving.tick() == []
+    assert set(site.hub.people) == {"grace"}
+    assert leaving.people.leaving() == []
+    asked = len(site.hub.calls)
+    leaving.tick()
+    assert len(site.hub.calls) == asked, "it is done once"
+
+
+def test_a_hub_that_is_down_is_asked_again(site: Site) -> None:
+    leaving = Leaving(site)
+    site.hub.fail("remove_user")
+    leaving.people.remove("ada", actor=leaving.root)
+    assert any("no answer" in problem for problem in leaving.tick())
+    assert [one.name for one in leaving.people.leaving()] == ["ada"]
+    site.hub.failures.clear()
+    leaving.tick()
+    assert leaving.people.leaving() == []
+
+
+def test_who_is_let_in_again_meanwhile_is_not_gone(site: Site) -> None:
+    leaving = Leaving(site)
+    leaver = leaving.people.remove("ada", actor=leaving.root)
+    leaving.people.restore("ada", actor=leaving.root)
+    leaving.people.is_gone(leaver)
+    assert leaving.people.list()[0].gone_at is None
+    leaving.tick()
+    assert "ada" in site.hub.people

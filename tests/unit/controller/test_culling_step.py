@@ -14,7 +14,7 @@ from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.controller.culling import CullIdle
 from gpuspawner.controller.ends import SteadyClock
-from gpuspawner.core.activity import Kernels
+from gpuspawner.core.activity import Kernels, SshUse
 from gpuspawner.core.idleness import IdleLimits, Limits, Step
 from gpuspawner.core.model import LeaseState
 from gpuspawner.core.policy import IdleSessions
@@ -149,3 +149,19 @@ def test_a_session_without_a_container_is_not_looked_into(site: Site) -> None:
         unit.add_lease(lease(LeaseState.RESERVED, id="young", server="new", devices=()))
     site.sweep()
     assert set(site.verdicts()) == {"lease0", "lease1"}
+
+
+def test_who_is_there_by_ssh_is_asked_for_what_was_typed_and_nobody_else(site: Site) -> None:
+    typed = site.now - timedelta(seconds=40)
+    site.engine.containers[site.containers[0]].typed_at = typed
+    sweeper = Sweeper(site.engine, site.servers, lambda: site.now, lambda: {"lease0": 2, "gone": 1})
+    leases = site.step._watch.running()
+    found = sweeper.look(leases)
+    assert found["lease0"].ssh == SshUse(2, typed)
+    assert found["lease1"].ssh is None
+    asked = [call for call in site.engine.calls if call[0] == "typed_at"]
+    assert asked == [("typed_at", site.containers[0])]
+    site.engine.fail("typed_at")
+    assert sweeper.look(leases)["lease0"].ssh == SshUse(2, site.now), (
+        "what cannot be seen may have been typed"
+    )

@@ -93,6 +93,50 @@ def test_no_such_image(office: Office) -> None:
     assert page.status_code == 404
 
 
+def test_the_default_is_what_was_tried_on_all_that_is_here(office: Office) -> None:
+    describe_cards(office, (8, 0))
+    both = {"cpu-avx2": run(), "sm_80": run()}
+    office.shelf.put(make_passport("demo/base:1", **TORCH, runs={"sm_80": run()}))
+    office.shelf.put(make_passport(**TORCH, runs=both))
+    assert [one["default"] for one in office.get("/images")["images"]] == [False, True]
+    assert office.get("/images/torch")["default"]
+    wish = {"server": "", "options": {"gpus": 1}}
+    assert office.ask("POST", "/queue", "ada", wish).status_code == 201
+    with office.services.ledger.read() as unit:
+        (ticket,) = unit.live_tickets(HOST)
+    assert ticket.image == "demo/torch:1"
+
+
+@pytest.mark.parametrize("how", ["damaged", "silent"])
+def test_no_place_is_given_while_it_is_not_known_what_an_image_needs(office: Office, how: str) -> None:
+    if how == "silent":
+        office.engine.answers = False
+    else:
+        office.shelf.put(make_passport(**TORCH))
+        office.shelf.path_of(image_id("demo/torch:1")).write_text("{")
+    wish = {"server": "", "options": {"gpus": 1, "image": "torch"}}
+    status, kind, message = office.refusal("POST", "/queue", "ada", wish)
+    assert (status, kind) == (503, "no_inventory")
+    assert message.startswith("What the image torch needs of a GPU is not known now.")
+
+
+def test_who_waits_keeps_what_was_known_of_the_image(office: Office) -> None:
+    """A passport that cannot be read any more is no constraint less."""
+    office.shelf.put(make_passport(**TORCH))
+    describe_cards(office, (8, 0))
+    wish = {"server": "", "options": {"gpus": 1, "image": "torch"}}
+    assert office.ask("POST", "/queue", "ada", wish).status_code == 201
+    office.hub.people["ada"] = frozenset()
+    keep = KeepPolicy(office.line, office.hub, office.services.policies)
+    list(keep())
+    office.shelf.path_of(image_id("demo/torch:1")).write_text("{")
+    office.now[0] += timedelta(seconds=KEEP_SECONDS)
+    list(keep())
+    with office.services.ledger.read() as unit:
+        (ticket,) = unit.live_tickets(HOST)
+    assert ticket.request.needs == NEEDS
+
+
 def test_who_waits_is_judged_anew_when_a_passport_changes(office: Office) -> None:
     """Once the image runs on none of the cards, the place ends with that reason."""
     wish = {"server": "", "options": {"gpus": 1, "image": "torch"}}

@@ -213,3 +213,17 @@ def test_messages_that_were_delivered_or_not(office: Office) -> None:
         assert found[key("notices_total", channel="mail", outcome="given_up")] == 1
         assert found[key("notices_total", channel="webhook", outcome="sent")] == 0
         assert found[key("notices_failing", channel="mail")] == 1
+
+
+def test_logins(office: Office) -> None:
+    assert scrape(office)[key("login_service_silent")] == 0
+    assert scrape(office)[key("login_trouble_total", what="bad_token")] == 0
+    office.now[0] += timedelta(seconds=1)
+    with office.services.ledger.write() as unit:
+        for kind in ("login.silent", "login.bad-token", "login.bad-token", "login.no-groups", "login.first"):
+            unit.add_event(Event(office.now[0], kind, "r", "login"))
+    found = scrape(office)
+    assert found[key("login_service_silent")] == 1
+    assert found[key("login_trouble_total", what="bad_token")] == 2
+    assert found[key("login_trouble_total", what="no_groups")] == 1
+    assert scrape(office)[key("login_trouble_total", what="bad_token")] == 2

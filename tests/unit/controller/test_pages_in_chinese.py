@@ -9,14 +9,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from gpuspawner.core.claims import Holder
+from gpuspawner.allocator.ssh import Entrance, SshDesk, Told
+from gpuspawner.core.claims import Actor, ActorKind, Holder
 from gpuspawner.core.health import judge_look
 from gpuspawner.core.model import DeviceReading
+from gpuspawner.core.ssh import CLOSED_HERE
 from support.build import NOW, device, record, sample
 from support.chinese import find_english
 from support.controller import Office
+from support.ssh import KEYS, give_gateway
 
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9"}
 Look = Callable[..., str]
@@ -84,6 +88,28 @@ def lively(office: Office) -> None:
 )  # fmt: skip
 def test_nothing_of_ours_is_english(look: Look, path: str, who: str) -> None:
     assert find_english(look(path, who)) == []
+
+
+def test_the_page_of_ssh_with_keys_refusals_and_connections(
+    office: Office, look: Look, tmp_path: Path
+) -> None:
+    give_gateway(office, tmp_path)
+    services = office.services
+    key = services.keys.add("ada", KEYS[0], "笔记本", actor=Actor("ada", ActorKind.PERSON))
+    for refused in (None, "SSH is not allowed for you (group `lab`). Ask the administrator."):
+        desk = SshDesk(services.ledger, services.host, lambda _, why=refused: why, services.clock)
+        assert desk.ask(key.fingerprint) is None
+        assert find_english(look("/ssh", "keys-ada")) == []
+    office.add_lease("ada", "l1", container_id="c1", server="b")
+    desk = SshDesk(services.ledger, services.host, lambda _: None, services.clock)
+    entered = desk.enter(key.fingerprint, "127.64.0.0", "", "g")
+    assert entered == "Your server does not run."
+    assert desk.ask(key.fingerprint)
+    entered = desk.enter(key.fingerprint, "127.64.0.1", "", "g")
+    assert isinstance(entered, Entrance)
+    desk.report("g", [Told(entered.session.id, 1, 2, CLOSED_HERE)])
+    assert find_english(look("/ssh", "keys-ada")) == []
+    assert find_english(look("/audit")) == []
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/queue/nobody", 404), ("/board", 403)])

@@ -12,7 +12,6 @@ from gpuspawner.core.policy import (
     LIMITS,
     Course,
     Limit,
-    Mount,
     Person,
     Policy,
     Rule,
@@ -22,6 +21,7 @@ from gpuspawner.core.policy import (
     resolve_allowance,
     settings_rule,
 )
+from gpuspawner.core.sharing import Mount
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +125,7 @@ def test_without_a_policy() -> None:
             "gpus_per_person": 3,
             "memory": 8,
             "extension": timedelta(0),
+            "ssh": True,
             "idle_gpu": 2 * HOUR,
             "idle_gpu_wanted": HOUR / 2,
             "keep": 4 * HOUR,

@@ -14,7 +14,7 @@ from gpuspawner.core.container import (
     merge_host_config,
 )
 from gpuspawner.core.model import Home, HomeKind
-from gpuspawner.core.policy import Mount
+from gpuspawner.core.sharing import Mount
 from support.build import GIB, lease
 
 SIZE = Size(pids=4096, shm_bytes=GIB)

@@ -14,6 +14,7 @@ from gpuspawner.core.images import (
     list_everybodys,
     list_offered,
     list_untried,
+    order_for_default,
     require_code,
     why_unsuited,
 )
@@ -189,4 +190,6 @@ def test_a_frozen_image_is_offered_until_its_last_day(today: int, names: list[st
 
 def test_all_images_are_those_that_are_no_candidates() -> None:
     assert list_everybodys(["a", "b"], []) is None
+    assert order_for_default(["a", "b", "c"], ["a", "x"]) == ("b", "c", "a")
+    assert order_for_default(["a", "b"], ["b", "a"]) == ("a", "b")
     assert list_everybodys(["a", "b"], ["b", "gone"]) == {"a"}

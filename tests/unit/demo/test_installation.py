@@ -44,6 +44,7 @@ def test_settings(layout: Layout) -> None:
         "docker_network": "gpuspawner-demo",
         "hub_address": "172.20.0.1",
         "hub_port": 8081,
+        "subdomain_host": None,
     }
     assert (settings.homes.kind, settings.homes.directory) == ("bind", layout.state / "homes")
     assert (settings.host, settings.container_prefix) == ("laptop", "demo-c0ffee")

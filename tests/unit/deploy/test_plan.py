@@ -12,14 +12,16 @@ import pytest
 import yaml
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.deploy.__main__ import (
+    choose_sources,
     first_address,
     known_variables,
     newest,
     plan,
     proxy_version,
     require_layout,
+    require_pools,
 )
-from gpuspawner.deploy.plan import Place, complete, make_settings, require_known
+from gpuspawner.deploy.plan import Place, complete, make_settings, require_closed, require_known
 from gpuspawner.setup.images import list_statuses, load_catalogue
 from gpuspawner.setup.paths import CHECKOUT
 
@@ -61,6 +63,12 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
     assert found["controller"] == {"enabled": False}
 
 
+def test_the_gateway_of_ssh_has_an_account_of_its_own(tmp_path: Path) -> None:
+    ssh = {"demo_users": LOGINS, "ssh": {"enabled": True, "host": "hub.example.org"}}
+    settings, _ = make_settings(*reordered(wanted(tmp_path, ssh)))
+    assert (settings.ssh.account, settings.ssh.port) == ("gpuspawner-ssh", 2222)
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -69,6 +77,8 @@ def test_a_section_is_completed_and_images_are_replaced() -> None:
         ({"passports": "/srv/passports"}, r"passports cannot be set here\. They are always in /var/lib"),
         ({"state_dir": "/srv"}, r"state_dir cannot be set here\. It is always /var/lib"),
         ({"network": {"hub_address": "10.0.0.1"}}, r"hub_address cannot be set here\. Set gpuspawner_subnet"),
+        ({"ssh": {"enabled": True, "account": "me"}}, r"account cannot be set here\. It is always gpu"),
+        ({"ssh": {"enabled": True}}, r"ssh\.host is missing: write the name by which"),
         ({"candidates": ["Minmal"]}, r"no image 'Minmal'; did you mean 'Minimal'"),
         ({}, r"nobody could log in\. Set gpuspawner_settings\.login"),
     ],
@@ -160,7 +170,10 @@ def test_the_hub_has_the_first_address() -> None:
 
 @pytest.mark.parametrize("inventory", ["simulated", "cards"])
 def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> None:
-    file = CHECKOUT / "ansible" / "inventory" / inventory / "gpuspawner.yml"
+    example = CHECKOUT / "ansible" / "inventory" / inventory
+    file = write(tmp_path, (example / "gpuspawner.yml").read_text())
+    file.chmod(0o600)
+    (tmp_path / "policy.yml").write_text((example / "policy.yml").read_text())
     written = yaml.safe_load(file.read_text())
     for user in written["gpuspawner_settings"].get("demo_users", {}).values():
         user["password"] = "filled-in-by-ansible"
@@ -183,9 +196,101 @@ def test_the_inventories_can_be_installed(tmp_path: Path, inventory: str) -> Non
     catalogue = load_catalogue(CHECKOUT / "images" / "images.toml")
     offered = [one for one in catalogue if one.title in made["images"]]
     assert (made.get("candidates", []), made.get("frozen", {})) == tuple(list_statuses(offered).values())
-    assert answer["passports"] == {one.name: one.reference for one in offered}
+    assert answer["passports"] == {
+        one.name: {"reference": one.reference, "lock_hash": one.lock_hash} for one in offered
+    }
+    assert (answer["pulled"], answer["built"]) == ([], ["minimal", "pytorch-2.9"])
     assert list(answer["passports"]) == ["minimal", "pytorch-2.9"]
-    assert answer["policy"].endswith(f"{inventory}/policy.yml")
+    assert answer["policy"] == str(tmp_path / "policy.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "closed"),
+    [
+        ("gpuspawner_secrets: {login_secret: abc}\n", 0o644, False),
+        ("gpuspawner_secrets: {login_secret: abc}\n", 0o640, False),
+        ("gpuspawner_secrets: {login_secret: abc}\n", 0o600, True),
+        (
+            "gpuspawner_secrets:\n  login_secret: !vault |\n    $ANSIBLE_VAULT;1.1;AES256\n    31\n",
+            0o644,
+            True,
+        ),
+        ("gpuspawner_secrets: {a: \"{{ lookup('ansible.builtin.file', 'a') }}\", b: 1}\n", 0o644, False),
+        ("gpuspawner_secrets: {a: \"{{ lookup('ansible.builtin.file', 'a') }}\"}\n", 0o644, True),
+        ('gpuspawner_secrets: "{{ all_of_them }}"\n', 0o644, True),
+        ("tls_names: [hub]\n", 0o644, True),
+        ("backup_password: abc\n", 0o644, False),
+        ("backup_password: abc\n", 0o600, True),
+        ("backup_password: \"{{ lookup('ansible.builtin.file', 'a') }}\"\n", 0o644, True),
+        ("backup_password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  31\n", 0o644, True),
+        ("backup_password: ''\nbackup_environment: {}\n", 0o644, True),
+        ("backup_environment: {AWS_SECRET_ACCESS_KEY: abc}\n", 0o644, False),
+    ],
+)
+def test_a_secret_that_everybody_can_read_is_refused(
+    tmp_path: Path, text: str, mode: int, closed: bool
+) -> None:
+    file = write(tmp_path, text)
+    file.chmod(mode)
+    if closed:
+        require_closed(file)
+        return
+    with pytest.raises(
+        SettingsError, match=r"line 1: (gpuspawner_secrets\.|backup_)[\w.]+ is written .* chmod 600 "
+    ) as caught:
+        require_closed(file)
+    assert "abc" not in str(caught.value)
+
+
+def test_a_file_that_is_encrypted_as_a_whole_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "$ANSIBLE_VAULT;1.1;AES256\n3132\n")
+    with pytest.raises(SettingsError, match=r"encrypted as a whole.*encrypt_string"):
+        require_known(["tls_nmes"], ["tls_names"], file)
+
+
+@pytest.mark.parametrize(
+    ("pool", "right"),
+    [
+        ({"base": "10.200.0.0/16", "size": 24}, True),
+        ({"base": "10.200.0.0/16", "size": 8}, False),
+        ({"base": "10.200.0.1/16", "size": 24}, False),
+        ({"base": "campus", "size": 24}, False),
+        ({"base": "10.200.0.0/16"}, False),
+        ({"base": "10.200.0.0/16", "size": "24"}, False),
+        ({"base": "10.200.0.0/16", "size": 24, "more": 1}, False),
+        ("10.200.0.0/16", False),
+        (None, False),
+    ],
+)
+def test_networks_of_the_engine(pool: Any, right: bool) -> None:
+    if right:
+        require_pools([pool])
+        return
+    with pytest.raises(SettingsError, match=r"docker_address_pools has .* such as"):
+        require_pools([pool])
+
+
+def test_what_has_a_digest_is_pulled_and_the_rest_is_built(tmp_path: Path) -> None:
+    entries = [one for one in load_catalogue() if one.name in ("minimal", "science")]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "digests.toml").write_text(f'"{entries[0].reference}" = "sha256:{"5" * 64}"\n')
+    asked = {"registry": "registry.example.org/lab", "build": True}
+    assert choose_sources(asked, entries, tmp_path) == (["minimal"], ["science"])
+    assert choose_sources({}, entries, tmp_path) == ([], ["minimal", "science"])
+    assert choose_sources({"build": False}, entries, tmp_path) == ([], [])
+    assert choose_sources(asked | {"build": False}, entries[:1], tmp_path) == (["minimal"], [])
+    with pytest.raises(
+        SettingsError, match=r"images_registry is registry.*no digest of science.*images_build"
+    ):
+        choose_sources(asked | {"build": False}, entries, tmp_path)
+    with pytest.raises(SettingsError, match="images_registry: "):
+        choose_sources(asked | {"registry": "https://registry.example.org"}, entries, tmp_path)
+
+
+def test_names_of_peoples_own_are_below_the_hubs(tmp_path: Path) -> None:
+    place = Place("10.201.0.1", PLACE.images, None, subdomain_host="https://hub.example.org")
+    settings, _ = make_settings(*reordered(wanted(tmp_path, {"demo_users": LOGINS}), place))
+    assert settings.network.subdomain_host == "https://hub.example.org"
 
 
 def test_the_command_answers_errors_in_a_sentence(tmp_path: Path) -> None:

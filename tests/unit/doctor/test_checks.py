@@ -12,6 +12,7 @@ from gpuspawner.core.model import Device, DeviceReading
 from gpuspawner.doctor import checks
 from gpuspawner.doctor.checks import Finding, check_all, parse_version
 from gpuspawner.doctor.command import render, to_json
+from gpuspawner.doctor.door import DoorFacts
 from gpuspawner.doctor.facts import CdiSpec, Disk, Facts, FileMode, LedgerFacts
 from gpuspawner.doctor.findings import Level
 from gpuspawner.ports import EngineInfo, ProbeReport
@@ -236,3 +237,21 @@ def test_controller(runs: bool | None, in_line: int, level: Level | None, says: 
     facts = replace(WELL, ledger=LedgerFacts("/l", last_report=fresh, in_line=in_line, controller_runs=runs))
     found = [(one.level, one.what) for one in check_all(facts) if one.check == "controller"]
     assert found == ([(level, says)] if level else [])
+
+
+@pytest.mark.parametrize(
+    ("runs", "door", "level"),
+    [
+        (True, DoorFacts("http://10.0.0.1:8082/api/session"), Level.OK),
+        (True, DoorFacts("http://10.0.0.1:8082/api/session", "Connection refused"), Level.ERROR),
+        (False, DoorFacts("http://10.0.0.1:8082/api/session", "Connection refused"), None),
+        (True, None, None),
+    ],
+)
+def test_door_of_the_controller(runs: bool, door: DoorFacts | None, level: Level | None) -> None:
+    ledger = LedgerFacts("/l", last_report=NOW, controller_runs=runs)
+    found = [one for one in check_all(replace(WELL, ledger=ledger, door=door)) if one.check == "session-door"]
+    assert [one.level for one in found] == ([level] if level else [])
+    if level is Level.ERROR:
+        assert "http://10.0.0.1:8082/api/session: Connection refused" in found[0].what
+        assert "controller.port" in found[0].fix

@@ -74,6 +74,20 @@ def test_who_must_have_been_tried() -> None:
     assert [one.level for one in check(frozen, other)] == ["error", "warning"]
 
 
+def test_what_was_not_tried_does_not_become_the_default() -> None:
+    new, old = image(make_passport(**TORCH, runs=CPU), "new"), image(make_passport(**TORCH, runs=BOTH), "old")
+    first, second = check(new, old)
+    assert (first.level, second.level) == ("warning", "ok")
+    assert first.what == "new is to be the default, and was never tried on sm_80."
+    assert first.why.endswith("Until then they get old.")
+
+
+def test_what_failed_a_test_is_told() -> None:
+    (found,) = check(image(make_passport(**TORCH, runs=BOTH, tests={"lab: x": "failed", "lab: y": "passed"})))
+    assert (found.level, found.what) == ("error", "torch is the default, and failed its tests: lab: x.")
+    assert found.fix.startswith("make test-images")
+
+
 def test_a_damaged_passport() -> None:
     found = replace(image(make_passport()), passport=None, problem="The passport x is damaged.", damaged=True)
     (finding,) = check(found)

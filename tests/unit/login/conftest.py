@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gpuspawner import hubconfig
-from gpuspawner.login.github import GitHubLogin
-from gpuspawner.login.oidc import OidcLogin
 from gpuspawner.login.recognised import Recognised
 from gpuspawner.policy.settings import Settings
 from support.provider import CLIENT, SECRET, Service
@@ -44,11 +43,17 @@ def make_login(tmp_path: Path, service: Service) -> MakeLogin:
             "allow": {"everybody": True},
             **login,
         }
-        settings = Settings.model_validate(
-            {"state_dir": tmp_path, "images": {"base": "demo/base:1"}, "login": section}
-        )
-        config = Config()
-        hubconfig.apply(config, settings)
-        return (GitHubLogin if provider == "github" else OidcLogin)(config=config)
+        return make_way(tmp_path, section)
 
     return make
+
+
+def make_way(folder: Path, section: Any) -> Any:
+    """The authenticator that JupyterHub would make from a section ``login``."""
+    settings = Settings.model_validate(
+        {"state_dir": folder, "images": {"base": "demo/base:1"}, "login": section}
+    )
+    config = Config()
+    hubconfig.apply(config, settings)
+    module, _, name = config.JupyterHub.authenticator_class.rpartition(".")
+    return getattr(import_module(module), name)(config=config)

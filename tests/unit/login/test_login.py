@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from gpuspawner.login.oidc import ALGORITHMS
-from gpuspawner.login.recognised import Denied, Recognised, ServiceSilent
+from gpuspawner.core.audit import EventSearch
+from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.login.known import Denied, ServiceSilent
+from gpuspawner.login.recognised import Recognised
+from gpuspawner.login.tokens import ALGORITHMS
 from support.provider import CLIENT, SECRET, Service
 from tornado.web import HTTPError
 
@@ -63,6 +66,14 @@ async def come_back(login: Recognised, service: Service) -> dict[str, Any] | Non
     """Come back from the service, as JupyterHub's callback does."""
     found: dict[str, Any] | None = await login.get_authenticated_user(service.make_handler(), None)
     return found
+
+
+async def list_events(login: Recognised, kind: str) -> list[str]:
+    """What the administrator sees of a kind."""
+    await login.in_ledger(lambda people: people.list())
+    assert login._identities is not None
+    with login._identities._ledger.read() as unit:
+        return [event.reason for event in unit.find_events(EventSearch(kind=kind), 99)]
 
 
 # -- each service -------------------------------------------------------------------------------------------
@@ -134,7 +145,7 @@ async def test_somebody_who_may_not(
     service.userinfo, service.teams = userinfo, TEAMS
     login = make_login(provider, allow=allow)
     assert await come_back(login, service) is None
-    assert await login._in_ledger(lambda people: people.list()) == []
+    assert await login.in_ledger(lambda people: people.list()) == []
 
 
 async def test_entra_has_groups_in_the_token_only(service: Service, make_login: MakeLogin) -> None:
@@ -205,7 +216,7 @@ async def test_only_checked_addresses_are_kept(service: Service, make_login: Mak
         service.userinfo = {"sub": "s-1", "email": "ada@example.org", "email_verified": checked}
         found = await come_back(login, service)
         assert found is not None
-        (person,) = await login._in_ledger(lambda people: people.list())
+        (person,) = await login.in_ledger(lambda people: people.list())
         assert person.email == address
 
 
@@ -260,14 +271,140 @@ FOREIGN_TOKENS: dict[str, dict[str, Any]] = {
 }
 
 
+BY_TOKEN: dict[str, dict[str, Any]] = {
+    "oidc": {},
+    "gitlab": {"allow": {"groups": ["lab"]}},
+    "google": {"allow": {"domains": ["example.org"]}},
+    "cilogon": {"allow": {"idps": ["https://idp.example.org/shibboleth"]}},
+}
+"""Providers that send an ID token."""
+
+
+@pytest.mark.parametrize("provider", BY_TOKEN)
 @pytest.mark.parametrize("claims", FOREIGN_TOKENS.values(), ids=FOREIGN_TOKENS)
-async def test_a_token_that_is_not_for_this(service: Service, make_login: MakeLogin, claims: Any) -> None:
+async def test_a_token_that_is_not_for_this(
+    *,
+    service: Service,
+    make_login: MakeLogin,
+    caplog: pytest.LogCaptureFixture,
+    provider: str,
+    claims: Any,
+) -> None:
+    caplog.set_level(logging.DEBUG)
     now = int(time.time())
     service.id_claims = {
         key: now + value if isinstance(value, int) else value for key, value in claims.items()
     }
+    login = make_login(provider, **BY_TOKEN[provider])
     with pytest.raises(Denied):
-        await come_back(make_login(), service)
+        await come_back(login, service)
+    assert "Login refused: the ID token" in caplog.text
+    for secret in (SECRET, "at-secret", "rt-secret", "the-code", service.make_id_token().split(".")[1][:20]):
+        assert secret not in caplog.text
+    assert len(await list_events(login, "login.bad-token")) == 1
+    assert await login.in_ledger(lambda people: people.list()) == []
+
+
+@pytest.mark.parametrize("provider", BY_TOKEN)
+async def test_a_forged_signature_at_each(service: Service, make_login: MakeLogin, provider: str) -> None:
+    service.published = rsa.generate_private_key(65537, 2048)
+    with pytest.raises(Denied):
+        await come_back(make_login(provider, **BY_TOKEN[provider]), service)
+
+
+@pytest.mark.parametrize("provider", [*BY_TOKEN, "github"])
+@pytest.mark.parametrize("answer", [None, {"error": "bad_verification_code"}, {"access_token": 7}, {}])
+async def test_a_code_that_was_used_before_at_each(
+    *,
+    service: Service,
+    make_login: MakeLogin,
+    caplog: pytest.LogCaptureFixture,
+    provider: str,
+    answer: Any,
+) -> None:
+    """Most say so by a status, GitHub in an answer that looks like a success."""
+    caplog.set_level(logging.DEBUG)
+    service.fails, service.token_answer = {"token": 400} if answer is None else {}, answer
+    section = BY_TOKEN.get(provider, {"allow": {"users": ["ada"]}})
+    with pytest.raises(Denied):
+        await come_back(make_login(provider, **section), service)
+    assert "the-code" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_github_refuses_its_own_token(service: Service, make_login: MakeLogin, status: int) -> None:
+    service.fails = {"userinfo": status}
+    with pytest.raises(Denied):
+        await come_back(make_login("github", allow={"users": ["ada"]}), service)
+
+
+# -- groups that look like others ---------------------------------------------------------------------------
+
+WITH_GROUPS: dict[str, dict[str, Any]] = {
+    "oidc": {},
+    "gitlab": {},
+    "cilogon": {"groups_claim": "isMemberOf"},
+    "google": {},
+    "github": {},
+}
+LOOKS_LIKE = ["ML", "ml ", " ml", "m l", "ml/", "/ml", "\u043cl", "\uff4d\uff4c", "m\u200bl", "ml\n", "x:ml"]
+
+
+def say_groups(service: Service, provider: str, groups: Any) -> str:
+    """Let the service say these groups, in its own way; the name of the group ``ml`` there."""
+    service.userinfo = {
+        "sub": "s-1",
+        "id": 1,
+        "login": "ada",
+        "preferred_username": "ada",
+        "email": "a@b.org",
+    }
+    service.userinfo |= {"hd": "example.org", "idp": "https://idp.example.org/shibboleth"}
+    service.userinfo["isMemberOf" if provider == "cilogon" else "groups"] = groups
+    listed = groups if isinstance(groups, list) else [groups]
+    service.teams = [{"slug": one, "organization": {"login": "lab"}} for one in listed]
+    return "lab:ml" if provider == "github" else "ml"
+
+
+def allow_groups(provider: str, *groups: str) -> dict[str, Any]:
+    more = {
+        "google": {"domains": ["example.org"]},
+        "cilogon": {"idps": ["https://idp.example.org/shibboleth"]},
+    }
+    return {**WITH_GROUPS[provider], "allow": {"groups": list(groups), **more.get(provider, {})}}
+
+
+@pytest.mark.parametrize("provider", WITH_GROUPS)
+async def test_groups_that_look_like_others(service: Service, make_login: MakeLogin, provider: str) -> None:
+    right = say_groups(service, provider, LOOKS_LIKE)
+    login = make_login(provider, **allow_groups(provider, right), admins={"groups": [right]})
+    assert await come_back(login, service) is None
+    say_groups(service, provider, [*LOOKS_LIKE, "ml"])
+    found = await come_back(login, service)
+    assert found is not None
+    assert found["admin"] is True
+
+
+@pytest.mark.parametrize("provider", ["oidc", "gitlab", "cilogon", "github"])
+async def test_two_hundred_groups_at_each(service: Service, make_login: MakeLogin, provider: str) -> None:
+    say_groups(service, provider, [f"g{n}" for n in range(200)])
+    last = "lab:g199" if provider == "github" else "g199"
+    found = await come_back(make_login(provider, **allow_groups(provider, last)), service)
+    assert found is not None
+    assert len(found["groups"]) == 200
+
+
+@pytest.mark.parametrize("provider", ["oidc", "gitlab", "cilogon"])
+@pytest.mark.parametrize("claim", ["ml", "m,l", "ml m", {"ml": True}, 7, None, True, [["ml"]]])
+async def test_a_claim_that_is_no_list(
+    service: Service, make_login: MakeLogin, provider: str, claim: Any
+) -> None:
+    say_groups(service, provider, claim)
+    found = await come_back(make_login(provider, **allow_groups(provider, "ml")), service)
+    assert (found is not None) == (claim == "ml")
+
+
+# -- signatures ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
@@ -294,7 +431,7 @@ async def test_new_keys_are_found(service: Service, make_login: MakeLogin) -> No
     assert await come_back(login, service)
     found = await come_back(login, service)
     assert found is not None
-    login._keys_read_at -= 4000  # an hour later
+    login.keys.read_at -= 4000  # an hour later
     service.signing = rsa.generate_private_key(65537, 2048)
     assert await come_back(login, service), "the key of before is not believed any more, and the new one is"
     assert await login.refresh_user(User(found)), "who is logged in stays so"
@@ -340,9 +477,16 @@ class User:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.name, self._state = found["name"], found["auth_state"]
+        self.spawners = {"": Spawner()}
 
     async def get_auth_state(self) -> Any:
         return self._state
+
+
+class Spawner:
+    """A server that runs, and has a token of its own."""
+
+    api_token = "the server's"
 
 
 @pytest.mark.parametrize("part", ["description", "token", "userinfo", "keys"])
@@ -432,3 +576,86 @@ async def test_github_that_hides_its_teams(service: Service, make_login: MakeLog
     found = await come_back(make_login("github"), service)
     assert found is not None
     assert found["groups"] == []
+
+
+# -- what the administrator sees ----------------------------------------------------------------------------
+
+
+async def test_a_silence_is_seen_until_it_ends(service: Service, make_login: MakeLogin) -> None:
+    login = make_login()
+    found = await come_back(login, service)
+    assert found is not None
+    service.fails = {"userinfo": 500}
+    for _ in range(3):
+        assert await login.refresh_user(User(found)) is True
+    (event,) = await list_events(login, "login.silent")
+    assert "/userinfo answered with status 500" in event
+    service.fails = {}
+    again = make_login()  # a hub that was started meanwhile
+    assert await again.refresh_user(User(found))
+    assert await list_events(again, "login.answers") == ["the login service answers again"]
+
+
+async def test_a_refresh_that_fails_is_seen(service: Service, make_login: MakeLogin) -> None:
+    login = make_login()
+    found = await come_back(login, service)
+    assert found is not None
+    service.fails = {"userinfo": 401, "token": 400}
+    for _ in range(2):
+        assert await login.refresh_user(User(found)) is False
+    assert len(await list_events(login, "login.again")) == 1
+
+
+class Token:
+    """An API token; as much of JupyterHub's as is looked at."""
+
+    def __init__(self, client_id: str, secret: str) -> None:
+        self.client_id, self._secret = client_id, secret
+
+    def match(self, secret: str) -> bool:
+        return secret == self._secret
+
+
+class Request:
+    """A request with a token, or by a browser."""
+
+    def __init__(self, token: Token | None) -> None:
+        self.token = token
+
+    def get_token(self) -> Token | None:
+        return self.token
+
+
+@pytest.mark.parametrize("how", ["refused", "removed"])
+async def test_tokens_of_who_may_not_come_any_more(service: Service, make_login: MakeLogin, how: str) -> None:
+    service.userinfo = dict(KEYCLOAK)
+    login = make_login(allow={"groups": ["/ml/gpu"]})
+    found = await come_back(login, service)
+    assert found is not None
+    user = User(found)
+    own, of_server = Token("jupyterhub", "mine"), Token("jupyterhub", "the server's")
+    assert await login.refresh_user(user, Request(own))
+    if how == "refused":
+        service.userinfo["groups"] = ["/staff"]
+    else:
+        await login.in_ledger(lambda people: people.remove("ada", actor=Actor("root", ActorKind.SHELL)))
+    with pytest.raises(Denied):
+        await login.refresh_user(user, Request(own))
+    for other in (of_server, Token("service-gpu", "at the controller"), None):
+        assert await login.refresh_user(user, Request(other)) is False
+    if how == "refused":
+        assert len(await list_events(login, "login.refused")) == 1
+        service.userinfo["groups"] = ["/ml/gpu"]
+        assert await login.refresh_user(user, Request(own))
+    else:
+        with pytest.raises(Denied, match="closed this hub to you"):
+            await come_back(login, service)
+
+
+def test_who_was_let_in_once_is_not_let_in_for_ever(make_login: MakeLogin) -> None:
+    for provider in ("oidc", "github"):
+        login = make_login(provider, allow={"users": ["ada"]})
+        assert login.allow_existing_users is False
+        login.add_user(User({"name": "eve", "auth_state": None}))
+        login.delete_user(User({"name": "ada", "auth_state": None}))
+        assert login.allowed_users == {"ada"}

@@ -60,6 +60,77 @@ def test_what_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -
     assert ", line " in str(error.value)
 
 
+PLATFORM: dict[str, Any] = {
+    "issuer": "https://moodle.example.org",
+    "client_id": "hub",
+    "authorization_url": "https://moodle.example.org/mod/lti/auth.php",
+    "keys_url": "https://moodle.example.org/mod/lti/certs.php",
+    "deployments": {"1": {"42": "cs231"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("login", "message"),
+    [
+        ({"provider": "local"}, "nobody is allowed to log in. Under allow, name groups or users"),
+        ({"provider": "lti", "platforms": [PLATFORM]}, "nobody is allowed to log in"),
+        ({"provider": "lti", "allow": {"everybody": True}}, "platforms is missing: the course platforms"),
+        ({**LOGIN, "provider": "local", "issuer": None}, "says nothing with the provider local; remove it"),
+        ({"provider": "local", "platforms": [PLATFORM]}, "platforms says nothing with the provider local"),
+        ({**LOGIN, "client_id": None}, "client_id is missing: what the service knows this hub as"),
+        ({**LOGIN, "client_secret_file": None}, "client_secret_file is missing: a file with the secret"),
+        ({**LOGIN, "platforms": [PLATFORM]}, "platforms says nothing with the provider oidc; remove it"),
+    ],
+)
+def test_what_each_way_needs(tmp_path: Path, login: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, login)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"issuer": "http://moodle.example.org"}, "issuer must begin with https://"),
+        ({"keys_url": "ftp://moodle.example.org/x"}, "keys_url must begin with https://"),
+        ({"deployments": {}}, "login.platforms.0.deployments: Dictionary should have at least 1"),
+        ({"deployments": {"1": {"42": "a/b"}}}, "String should match pattern"),
+        ({"deployments": {"1": {"42": "a:teachers"}}}, "String should match pattern"),
+        ({"jwks_url": "https://x"}, "jwks_url is not a setting"),
+    ],
+)
+def test_platforms_that_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    login = {"provider": "lti", "allow": {"everybody": True}, "platforms": [{**PLATFORM, **change}]}
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, login)
+    assert message in str(error.value)
+
+
+def test_a_platform_twice(tmp_path: Path) -> None:
+    login = {"provider": "lti", "allow": {"everybody": True}, "platforms": [PLATFORM, PLATFORM]}
+    with pytest.raises(SettingsError, match="twice; put its deployments together"):
+        load(tmp_path, login)
+
+
+def test_what_the_hub_is_told_of_platforms(tmp_path: Path) -> None:
+    login = {"provider": "lti", "allow": {"everybody": True}, "platforms": [PLATFORM]}
+    config = Config()
+    hubconfig.apply(config, load(tmp_path, login))
+    hubconfig.require_login(config)
+    assert config.JupyterHub.authenticator_class == "gpuspawner.login.lti.LtiLogin"
+    assert config.LtiLogin.platforms[0]["deployments"] == {"1": {"42": "cs231"}}
+    assert config.LtiLogin.enable_auth_state is True
+
+
+def test_accounts_here(tmp_path: Path) -> None:
+    config = Config()
+    hubconfig.apply(config, load(tmp_path, {"provider": "local", "allow": {"groups": ["ml"]}, "stay": "1 h"}))
+    assert config.JupyterHub.authenticator_class == "gpuspawner.login.local.LocalLogin"
+    assert config.JupyterHub.cookie_max_age_days == 1 / 24
+    assert config.LocalLogin.everybody is False
+    assert config.LocalLogin.enable_auth_state is True
+
+
 def test_a_service_of_ones_own_may_let_everybody_in(tmp_path: Path) -> None:
     login = {**LOGIN, "provider": "github", "issuer": "https://git.example.org", "allow": {"everybody": True}}
     assert load(tmp_path, login).login.allow.everybody
@@ -93,6 +164,7 @@ def test_what_the_hub_is_told(tmp_path: Path) -> None:
     hubconfig.require_login(config)
     assert config.JupyterHub.authenticator_class == "gpuspawner.login.oidc.OidcLogin"
     assert config.JupyterHub.cookie_max_age_days == 0.25
+    assert config.JupyterHub.tornado_settings["cookie_options"] == {"expires_days": 0.25}
     assert config.OidcLogin.enable_auth_state is True
     assert [len(key) for key in config.CryptKeeper["keys"]] == [32]
     assert config.OidcLogin.provider == "https://login.example.org/realms/lab"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.core.errors import CheckError, SettingsError
 from gpuspawner.core.reproduce import Golden, make_golden
-from gpuspawner.passport.goldens import add_golden, read_goldens
+from gpuspawner.passport.goldens import add_golden, read_all_goldens, read_goldens
 from gpuspawner.passport.reports import parse_report
 from support.session_answers import make_answer
 
@@ -37,6 +37,19 @@ def test_what_is_recorded_is_read_again(file: Path) -> None:
     assert list(found.values()) == [golden("cpu-avx2", driver=None), golden()]
     assert len(file.read_text().splitlines()) == 4
     assert [one.name for one in file.parent.iterdir()] == [file.name]
+
+
+def test_a_server_has_values_of_its_own_beside_those_of_the_release(file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    add_golden(file, golden())
+    add_golden(own, golden("sm_90"))
+    add_golden(own, golden(device="another"))
+    found = read_all_goldens([file, own, tmp_path / "none.json"])
+    assert found == {one.key: one for one in (golden(), golden("sm_90"))}
+    own.unlink()
+    add_golden(own, golden(outcome=replace(golden().outcome, weights="9" * 64)))
+    with pytest.raises(SettingsError, match=r"own\.json says another thing of pytorch-2\.9 on sm_80"):
+        read_all_goldens([file, own])
 
 
 def test_the_same_value_keeps_its_origin(file: Path) -> None:

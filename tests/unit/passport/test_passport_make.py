@@ -132,6 +132,15 @@ def test_runs_of_the_same_locks_hold() -> None:
     )
 
 
+def test_an_image_that_only_says_that_it_is_of_these_locks_gets_no_runs() -> None:
+    locked = {"numpy": "2.3.5", "gpuspawner-session": "0.1", "pip": "25.1"}
+    committed = build("elsewhere", packages=locked, runs={"sm_90": run()}, tests={"a": "passed"})
+    newer = build(packages={**locked, "gpuspawner-session": "0.2", "pip": "26.0"})
+    assert set(take_over(newer, [committed]).runs) == {"sm_90"}
+    liar = build(packages={**locked, "numpy": "2.3.6"})
+    assert take_over(liar, [committed]) == liar
+
+
 # -- the model ----------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,10 @@ from gpuspawner.passport.known import AGAIN_SECONDS, KEEP_SECONDS, KnownImages
 from gpuspawner.passport.model import Passport
 from gpuspawner.passport.shelf import Shelf, read_passport, write_passport
 from gpuspawner.passport.spdx import write_spdx
+from gpuspawner.setup.images import load_catalogue
+from gpuspawner.setup.paths import Paths
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 from support.fake_docker import image_id
 from support.fake_images import TORCH, FakeImages, make_passport
 
@@ -108,7 +112,7 @@ def test_what_is_known_of_images(shelf: Shelf) -> None:
     assert "nobody has looked into it" in base.problem
     assert (torch.passport, torch.problem) == (passport, "")
     assert (gone.digest, "is not on this server" in gone.problem) == (None, True)
-    assert known.needs() == {"PyTorch": passport.needs("PyTorch")}
+    assert known.needs() == {"base": None, "PyTorch": passport.needs("PyTorch"), "gone": None}
 
 
 def test_what_the_settings_say_of_images(shelf: Shelf) -> None:
@@ -130,7 +134,7 @@ def test_answers_are_kept_for_a_moment(shelf: Shelf) -> None:
     assert engine.asked == len(IMAGES)
     shelf.put(make_passport(**TORCH))
     clock.now += KEEP_SECONDS
-    assert set(known.needs()) == {"PyTorch"}
+    assert known.needs()["PyTorch"] == make_passport(**TORCH).needs("PyTorch")
 
 
 def test_a_silent_engine_makes_nothing_forgotten(shelf: Shelf) -> None:
@@ -163,8 +167,10 @@ def test_an_engine_that_never_answered(shelf: Shelf) -> None:
 def test_a_damaged_passport_is_a_problem_of_its_image(shelf: Shelf) -> None:
     shelf.directory.mkdir(parents=True)
     shelf.path_of(image_id("demo/torch:1")).write_text("{}")
-    _, torch = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf).all()
+    known = KnownImages(IMAGES, FakeImages(*IMAGES.values()), shelf)
+    _, torch = known.all()
     assert ("is damaged" in torch.problem, torch.damaged) == (True, True)
+    assert known.needs() == {"base": None}, "what is not known is no constraint that there is not"
     assert torch.digest == image_id("demo/torch:1")
 
 
@@ -193,11 +199,43 @@ def test_a_list_of_parts() -> None:
     }
 
 
-def test_it_holds_to_the_standard(tmp_path: Path) -> None:
-    """By the standard's own validator, where that is installed (see pyproject.toml)."""
-    parsing = pytest.importorskip("spdx_tools.spdx.parser.parse_anything")
-    validating = pytest.importorskip("spdx_tools.spdx.validation.document_validator")
+COMMITTED = sorted(Paths().images.glob("*/passport.json"))
+
+
+@pytest.mark.parametrize("passport", [*COMMITTED, None], ids=lambda one: one.parent.name if one else "made")
+def test_it_holds_to_the_standard(tmp_path: Path, passport: Path | None) -> None:
+    """By the standard's own validator."""
+    found = read_passport(passport) if passport else make_passport(**TORCH)
+    assert found is not None
     path = tmp_path / "image.spdx.json"
-    path.write_text(json.dumps(write_spdx(make_passport(**TORCH), "0.1.0.dev0")))
-    document = parsing.parse_file(str(path))
-    assert validating.validate_full_spdx_document(document) == []
+    path.write_text(json.dumps(write_spdx(found, "0.1.0.dev0")))
+    document = parse_file(str(path))
+    assert validate_full_spdx_document(document) == []
+    assert len(document.packages) == 1 + len(found.packages) + len(found.debian_packages)
+
+
+# -- the passports of this repository ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda one: one.parent.name)
+def test_what_is_committed_says_what_the_catalogue_says_and_failed_nothing(file: Path) -> None:
+    passport = read_passport(file)
+    entry = next(one for one in load_catalogue() if one.name == file.parent.name)
+    assert passport is not None
+    assert (passport.image, passport.minimum_driver) == (entry.name, entry.minimum_driver)
+    code = passport.compute_capabilities
+    assert (
+        (code[0], code[-1].removesuffix("+PTX")) == entry.compute_capability if code else not entry.on_demand
+    )
+    assert passport.tests
+    assert passport.list_failed() == ()
+    inside = dict(
+        part.split(" ")[:2] for part in entry.inside if part.startswith(("torch ", "CUDA ", "NCCL "))
+    )
+    found = {"torch": passport.versions.torch, "CUDA": passport.versions.cuda, "NCCL": passport.versions.nccl}
+    assert inside.items() <= found.items()
+
+
+def test_every_image_that_people_can_choose_has_one_with_torch() -> None:
+    wanted = {one.name for one in load_catalogue() if one.offered and one.on_demand}
+    assert wanted <= {one.parent.name for one in COMMITTED}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.core.policy import Course, Mount, Person, Rule, settings_rule
+from gpuspawner.core.policy import Course, Person, Rule, settings_rule
+from gpuspawner.core.sharing import Mount
 from gpuspawner.policy.policy import load_policy
 
 GOOD = """\

@@ -76,7 +76,7 @@ def test_ledger_elsewhere(file: Path) -> None:
             "hub_port: 9081",
             "zzz: 1",
             "FILE, line 8: network.zzz is not a setting; known keys are: bind_url, proxy_api_url, "
-            "docker_network, hub_address, hub_port.",
+            "docker_network, hub_address, hub_port, subdomain_host.",
         ),
         (
             "    password: secret-1",

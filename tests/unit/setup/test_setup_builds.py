@@ -36,8 +36,8 @@ def names(entries: object) -> list[str]:
 @pytest.mark.parametrize(
     ("chosen", "built"),
     [
-        (choose_all, [*CHAIN, "pytorch-2.9", "pytorch-2.7"]),
-        (choose_small, CHAIN[:3]),
+        (choose_all, [*CHAIN[:3], "course", "workbench", "pytorch-2.9", "pytorch-2.7"]),
+        (choose_small, [*CHAIN[:3], "course"]),
         (choose_named("pytorch-2.7"), [*CHAIN, "pytorch-2.7"]),
     ],
 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from gpuspawner.setup import cli
 from gpuspawner.setup.cli import handle_signals, require_free_ports
 from gpuspawner.setup.errors import SetupError
+from gpuspawner.setup.paths import Paths
 from support.side_by_side import free_port
 
 
@@ -60,3 +64,22 @@ def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
         "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_disk_that_fills_up_anywhere_is_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(paths: Paths) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/file")
+
+    (tmp_path / "Makefile").touch()
+    monkeypatch.setattr(cli, "Paths", lambda: Paths(tmp_path))
+    monkeypatch.setitem(cli.COMMANDS, "lock", ("", full))
+    monkeypatch.setattr(sys, "argv", ["gpuspawner.setup", "lock"])
+    monkeypatch.setattr(cli, "handle_signals", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "The disk is full" in told
+    assert "/somewhere/file" in told

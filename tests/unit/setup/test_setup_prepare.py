@@ -33,6 +33,7 @@ class Host:
         patch.setattr(module, "ensure_environment", lambda paths, tests: self.take("environment"))
         patch.setattr(module, "ensure_proxy", lambda paths: self.take("proxy"))
         patch.setattr(module, "ensure_packages", lambda *_: self.take("login provider"))
+        patch.setattr(module, "unpack_package", lambda *_: self.take("registry"))
         patch.setattr(module, "start_engine", lambda paths: self.take("start"))
         patch.setattr(module, "ensure_images", lambda paths, chosen: self.take("images"))
 
@@ -67,9 +68,9 @@ def test_the_tests_without_docker_take_a_compiler_and_no_proxy(host: Host, paths
 
 
 def test_the_tests_take_all_there_is(host: Host, paths: Paths) -> None:
-    host.programs = {"gcc", "busybox"}
+    host.programs = {"gcc", *module.TEST_PROGRAMS}
     run("test", paths)
-    assert host.steps == ["environment", "proxy", "login provider", "root", "chromium", "images"]
+    assert host.steps == ["environment", "proxy", "login provider", "root", "chromium", "registry", "images"]
 
 
 UNUSABLE = Verdict(Action.NOTHING, "CDI is off.")
@@ -79,10 +80,10 @@ UNUSABLE = Verdict(Action.NOTHING, "CDI is off.")
 def test_without_a_usable_engine_the_other_tests_run(
     host: Host, paths: Paths, found: Verdict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.programs = {"gcc", "busybox", "chromium"}
+    host.programs = {"gcc", *module.PACKAGES}
     host.verdict, host.failing = found, {"start"}
     run("test", paths)
-    assert host.steps == ["environment", "proxy", "login provider"]
+    assert host.steps == ["environment", "proxy", "login provider", "registry"]
     told = capsys.readouterr().out
     assert "warning: the tests with Docker cannot run here. " + (found.problem or "start failed.") in told
 
@@ -90,10 +91,19 @@ def test_without_a_usable_engine_the_other_tests_run(
 def test_without_a_browser_the_other_tests_run(
     host: Host, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.programs, host.failing = {"gcc", "busybox"}, {"chromium"}
+    host.programs, host.failing = {"gcc", *module.TEST_PROGRAMS}, {"chromium"}
     run("test", paths)
-    assert host.steps == ["environment", "proxy", "login provider", "root", "images"]
+    assert host.steps == ["environment", "proxy", "login provider", "root", "registry", "images"]
     assert "warning: the browser tests cannot run here. chromium failed." in capsys.readouterr().out
+
+
+def test_without_the_tests_registry_the_other_tests_run(
+    host: Host, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.programs, host.failing = set(module.PACKAGES) | {"gcc"}, {"registry"}
+    run("test", paths)
+    assert host.steps == ["environment", "proxy", "login provider", "images"]
+    assert "warning: the tests of a registry cannot run here. registry failed." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("failing", ["environment", "proxy", "login provider", "images"])
@@ -103,7 +113,7 @@ def test_what_every_test_needs_must_be_had(host: Host, paths: Paths, failing: st
         run("test", paths)
 
 
-@pytest.mark.parametrize("failing", ["chromium", "start"])
+@pytest.mark.parametrize("failing", ["chromium", "registry", "start"])
 def test_a_strict_run_ends_where_anything_is_missing(host: Host, paths: Paths, failing: str) -> None:
     host.verdict, host.failing = Verdict(Action.START), {failing}
     with pytest.raises(SetupError, match=failing):
@@ -118,4 +128,5 @@ def test_the_makefile_calls_only_commands_that_exist() -> None:
         for name in re.findall(r"(?:^|,)([a-z][a-z-]*)", line)
     }
     assert called <= {*COMMANDS, *IMAGE_COMMANDS}
-    assert {"demo", "test", "test-strict", "clean-force", *IMAGE_COMMANDS} <= called
+    of_playbooks = {"pull-images"}
+    assert {"demo", "test", "test-strict", "clean-force", *IMAGE_COMMANDS} - of_playbooks <= called

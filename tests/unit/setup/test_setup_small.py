@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.setup import hostconfig
 from gpuspawner.setup.builds import bootstrap_command
+from gpuspawner.setup.causes import find_cause
 from gpuspawner.setup.console import run_step
 from gpuspawner.setup.dockerd import write_sources
 from gpuspawner.setup.errors import SetupError
@@ -104,6 +105,46 @@ def test_a_failed_command_tells_its_log_and_last_lines(tmp_path: Path) -> None:
     assert "Doing it: failed (exit code 3). Make room." in text
     assert str(log) in text
     assert text.rstrip().endswith("no space left")
+
+
+def test_a_full_disk_keeps_nobody_from_telling_why_it_failed() -> None:
+    """The log is on it too; and a program whose output nobody takes would never end."""
+    script = "import sys; print('x\\n' * 100_000, 'OSError: [Errno 28] No space left on device'); sys.exit(1)"
+    with pytest.raises(SetupError) as told:
+        run_step("Doing it", [sys.executable, "-c", script], log=Path("/dev/full"))
+    assert "The disk is full" in str(told.value)
+    assert str(told.value).rstrip().endswith("[Errno 28] No space left on device")
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"The log .* cannot be written: Is a directory"):
+        run_step("Doing it", ["true"], log=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("tar: write error: No space left on device", "The disk is full"),
+        ("E: You don't have enough free space in /var/cache/apt/archives/.", "The disk is full"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS",
+            "is not the one that was",
+        ),
+        (
+            "W: Failed to fetch http://m.example/InRelease  Could not connect to m:80",
+            "does not answer",
+        ),
+        ("Temporary failure resolving 'm.example'", "does not answer"),
+        ("npm error code ENOTFOUND", "does not answer"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get", "is not signed by"),
+        ("server certificate verification failed. CAfile: none CRLfile: none", "is not signed by"),
+        ("SyntaxError: invalid syntax", None),
+    ],
+)
+def test_what_a_program_says_is_put_into_words(line: str, cause: str | None) -> None:
+    found = find_cause(["Step 1", line, "exit code: 1"])
+    assert (cause in found) if found and cause else found is cause
+    assert find_cause([line, *["went on"] * 100]) is None, "it did not fail of that"
 
 
 def test_a_command_that_does_not_exist_is_told(tmp_path: Path) -> None:

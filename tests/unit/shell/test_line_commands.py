@@ -128,6 +128,20 @@ def test_extend(ledger: Ledger) -> None:
     assert run("lease", "extend", "lease1", "--reason", "x", "--host", HOST).exit_code == 2
 
 
+def test_shorten(ledger: Ledger) -> None:
+    found = run("lease", "shorten", "lease1", "--for", "20min", "--reason", "new disks", "--host", HOST)
+    with ledger.read() as unit:
+        lease, texts = unit.lease("lease1"), [one.text for one in unit.messages_for("ada")]
+    assert lease is not None
+    assert lease.ends_at is not None
+    assert timedelta(minutes=19) < lease.ends_at - datetime.now(UTC) <= timedelta(minutes=20)
+    assert found.output == f"lease1 of ada ends at {lease.ends_at:%Y-%m-%d %H:%M} UTC.\n"
+    assert texts == [f"Your session will end at {lease.ends_at:%Y-%m-%d %H:%M} UTC: new disks"]
+    later = run("lease", "shorten", "lease1", "--for", "5h", "--reason", "x", "--host", HOST)
+    assert later.output == found.output
+    assert run("lease", "shorten", "lease1", "--reason", "x", "--host", HOST).exit_code == 2
+
+
 def test_message_and_stop(ledger: Ledger) -> None:
     assert run("lease", "message", "lease1", "The room is hot.", "--host", HOST).output == "Left for ada.\n"
     found = run("lease", "stop", "lease1", "--reason", "fan broke", "--host", HOST)

@@ -112,7 +112,11 @@ def test_what_came_with_the_repository(
     committed = folder / "passport.json"
     named = command.Named("pytorch-2.9", "demo/torch:1", committed)
     monkeypatch.setattr(command, "find_image", lambda name, settings: named)
-    other = make_passport("elsewhere", lock_hash="12" * 32, runs={"sm_90": run()})
+    same = {"lock_hash": "12" * 32, "packages": TOLD["packages"]}
+    other = make_passport("elsewhere", **same, runs={"sm_90": run()})
+    liar = other.model_copy(update={"packages": {"numpy": "2.3.6"}})
+    committed.write_text(liar.model_dump_json())
+    assert "it has other packages than" in call("make", "pytorch-2.9").output
     committed.write_text(other.model_dump_json())
     assert call("make", "pytorch-2.9", "--commit").exit_code == 0
     found = read_passport(committed)

@@ -1,4 +1,4 @@
-"""``gpuspawner people``: who has logged in, and giving a home from before to somebody."""
+"""``gpuspawner people``: who has logged in, is invited or removed, and whose a home from before is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.identities import Identities, Said
-from gpuspawner.core.errors import Conflict, NotFound
+from gpuspawner.core.errors import Conflict, NotFound, SettingsError
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import Home, HomeKind
 from gpuspawner.shell.people import people
@@ -52,3 +52,56 @@ def test_a_home_from_before_is_given_once(ledger: Path) -> None:
     assert isinstance(run(ledger, *link, "s-3").exception, Conflict)
     nobody = ("link", "nobody", "--service", "https://login", "--subject", "s-4")
     assert isinstance(run(ledger, *nobody).exception, NotFound)
+
+
+# -- accounts, and people who leave -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "gpuspawner.yml"
+    path.write_text(
+        f"""
+state_dir: {tmp_path}
+images: {{base: "demo/base:1"}}
+notices: {{hub: "https://gpu.example.org"}}
+login: {{provider: local, allow: {{everybody: true}}}}
+"""
+    )
+    return path
+
+
+def test_an_invitation_is_a_link(ledger: Path, settings: Path) -> None:
+    invited = run(ledger, "invite", "bob", "--group", "ml", "--group", "staff", "--settings", str(settings))
+    assert invited.exit_code == 0, invited.output
+    assert "https://gpu.example.org/hub/invitation?token=" in invited.output
+    (bob,) = [
+        one for one in json.loads(run(ledger, "list", "--json").output)["people"] if one["name"] == "bob"
+    ]
+    assert (bob["groups"], bob["service"], bob["removed"]) == (["ml", "staff"], "local", None)
+    again = json.loads(run(ledger, "reset", "bob", "--settings", str(settings), "--json").output)
+    assert again["link"] not in invited.output
+    assert run(ledger, "groups", "bob", "new").output == "bob is in: new.\n"
+    assert run(ledger, "groups", "bob").output == "bob is in: no group.\n"
+    assert isinstance(run(ledger, "invite", "bob", "--settings", str(settings)).exception, Conflict)
+    assert isinstance(run(ledger, "reset", "eve", "--settings", str(settings)).exception, NotFound)
+
+
+def test_no_invitation_where_nobody_logs_in_by_accounts(ledger: Path, settings: Path) -> None:
+    text = settings.read_text().replace("login: {provider: local, allow: {everybody: true}}", "")
+    settings.write_text(text)
+    found = run(ledger, "invite", "bob", "--settings", str(settings))
+    assert isinstance(found.exception, SettingsError)
+    assert "provider: local" in str(found.exception)
+
+
+def test_removing_and_restoring(ledger: Path) -> None:
+    name = "ada-31m"
+    found = run(ledger, "remove", name, "--reason", "left")
+    assert found.exit_code == 0, found.output
+    assert "cannot log in any more" in found.output
+    assert "home is kept: they never had one" in found.output
+    assert "removed" in run(ledger, "list").output
+    assert run(ledger, "restore", name).output == f"{name} may log in again.\n"
+    assert "removed" not in run(ledger, "list").output
+    assert isinstance(run(ledger, "remove", "nobody").exception, NotFound)

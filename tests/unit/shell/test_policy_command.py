@@ -56,7 +56,18 @@ def test_check() -> None:
         "best of all rules counts.",
         "note: group `lab`: longest_session 8 h changes nothing: everybody has unlimited (settings), and the "
         "best of all rules counts.",
+        "note: there is no directory /srv/data on this host: starts that need it are refused.",
+        "note: there is no directory /srv/notes on this host: starts that need it are refused.",
     ]
+
+
+def test_check_finds_the_directories_that_are_there(folder: Path) -> None:
+    (folder / "data").mkdir()
+    groups = f"groups: {{lab: {{data: [{{path: {folder}/data, target: /data}}]}}}}\n"
+    (folder / "new.yml").write_text(groups)
+    assert run("check", "new.yml").output == "new.yml is right: 1 group, 0 people, 0 courses.\n"
+    (folder / "data").rmdir()
+    assert f"there is no directory {folder}/data on this host" in run("check", "new.yml").output
 
 
 def test_check_a_file_by_name(folder: Path) -> None:
@@ -111,7 +122,7 @@ def test_explain() -> None:
         == """\
 ada: in lab, students
 not in the policy, without an effect: campus
-course cs231 (takes part), image torch
+course cs231 (student), image torch
   /srv/notes at /notes, ro
   /srv/data at /data, rw
 
@@ -133,6 +144,7 @@ idle_cpu            unlimited    settings
 gpu_hours_per_week  unlimited    settings
 weight              1            settings
 guaranteed_share    0 %          settings
+ssh                 true         settings
 """
     )
 
@@ -156,6 +168,7 @@ def test_explain_for_programs() -> None:
             {
                 "name": "cs231",
                 "teacher": False,
+                "role": "student",
                 "image": "torch",
                 "mounts": [
                     {"path": "/srv/notes", "target": "/notes", "read_only": True},

@@ -92,6 +92,15 @@ def test_promote(file: Path) -> None:
     assert [entry(file, name).status for name in ("old", "new")] == ["frozen", "default"]
 
 
+def test_what_cannot_be_tried_is_not_said_to_be_tried(file: Path) -> None:
+    for name in ("old", "new"):
+        Shelf(file.parents[1] / "p").put(make_passport(entry(file, name).reference, image=name))
+    assert call("check").output == "old has no torch, so there is nothing to try.\n"
+    assert (
+        "new is for everybody; it has no torch, so there is nothing to try." in call("promote", "new").output
+    )
+
+
 def test_the_old_one_may_stay_as_it_is(file: Path) -> None:
     keep(file, "new", runs=BOTH)
     assert call("promote", "New").exit_code == 0

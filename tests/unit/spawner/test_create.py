@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.types import Mount
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.core.claims import Actor, ActorKind
 from support.fake_docker import FakeDocker, image_id
 from support.mock_hub import MockHub
+from support.ssh import KEYS
 
 Make = Callable[..., MockHub]
 OWN = "NVIDIA_VISIBLE_DEVICES", "GPUSPAWNER_DEVICES"
@@ -224,3 +229,31 @@ async def test_named_server(make: Make, docker: FakeDocker) -> None:
     assert first.devices != second.devices
     homes = [c.settings["host_config"]["Mounts"][0]["Source"] for c in (first, second)]
     assert homes[0] == homes[1]
+
+
+async def test_what_its_ssh_server_reads_is_mounted_and_cannot_be_written(
+    make: Make, docker: FakeDocker, ledger: Ledger, tmp_path: Path
+) -> None:
+    hub = make(ssh_dir=str(tmp_path / "ssh"), **SIZE)
+    SshKeys(ledger).add("ada", KEYS[0], actor=Actor("ada", ActorKind.PERSON))
+    await hub.start({"gpus": 0})
+    mount = docker.named("jupyter-ada").settings["host_config"]["Mounts"][-1]
+    assert (mount["Target"], mount["ReadOnly"], mount["Type"]) == ("/opt/gpuspawner/ssh", True, "bind")
+    folder = Path(mount["Source"])
+    assert folder.parent == tmp_path / "ssh" / "people"
+    assert (folder / "authorized_keys").read_text() == f"{KEYS[0]}\n"
+    assert "PRIVATE KEY" in (folder / "host_key").read_text()
+
+
+@pytest.mark.parametrize("gone", ["ledger", "folder"])
+async def test_a_server_starts_also_where_it_cannot_be_reached_by_ssh(
+    make: Make, docker: FakeDocker, outage: Any, tmp_path: Path, gone: str
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    hub = make(ssh_dir=str(blocked / "ssh" if gone == "folder" else tmp_path / "ssh"), **SIZE)
+    if gone == "ledger":
+        outage.everywhere()
+    await hub.start({"gpus": 0})
+    (mount,) = docker.named("jupyter-ada").settings["host_config"]["Mounts"]
+    assert mount["Target"] == "/home/jovyan"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import Allocator
+from gpuspawner.core.errors import LedgerError
 from gpuspawner.passport.shelf import Shelf
 from jupyterhub.spawner import SpawnException
 from support.build import HOST
@@ -18,6 +20,7 @@ from support.mock_hub import MockHub, reached
 
 Make = Callable[..., MockHub]
 GPU = {"gpus": 1, "image": "torch"}
+CPU, BOTH = {"cpu-avx2": run()}, {"cpu-avx2": run(), "sm_80": run()}
 
 
 @pytest.fixture
@@ -153,8 +156,60 @@ async def test_the_start_page_says_what_is_known(
     shelf.put(make_passport(**TORCH, runs={"sm_80": run(), "cpu-avx2": run()}))
     describe_cards(ledger, ((6, 0), "580.82"), ((6, 0), "580.82"))
     html = await hub.spawner().get_options_form()
-    assert "torch · torch 2.9.1 · validated on CPU, sm_80</option>" in html
+    assert "torch · torch 2.9.1 · validated on CPU, sm_80 · not yet validated on sm_60</option>" in html
     assert '<option value="base" selected>base</option>' in html
     assert 'data-unfit="[&#34;A100&#34;, &#34;any&#34;]"' in html
     docker.fail("inspect_image")
     assert ">torch</option>" in await hub.spawner().get_options_form()
+
+
+# -- what a start takes that names no image -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ({"runs": CPU}, {"runs": BOTH}, "torch"),
+        ({"runs": BOTH}, {"runs": BOTH}, "base"),
+        ({"runs": CPU}, {"runs": CPU}, "base"),
+        ({"runs": BOTH, "tests": {"x": "failed"}}, {"runs": BOTH}, "torch"),
+        ({"runs": {}, "lock_hash": None}, {"runs": BOTH}, "base"),
+    ],
+    ids=["not tried", "tried", "none was tried", "failed a test", "cannot be tried"],
+)
+async def test_what_was_not_tried_here_is_not_the_default(
+    hub: MockHub, shelf: Shelf, ledger: Ledger, case: tuple[dict, dict, str]
+) -> None:
+    """Whatever somebody wrote into a file: the one before it stays, and the new one can be asked for."""
+    first, second, taken = case
+    describe_cards(ledger, ((8, 0), "580.82"), ((8, 0), "580.82"))
+    shelf.put(make_passport("demo/base:1", **TORCH, **first))
+    shelf.put(make_passport(**TORCH, **second))
+    spawner = await hub.start({"gpus": 1})
+    assert spawner.image == f"demo/{taken}:1"
+    html = await hub.spawner(name="bob").get_options_form()
+    assert f'<option value="{taken}" selected' in html
+    named = await hub.start({"gpus": 1, "image": "base"}, name="bob")
+    assert named.image == "demo/base:1"
+
+
+async def test_simulated_cards_keep_nothing_back(hub: MockHub, shelf: Shelf, ledger: Ledger) -> None:
+    with ledger.write() as unit:
+        for record in unit.inventory(HOST):
+            device = replace(record.device, model="A100 (simulated)", compute_capability=(8, 0), driver="580")
+            unit.put_device(replace(record, device=device))
+    shelf.put(make_passport("demo/base:1", **TORCH, runs=CPU))
+    shelf.put(make_passport(**TORCH, runs=BOTH))
+    assert (await hub.start({"gpus": 1})).image == "demo/base:1"
+
+
+async def test_where_nobody_knows_the_cards_the_processor_is_what_is_here(
+    hub: MockHub, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Allocator) -> tuple[str, ...]:
+        raise LedgerError("The ledger cannot be read.")
+
+    monkeypatch.setattr(Allocator, "fleet", fail)
+    shelf.put(make_passport("demo/base:1", **TORCH))
+    shelf.put(make_passport(**TORCH, runs=CPU))
+    assert (await hub.start({})).image == "demo/torch:1"

@@ -129,6 +129,12 @@ def test_none_free() -> None:
     assert enabled(shown) == {"none": True, "any": False, "A100": False, "H100": False}
 
 
+def test_no_server_without_a_gpu_while_those_are_drained() -> None:
+    shown = page(offer(), stopped="drained by root: new disks")
+    assert enabled(shown) == {"none": False, "A100": True}
+    assert states(shown)["none"] == "Drained by root: new disks"
+
+
 def test_with_a_line_what_is_not_free_can_be_asked_for() -> None:
     shown = page(offer(free=0, ahead=2), offer("H100", free=0), queue_url="/queue", waiting=3)
     assert enabled(shown) == {"none": True, "any": True, "A100": True, "H100": True}
@@ -278,6 +284,21 @@ def test_what_is_known_of_an_image() -> None:
     known = {"torch": make_passport(**TORCH, runs={"sm_90": run(), "cpu-avx2": run()})}
     assert "torch · torch 2.9.1 · validated on CPU, sm_90" in read(page(offer(), passports=known))
     assert "validated" not in read(page(offer(), passports={"torch": make_passport()}))
+
+
+def test_an_image_that_was_not_tried_on_all_that_is_here_is_not_chosen_by_itself() -> None:
+    known = {
+        "base": make_passport(**TORCH, runs={"cpu-avx2": run()}),
+        "torch": make_passport(**TORCH, runs={"sm_90": run(), "cpu-avx2": run()}),
+    }
+    fleet = ("cpu-avx2", "sm_90")
+    found = page(offer(), passports=known, fleet=fleet)
+    assert [(one.selected, one.untried) for one in found.images] == [(False, ("sm_90",)), (True, ())]
+    assert "base · torch 2.9.1 · validated on CPU · not yet validated on sm_90" in read(found)
+    asked = page(offer(), passports=known, fleet=fleet, last={"image": "base"})
+    assert [one.selected for one in asked.images] == [True, False]
+    alone = page(offer(), passports=known, fleet=fleet, images_allowed=["base"])
+    assert [one.selected for one in alone.images] == [True, False]
 
 
 def test_no_cards() -> None:

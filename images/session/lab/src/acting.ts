@@ -217,6 +217,7 @@ export class Acting {
 function leave(): void {
   const hub = PageConfig.getOption('hubPrefix');
   if (hub !== '') {
-    window.location.assign(hub.replace(/hub\/?$/, SERVERS));
+    // Where servers have names of their own, the hub is at another one.
+    window.location.assign(PageConfig.getOption('hubHost') + hub.replace(/hub\/?$/, SERVERS));
   }
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -22,6 +21,7 @@ from alembic.script import ScriptDirectory
 from pydantic_core import from_json
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from gpuspawner.adapters.ownership import open_shared
 from gpuspawner.core.errors import LedgerError
 from gpuspawner.core.words import mark
 
@@ -114,8 +114,7 @@ class Ledger:
         with engine.connect() as connection:
             if self._version(connection) == _head():
                 return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        with os.fdopen(os.open(f"{self.path}.migrate", flags, 0o660), "w") as lock:
+        with os.fdopen(open_shared(f"{self.path}.migrate"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.connect() as connection:
                 version = self._version(connection)
@@ -190,9 +189,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _ensure_private_file(path: Path) -> None:
     """Make the file before SQLite does, which would let everybody read it; its companions copy its mode."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
-        path.chmod(0o660)
+    if not path.exists():
+        os.close(open_shared(path))
 
 
 def _create_engine(path: Path) -> sa.Engine:

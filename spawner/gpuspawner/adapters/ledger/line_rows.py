@@ -41,6 +41,7 @@ def request_to_json(request: SpawnRequest) -> dict[str, Any]:
         "session_seconds": request.session.total_seconds() if request.session else None,
         "shorten": request.shorten,
         "wait": request.wait,
+        "notebooks": request.notebooks,
     }
 
 
@@ -58,6 +59,7 @@ def json_to_request(data: Row) -> SpawnRequest:
         session=None if session is None else timedelta(seconds=session),
         shorten=data["shorten"],
         wait=data["wait"],
+        notebooks=data.get("notebooks"),
     )
 
 

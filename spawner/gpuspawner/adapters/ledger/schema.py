@@ -319,7 +319,22 @@ identities = sa.Table(
     sa.Column("first_seen", UtcDateTime, nullable=False),
     sa.Column("last_seen", UtcDateTime, nullable=False),
     sa.Column("email", sa.Text, nullable=False),
+    sa.Column("removed_at", UtcDateTime),
+    sa.Column("gone_at", UtcDateTime),
 )
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("password", sa.Text, nullable=False),
+    sa.Column("password_set_at", UtcDateTime),
+    sa.Column("invitation", sa.Text, nullable=False),
+    sa.Column("invited_until", UtcDateTime),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("locked_until", UtcDateTime),
+)
+sa.Index("accounts_invitation", accounts.c.invitation)
 
 messages = sa.Table(
     "messages",
@@ -371,3 +386,50 @@ events = sa.Table(
 )
 sa.Index("events_at", events.c.at)
 sa.Index("events_lease", events.c.lease_id)
+
+ssh_keys = sa.Table(
+    "ssh_keys",
+    metadata,
+    # A number is never given again: the page of somebody who looks at a removed key removes no other.
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False, unique=True),
+    sa.Column("added_at", UtcDateTime, nullable=False),
+    sa.Column("used_at", UtcDateTime),
+    sa.Column("refused_at", UtcDateTime),
+    sa.Column("refused", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index("ssh_keys_owner", ssh_keys.c.owner)
+
+ssh_doors = sa.Table(
+    "ssh_doors",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.UniqueConstraint("owner", "server"),
+)
+
+ssh_sessions = sa.Table(
+    "ssh_sessions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("lease_id", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("key_name", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("gateway", sa.Text, nullable=False),
+    sa.Column("began_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("sent", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.BigInteger, nullable=False),
+)
+sa.Index("ssh_sessions_owner", ssh_sessions.c.owner, ssh_sessions.c.began_at)
+sa.Index("ssh_sessions_open", ssh_sessions.c.owner, sqlite_where=ssh_sessions.c.ended_at.is_(None))

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gpuspawner.adapters.ownership import open_shared
+
 THREAD_NAME = "gpuspawner-ledger-turn"
 
 
@@ -37,7 +39,7 @@ def write_turn(ledger: Path, seconds: float) -> Iterator[None]:
         Busy: Somebody else wrote for longer than that.
         OSError: The file cannot be made or opened.
     """
-    file = _open(f"{ledger}.lock")
+    file = open_shared(f"{ledger}.lock")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -49,15 +51,6 @@ def write_turn(ledger: Path, seconds: float) -> Iterator[None]:
         yield
     finally:
         os.close(file)  # nobody else has this open file, so the lock is gone with it
-
-
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        os.fchmod(file, 0o660)  # as the ledger's: for its group, whatever the umask
-        return file
 
 
 class _Collector:

@@ -13,13 +13,13 @@ from gpuspawner.core.model import DeviceRecord, Home, Lease, LeaseState, Sample,
 
 from . import rows
 from . import statements as sql
-from .audit_unit import AuditUnit
+from .course_unit import CourseUnit
 from .line_rows import json_to_request, request_to_json
 from .line_unit import once
 from .schema import devices, homes, leases, sample_hours, samples
 
 
-class LedgerUnit(AuditUnit):
+class LedgerUnit(CourseUnit):
     """One transaction. Made by :class:`~gpuspawner.adapters.ledger.Ledger` only."""
 
     # -- identity -------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from gpuspawner.core.culling import Watch, Wish
 
-from .identity_unit import IdentityUnit
 from .schema import watches, wishes
+from .ssh_unit import SshUnit
 
 _WATCH = TypeAdapter(Watch)
 
 
-class WatchUnit(IdentityUnit):
+class WatchUnit(SshUnit):
     """A part of :class:`~gpuspawner.adapters.ledger.LedgerUnit`."""
 
     def watches(self) -> dict[str, Watch]:

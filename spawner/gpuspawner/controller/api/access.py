@@ -5,24 +5,49 @@ from __future__ import annotations
 from gpuspawner.core.claims import Ticket
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.model import Lease
+from gpuspawner.core.roster import RIGHTS, Right
 
 from .routes import Call, Forbidden
 
 
-def taught_courses(call: Call) -> frozenset[str]:
-    """Courses that the caller teaches; none where the policy is broken."""
-    return call.taught
+def courses_with(call: Call, right: Right) -> frozenset[str]:
+    """Courses in which the caller may do something by their role; none where the policy is broken."""
+    return frozenset(course for course, role in call.roles.items() if role in RIGHTS[right])
 
 
-def teaches(call: Call, lease: Lease) -> bool:
-    """Whether the caller teaches a course that the session is one of."""
-    return bool(lease.party.courses) and not taught_courses(call).isdisjoint(lease.party.courses)
+def may_in_course(call: Call, right: Right, lease: Lease) -> bool:
+    """Whether the caller may do something in a course that the session is one of."""
+    return bool(lease.party.courses) and not courses_with(call, right).isdisjoint(lease.party.courses)
+
+
+def require_course(call: Call, right: Right, course: str) -> None:
+    """Let only those on who may do something in a course.
+
+    Raises:
+        Forbidden: For everybody else, whether there is such a course or not.
+    """
+    if not call.caller.manages and course not in courses_with(call, right):
+        raise Forbidden("Only a teacher of this course or an administrator can do this.")
+
+
+def find_course(call: Call, right: Right) -> str:
+    """The course of the path.
+
+    Raises:
+        Forbidden: For who may not do this in it, whether there is one or not.
+        NotFound: The policy has no such course.
+    """
+    name = call.path["course"]
+    require_course(call, right, name)
+    if not any(one.name == name for one in call.services.policies.current().courses):
+        raise NotFound("The policy has no such course.")
+    return name
 
 
 def sees_lease(call: Call, lease: Lease) -> bool:
     """Whether the caller may know of a session: their own, their course's, or all."""
     mine = call.caller.person is not None and lease.owner == call.caller.person
-    return mine or call.caller.manages or teaches(call, lease)
+    return mine or call.caller.manages or may_in_course(call, Right.SEE, lease)
 
 
 def find_lease(call: Call) -> Lease:
@@ -37,19 +62,21 @@ def find_lease(call: Call) -> Lease:
     return lease
 
 
-def find_lease_in_charge(call: Call, *, owner_too: bool) -> Lease:
+def find_lease_in_charge(call: Call, right: Right, *, owner_too: bool) -> Lease:
     """The session of the path, of which the caller is in charge.
 
     Args:
         call: The request.
+        right: What is to be done about it.
         owner_too: Whether its own person may do this.
 
     Raises:
         NotFound: There is none that the caller may see.
-        Forbidden: It is their own, and others decide on this.
+        Forbidden: Others decide on this.
     """
     lease = find_lease(call)
-    if call.caller.manages or teaches(call, lease) or owner_too:
+    theirs = owner_too and lease.owner == call.caller.person
+    if call.caller.manages or theirs or may_in_course(call, right, lease):
         return lease
     raise Forbidden("Only an administrator or a teacher of the course can do this. Ask one of them.")
 

@@ -10,9 +10,10 @@ from gpuspawner.controller.identity import MANAGE, READ, RESERVE
 from gpuspawner.core.errors import InvalidRequest, SettingsError
 from gpuspawner.core.policy import LIMITS, Allowance, Limit
 from gpuspawner.core.reports import ReportRow
+from gpuspawner.core.roster import Role
 
 from . import models as m
-from .access import require_person, taught_courses, whose_usage
+from .access import require_person, whose_usage
 from .routes import Call
 
 LONGEST_REPORT = timedelta(days=3660)
@@ -36,7 +37,8 @@ def show_me(call: Call) -> m.Me:
         kind="person" if caller.person is not None else "service",
         groups=sorted(caller.groups),
         scopes=[scope for scope in (READ, MANAGE, RESERVE) if caller.may(scope)],
-        teaches=sorted(taught_courses(call)),
+        teaches=sorted(name for name, role in call.roles.items() if role is Role.TEACHER),
+        assists=sorted(name for name, role in call.roles.items() if role is Role.ASSISTANT),
         allowance=_limits(allowance) if allowance else None,
         budget=_budget(call, allowance) if allowance else None,
         places=places,

@@ -37,8 +37,6 @@ from .table import ROUTES
 
 log = logging.getLogger("gpuspawner.controller")
 
-MOST_BODY = 256 * 1024
-"""Bytes of a body; a calendar is the largest."""
 _XSRF = "_xsrf"
 _REFUSALS = {
     RefusalKind.NEVER: 400,
@@ -161,8 +159,8 @@ class ApiHandler(OurHandler):
             return None
         if not body.strip() and not route.body_needed:
             return None
-        if len(body) > MOST_BODY:
-            raise InvalidRequest(f"The body is larger than {MOST_BODY // 1024} KiB.")
+        if len(body) > route.most_body:
+            raise InvalidRequest(f"The body is larger than {route.most_body // 1024} KiB.")
         try:
             sent = json.loads(body)
         except (ValueError, RecursionError):

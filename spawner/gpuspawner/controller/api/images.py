@@ -11,7 +11,7 @@ from gpuspawner.core.images import find_fleet, list_unfit
 from gpuspawner.core.model import Device
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.quota import why_not_image
-from gpuspawner.passport.known import KnownImage
+from gpuspawner.passport.known import KnownImage, find_default
 from gpuspawner.passport.spdx import write_spdx
 
 from . import models as m
@@ -19,17 +19,19 @@ from .routes import Call
 
 
 def list_images(call: Call) -> m.Images:
-    """All images, the default first."""
+    """All images, in the order of the settings."""
     images, allowance, devices = call.services.images.all(), _find_allowance(call), _list_devices(call)
-    found = [_summary(one, allowance, devices, default=n == 0) for n, one in enumerate(images)]
+    default = find_default(images, find_fleet(devices))
+    found = [_summary(one, allowance, devices, default=one.name == default) for one in images]
     return m.Images(images=[m.ImageSummary(**one) for one in found])
 
 
 def show_image(call: Call) -> m.ImageInfo:
     """One image with its passport."""
     image = call.services.images.find(call.path["name"])
-    default = image == call.services.images.all()[0]
-    summary = _summary(image, _find_allowance(call), _list_devices(call), default=default)
+    devices = _list_devices(call)
+    default = image.name == find_default(call.services.images.all(), find_fleet(devices))
+    summary = _summary(image, _find_allowance(call), devices, default=default)
     return m.ImageInfo(**summary, passport=image.passport)
 
 

@@ -12,6 +12,7 @@ from gpuspawner.core.extension import Extension, plan_own_extension
 from gpuspawner.core.idleness import Verdict
 from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import IdleSessions, Limit
+from gpuspawner.core.roster import Right
 from gpuspawner.core.words import describe_duration, mark
 
 from . import models as m
@@ -36,7 +37,7 @@ def show_session(call: Call) -> m.Session:
 def extend(call: Call) -> m.Session:
     """Let a session go on, as far as nothing stands in the way."""
     body: m.ExtendBody = call.body
-    lease = find_lease_in_charge(call, owner_too=False)
+    lease = find_lease_in_charge(call, Right.EXTEND, owner_too=False)
     furthest = call.services.clock() + LONGEST_EXTENSION
     if body.until > furthest:
         raise InvalidRequest(f"A session can be extended until {furthest:%Y-%m-%d %H:%M} UTC at most.")
@@ -150,7 +151,7 @@ def is_demanded(services: Services, lease: Lease) -> bool:
 def stop(call: Call) -> m.Session:
     """End a session: now, or when its person had time to save."""
     body: m.StopBody = call.body
-    lease, actor = find_lease_in_charge(call, owner_too=True), call.caller.actor
+    lease, actor = find_lease_in_charge(call, Right.STOP, owner_too=True), call.caller.actor
     if body.grace_seconds:
         grace = timedelta(seconds=body.grace_seconds)
         return _session(call.services.sessions.stop_after(lease.id, grace, reason=body.reason, actor=actor))
@@ -161,7 +162,7 @@ def stop(call: Call) -> m.Session:
 
 def message(call: Call) -> m.MessageInfo:
     """Tell the person of a session something."""
-    lease = find_lease_in_charge(call, owner_too=False)
+    lease = find_lease_in_charge(call, Right.MESSAGE, owner_too=False)
     sent = call.services.sessions.message(lease.id, call.body.text, actor=call.caller.actor)
     return m.MessageInfo(at=sent.at, text=sent.text, actor=sent.actor, lease_id=sent.lease_id)
 

@@ -50,6 +50,7 @@ class Me(Answer):
     groups: list[str]
     scopes: Annotated[list[str], Field(description="Of those that the controller knows.")]
     teaches: Annotated[list[str], Field(description="Courses, by name.")]
+    assists: Annotated[list[str], Field(description="Courses, by name.")]
     allowance: Annotated[
         list[LimitInfo] | None, Field(description="null for a service, and while the policy cannot be read.")
     ]
@@ -173,7 +174,7 @@ class ImageInfo(ImageSummary):
 
 
 class Images(Answer):
-    """The images, the default first."""
+    """The images, in the order of the settings."""
 
     images: list[ImageSummary]
 

@@ -12,11 +12,12 @@ from gpuspawner.controller.identity import RESERVE
 from gpuspawner.core.claims import Reservation
 from gpuspawner.core.errors import InvalidRequest, NotFound
 from gpuspawner.core.reservations import Occurrence
+from gpuspawner.core.roster import Right
 from gpuspawner.policy.ical import from_ical, to_ical
 from gpuspawner.policy.reservations import ReservationBody, to_body
 
 from . import linemodels as m
-from .access import taught_courses
+from .access import courses_with
 from .routes import Call, Forbidden
 
 LONGEST_LIST = timedelta(days=400)
@@ -144,7 +145,7 @@ def take_in(call: Call) -> m.Imported:
 def _may_reserve(call: Call, kind: str, name: str) -> bool:
     """Whether somebody may be reserved for: anybody by who manages, courses by their teachers, oneself."""
     caller = call.caller
-    if caller.manages or (kind == "course" and name in taught_courses(call)):
+    if caller.manages or (kind == "course" and name in courses_with(call, Right.RESERVE)):
         return True
     return kind == "person" and name == caller.person and caller.may(RESERVE)
 

@@ -13,7 +13,10 @@ from pydantic import BaseModel
 from gpuspawner.controller.identity import READ, Caller
 from gpuspawner.controller.services import Services
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
+from gpuspawner.core.roster import Role
 
+MOST_BODY = 256 * 1024
+"""Bytes of a body, unless a route says otherwise."""
 ICAL = "text/calendar; charset=utf-8"
 PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -35,13 +38,13 @@ class Call:
     """An instance of the route's model."""
 
     @cached_property
-    def taught(self) -> frozenset[str]:
-        """Courses that the caller teaches; none where the policy is broken."""
+    def roles(self) -> Mapping[str, Role]:
+        """What the caller is in courses, by course; nothing where the policy is broken."""
         person = self.caller.person
         try:
-            return self.services.policies.courses_taught(person) if person is not None else frozenset()
+            return self.services.policies.roles_of(person) if person is not None else {}
         except SettingsError:
-            return frozenset()
+            return {}
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Route:
     media: str = "application/json"
     conflicts: bool = False
     """Whether it may be refused with 409."""
+    most_body: int = MOST_BODY
+    """Bytes."""
     slow: bool = False
     """Whether it can keep a processor busy for long: few are done at a time, the rest may get 429."""
 

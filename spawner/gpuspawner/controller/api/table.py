@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.identity import MANAGE, SESSION
+from gpuspawner.controller.identity import KEYS, MANAGE, SESSION
 from gpuspawner.policy.reservations import ReservationBody
 
-from . import accounts, audit, calendars, cards, images, inside, leases, queue, reservations
+from . import (
+    accounts,
+    audit,
+    calendars,
+    cards,
+    images,
+    inside,
+    keys,
+    leases,
+    queue,
+    reservations,
+    rosters,
+    timetables,
+)
 from . import insidemodels as im
 from . import linemodels as lm
 from . import models as m
+from . import rostermodels as rm
+from . import timetablemodels as tm
 from .basics import Done
 from .openapi import build_document
 from .routes import ICAL, Call, Route
+
+MOST_UPLOAD = 3 * 1024 * 1024
+"""Bytes of a request with a file: what is in JSON, or in a form, is longer than the file."""
 
 
 def show_document(call: Call) -> dict[str, object]:
@@ -160,6 +178,43 @@ ROUTES: tuple[Route, ...] = (
         reservations.export, None, media=ICAL,
     ),
     Route(
+        "GET", "/courses/{course}/roster", "showRoster",
+        "Who is in a course by its roster; for its teachers and assistants.", rosters.show_roster,
+        rm.RosterInfo,
+    ),
+    Route(
+        "POST", "/courses/{course}/roster/preview", "previewRoster",
+        "What a file would change of a roster; nothing is changed.", rosters.preview, rm.RosterChanges,
+        body=rm.RosterFileBody, most_body=MOST_UPLOAD, slow=True,
+    ),
+    Route(
+        "PUT", "/courses/{course}/roster", "replaceRoster",
+        "Put the people of a file in the place of those of a course, as you were shown.", rosters.replace,
+        rm.RosterChanges, body=rm.RosterBody, conflicts=True, most_body=MOST_UPLOAD, slow=True,
+    ),
+    Route(
+        "POST", "/courses/{course}/roster/undo", "undoRoster", "Take the last change of a roster back.",
+        rosters.undo, rm.RosterChanges, body=rm.UndoRosterBody, conflicts=True,
+    ),
+    Route(
+        "PUT", "/courses/{course}/end", "endCourse", "Say on which day everybody leaves a course.",
+        rosters.end, rm.RosterInfo, body=rm.EndCourseBody, conflicts=True,
+    ),
+    Route(
+        "GET", "/courses/{course}/timetable", "showTimetable",
+        "What is reserved by a course's timetable.", timetables.show, tm.Lessons,
+    ),
+    Route(
+        "POST", "/courses/{course}/timetable/preview", "previewTimetable",
+        "What a calendar would make, change and cancel; nothing is changed.", timetables.preview,
+        tm.TimetableChanges, body=tm.TimetableFileBody, most_body=MOST_UPLOAD, slow=True,
+    ),
+    Route(
+        "PUT", "/courses/{course}/timetable", "replaceTimetable",
+        "Reserve the lessons of a calendar, as you were shown: all of them, or none.", timetables.replace,
+        tm.TimetableChanges, body=tm.TimetableBody, conflicts=True, most_body=MOST_UPLOAD, slow=True,
+    ),
+    Route(
         "GET", "/calendars", "listCalendars", "Whose calendars have a secret address; never the address.",
         calendars.list_calendars, lm.Calendars, MANAGE,
     ),
@@ -179,6 +234,16 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/events/{event_id}/undo", "undoEvent",
         "Take back what a line of the audit trail tells of, as long as it stands as it was decided.",
         audit.undo, Done, MANAGE, m.ReasonBody, conflicts=True,
+    ),
+    Route("GET", "/keys", "listKeys", "Your keys for SSH.", keys.list_keys, keys.Keys),
+    Route(
+        "POST", "/keys", "addKey", "Let whoever has the private part of a key into your servers by SSH.",
+        keys.add_key, keys.KeyInfo, KEYS, keys.KeyBody, status=201, conflicts=True,
+    ),
+    Route(
+        "DELETE", "/keys/{key_id}", "removeKey",
+        "Remove a key; connections that are open by it end within a minute.", keys.remove_key, keys.KeyInfo,
+        KEYS,
     ),
     Route("GET", "/messages", "listMessages", "Your messages.", accounts.list_messages, m.Messages),
 )  # fmt: skip

@@ -106,11 +106,12 @@ class PageHandler(OurHandler):
 
     def render_page(self, template: str, **values: Any) -> str:
         """A template, with what all pages show."""
+        absent = () if self.house.services.ssh else ("ssh",)
         site = {
             "links": self.links,
             "person": self.caller.actor if self.caller else "",
             "xsrf": self.xsrf_token.decode(),
-            "places": list_places_to_go(self.caller, self.links, self.menu) if self.caller else (),
+            "places": list_places_to_go(self.caller, self.links, self.menu, absent) if self.caller else (),
             "languages": LANGUAGES,
             "here": self.request.path if self.request.method == "GET" else self.links.queue,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpuspawner.allocator.identities import find_login_trouble
 from gpuspawner.controller.api.audit import event_id_of
 from gpuspawner.controller.views.audit import (
     MOST_IN_A_FILE,
@@ -22,8 +23,9 @@ def load_board(visit: Visit) -> BoardPage:
     """The page's model. Raises: LedgerError."""
     with visit.services.ledger.read() as unit:
         watches = unit.watches()
+        logins = find_login_trouble(unit, visit.services.clock())
     undo = _find_undoing(visit)
-    return view_board(visit.line, visit.services.host, visit.links, undo=undo, watches=watches)
+    return view_board(visit.line, visit.services.host, visit.links, undo=undo, watches=watches, logins=logins)
 
 
 def _find_undoing(visit: Visit) -> Undoing | None:

@@ -60,7 +60,7 @@ def load_import(visit: Visit) -> ImportPage:
 
 def press_import(visit: Visit) -> Outcome:
     """*Import*: all of a calendar's reservations are made, or none."""
-    sent = {"calendar": _read_calendar(visit), **_read_defaults(visit)}
+    sent = {"calendar": read_calendar(visit), **_read_defaults(visit)}
     made = reservations.take_in(call_api(visit, body=check(linemodels.ImportBody, sent, "field")))
     count, changed = len(made.reservations), len(made.changed)
     new = count - changed
@@ -121,7 +121,8 @@ def back_to_addresses(visit: Visit) -> str:
     return visit.links.page("reservations/addresses", zone=zone.key)
 
 
-def _read_calendar(visit: Visit) -> str:
+def read_calendar(visit: Visit) -> str:
+    """The calendar that was sent, as a file or as its text. Raises: InvalidRequest: There is none."""
     file = visit.files.get("file", b"")
     try:
         text = file.decode("utf-8-sig") if file else visit.form.get("text", "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gpuspawner.controller.api import leases
-from gpuspawner.controller.api.access import find_lease, taught_courses
-from gpuspawner.controller.api.routes import Call, Forbidden
+from gpuspawner.controller.api.access import courses_with, find_lease, require_course
+from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.views.courses import (
     EXTENSIONS,
     CoursePage,
@@ -25,6 +25,7 @@ from gpuspawner.controller.views.courses import (
 from gpuspawner.core.errors import Conflict, HubError, InvalidRequest, LedgerError, NotFound
 from gpuspawner.core.model import Lease
 from gpuspawner.core.policy import Course
+from gpuspawner.core.roster import Right
 from gpuspawner.core.words import mark
 
 from .operation import run
@@ -38,27 +39,27 @@ _MOST_TOLD = 5
 
 def load_courses(visit: Visit) -> CoursesPage:
     """The courses that one teaches, or all. Raises: LedgerError, SettingsError."""
-    taught = taught_courses(Call(visit.services, visit.caller, {}))
+    seen_by_role = courses_with(Call(visit.services, visit.caller, {}), Right.SEE)
     known = visit.services.policies.current().courses
-    seen = [course for course in known if visit.caller.manages or course.name in taught]
+    seen = [course for course in known if visit.caller.manages or course.name in seen_by_role]
     return view_courses(visit.line, seen, visit.links)
 
 
 def load_course(visit: Visit) -> CoursePage:
     """One course. Raises: Forbidden, NotFound, LedgerError."""
-    course = _find_course(visit)
-    return view_course(visit.line, course, visit.links)
+    course = find_course(visit)
+    return view_course(visit.line, course, visit.links, rights=find_rights(visit, course))
 
 
 def load_message(visit: Visit) -> MessagePage:
     """Before all are told something. Raises: Forbidden, NotFound, LedgerError."""
-    course = _find_course(visit)
+    course = find_course(visit)
     return view_message(visit.line, course, visit.links)
 
 
 def load_extend(visit: Visit) -> ExtendPage:
     """Before all are extended. Raises: Forbidden, NotFound, LedgerError."""
-    course, view = _find_course(visit), visit.line
+    course, view = find_course(visit), visit.line
     wanted = visit.query.get("by", "")
     minutes = int(wanted) if wanted in map(str, EXTENSIONS) else EXTENSIONS[0]
     running = [lease for lease in leases_of(view, course.name) if not lease.state.ending]
@@ -67,14 +68,15 @@ def load_extend(visit: Visit) -> ExtendPage:
 
 def load_seat(visit: Visit) -> SeatPage:
     """One session. Raises: Forbidden, NotFound, LedgerError."""
-    course = _find_course(visit)
+    course = find_course(visit)
     lease = _find_seat(visit, course, visit.parts["lease"])
-    return view_seat(visit.line, course, visit.links, lease, _find_limits(visit, [lease]))
+    limits, rights = _find_limits(visit, [lease]), find_rights(visit, course)
+    return view_seat(visit.line, course, visit.links, lease, limits, rights=rights)
 
 
 def press_message_all(visit: Visit) -> Outcome:
     """Tell all who work for the course something, each person once."""
-    course = _find_course(visit)
+    course = find_course(visit)
     found = {one.owner: one for one in reversed(leases_of(visit.line, course.name)) if not one.state.ending}
     body = {"text": visit.form.get("text", "")}
     return _do_for_all(visit, _say_told, [(one, body) for one in found.values()], leases.message)
@@ -82,7 +84,7 @@ def press_message_all(visit: Visit) -> Outcome:
 
 def press_extend_all(visit: Visit) -> Outcome:
     """Extend the sessions that the page showed until the times that it showed; pressed twice, it is once."""
-    course, reason = _find_course(visit), visit.form.get("reason", "")
+    course, reason = find_course(visit), visit.form.get("reason", "")
     wanted = {
         name.removeprefix(_UNTIL): value for name, value in visit.form.items() if name.startswith(_UNTIL)
     }
@@ -122,15 +124,27 @@ def back_to_seat(visit: Visit) -> str:
     return visit.links.below("courses", visit.parts["course"], "seats", visit.parts["lease"])
 
 
-def _find_course(visit: Visit) -> Course:
-    """The course of the path. Raises: Forbidden: for who does not teach it, whether there is one or not."""
-    name, caller, policy = visit.parts["course"], visit.caller, visit.services.policies.current()
-    if not caller.manages and name not in taught_courses(Call(visit.services, caller, {})):
-        raise Forbidden("Only a teacher of this course or an administrator can see it.")
+def find_course(visit: Visit, right: Right = Right.SEE) -> Course:
+    """The course of the path.
+
+    Raises:
+        Forbidden: For who has not this right in it, whether there is one or not.
+        NotFound: The policy has none of that name.
+    """
+    name, policy = visit.parts["course"], visit.services.policies.current()
+    require_course(Call(visit.services, visit.caller, {}), right, name)
     course = next((one for one in policy.courses if one.name == name), None)
     if course is None:
         raise NotFound("The policy has no such course.")
     return course
+
+
+def find_rights(visit: Visit, course: Course) -> frozenset[Right]:
+    """What the caller may do in a course."""
+    call = Call(visit.services, visit.caller, {})
+    return frozenset(
+        right for right in Right if visit.caller.manages or course.name in courses_with(call, right)
+    )
 
 
 def _find_seat(visit: Visit, course: Course, lease_id: str) -> Lease:
@@ -146,7 +160,7 @@ def _find_limits(visit: Visit, sessions: Iterable[Lease]) -> Limits:
 
 
 def _do(visit: Visit, operation: Callable[[Call], object], body: dict[str, str], said: str) -> Outcome:
-    lease = _find_seat(visit, _find_course(visit), visit.parts["lease"])
+    lease = _find_seat(visit, find_course(visit), visit.parts["lease"])
     run(visit, operation, {"lease_id": lease.id}, body)
     return Outcome(back_to_seat(visit), said)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gpuspawner.controller.identity import Caller
@@ -33,20 +33,26 @@ _PLACES: tuple[tuple[str, str, Callable[[Caller], bool]], ...] = (
     ("reservations", mark("Reservations"), _anybody),
     ("courses", mark("Your courses"), _anybody),
     ("images", mark("Images"), _anybody),
+    ("ssh", mark("SSH & editors"), _anybody),
     ("reports", mark("Reports"), _anybody),
     ("board", mark("GPUs and people"), _manages),
 )
 """Path, label, and who sees the link; the page itself judges who may come."""
 
 
-def list_places_to_go(caller: Caller, links: Links, current: str) -> tuple[PlaceToGo, ...]:
+def list_places_to_go(
+    caller: Caller, links: Links, current: str, absent: Collection[str] = ()
+) -> tuple[PlaceToGo, ...]:
     """The pages that somebody may see, in order.
 
     Args:
         caller: Who looks.
         links: Where the pages are.
         current: Name of the page that they look at.
+        absent: Names of pages that this installation has not.
     """
     return tuple(
-        PlaceToGo(label, links.page(name), name == current) for name, label, sees in _PLACES if sees(caller)
+        PlaceToGo(label, links.page(name), name == current)
+        for name, label, sees in _PLACES
+        if name not in absent and sees(caller)
     )

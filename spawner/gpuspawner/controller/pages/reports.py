@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from gpuspawner.controller.api.access import taught_courses, whose_usage
+from gpuspawner.controller.api.access import courses_with, whose_usage
 from gpuspawner.controller.api.routes import Call, Forbidden
 from gpuspawner.controller.views.periods import Period, read_period
 from gpuspawner.controller.views.reportfiles import write_refusals, write_usage, write_waits
@@ -26,6 +26,7 @@ from gpuspawner.controller.views.reports import (
 )
 from gpuspawner.core.errors import InvalidRequest, SettingsError
 from gpuspawner.core.reports import By
+from gpuspawner.core.roster import Right
 
 from .page import File, Visit
 
@@ -117,7 +118,7 @@ def _load_week(visit: Visit) -> WeekCard | None:
 
 def _load_courses(visit: Visit, period: Period) -> tuple[UsageLine, ...]:
     """What the courses held that the caller teaches: of nobody in them in particular."""
-    taught = taught_courses(_call(visit))
+    taught = courses_with(_call(visit), Right.USAGE)
     if visit.caller.manages or not taught:
         return ()
     report = visit.services.usage.report(By.COURSE, period.since, period.until)

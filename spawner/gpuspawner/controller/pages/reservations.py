@@ -8,7 +8,7 @@ from tornado.web import HTTPError
 
 from gpuspawner.allocator.feeds import Feeds
 from gpuspawner.controller.api import models, reservations
-from gpuspawner.controller.api.access import sees_lease, taught_courses
+from gpuspawner.controller.api.access import courses_with, sees_lease
 from gpuspawner.controller.api.handler import check
 from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.identity import RESERVE
@@ -27,6 +27,7 @@ from gpuspawner.core.errors import Conflict, InvalidRequest
 from gpuspawner.core.occurrences import LONGEST
 from gpuspawner.core.recurrence import HORIZON
 from gpuspawner.core.reservations import Occurrence, expand
+from gpuspawner.core.roster import Right
 from gpuspawner.policy.reservations import find_version
 
 from .page import Outcome, Visit
@@ -44,7 +45,7 @@ def load_calendar(visit: Visit) -> CalendarPage:
         unknown,
     )
     book, person = services.reservations, visit.caller.person
-    taught = taught_courses(call)
+    taught = courses_with(call, Right.RESERVE)
     standing, takes_place = book.survey(asked.begin, asked.end, empty=True)
     own = [one for one in standing if _is_own(visit, one, taught)]
     return view_calendar(
@@ -157,7 +158,7 @@ def _is_own(visit: Visit, one: Reservation, taught: frozenset[str]) -> bool:
 def may_reserve(call: Call) -> bool:
     """Whether somebody may reserve for anybody at all."""
     own = call.caller.person is not None and call.caller.may(RESERVE)
-    return call.caller.manages or own or bool(taught_courses(call))
+    return call.caller.manages or own or bool(courses_with(call, Right.RESERVE))
 
 
 def list_ahead(one: Reservation, now: datetime) -> tuple[Occurrence, ...]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from gpuspawner.allocator.made import Preview
 from gpuspawner.controller.api import reservations
-from gpuspawner.controller.api.access import taught_courses
+from gpuspawner.controller.api.access import courses_with
 from gpuspawner.controller.api.routes import Call, Forbidden
 from gpuspawner.controller.base import House
 from gpuspawner.controller.gate import Crowded
@@ -32,6 +32,7 @@ from gpuspawner.controller.views.reserve import (
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound, ReservationConflict
 from gpuspawner.core.reservations import Conflict as Collision
 from gpuspawner.core.reservations import Occurrence
+from gpuspawner.core.roster import Right
 from gpuspawner.core.words import mark
 from gpuspawner.policy.reservations import find_version, parse_body
 
@@ -221,7 +222,7 @@ def find_choices(visit: Visit) -> Choices:
     call, caller = call_api(visit), visit.caller
     names = visit.services.policies.names()
     devices = [record.device for record in visit.line.situation.inventory]
-    whom = [("course", name) for name in sorted(taught_courses(call))]
+    whom = [("course", name) for name in sorted(courses_with(call, Right.RESERVE))]
     if caller.person is not None and caller.may(RESERVE):
         whom.append(("person", caller.person))
     return Choices(

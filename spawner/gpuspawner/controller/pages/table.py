@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuspawner.controller.identity import MANAGE
+from gpuspawner.controller.identity import KEYS, MANAGE
 
 from . import (
     board,
@@ -15,7 +15,10 @@ from . import (
     reports,
     reservations,
     reserve,
+    roster,
     servers,
+    ssh,
+    timetable,
 )
 from .page import Download, Page, Press
 
@@ -43,10 +46,15 @@ PAGES: tuple[Page, ...] = (
     Page(f"courses/{COURSE}", "course", courses.load_course, menu="courses"),
     Page(f"courses/{COURSE}/message", "course_message", courses.load_message, menu="courses", live=False),
     Page(f"courses/{COURSE}/extend", "course_extend", courses.load_extend, menu="courses", live=False),
+    Page(f"courses/{COURSE}/roster", "roster", roster.load_roster, menu="courses", live=False),
+    Page(f"courses/{COURSE}/roster/undo", "roster_undo", roster.load_undo, menu="courses", live=False),
+    Page(f"courses/{COURSE}/end", "course_end", roster.load_end, menu="courses", live=False),
+    Page(f"courses/{COURSE}/timetable", "timetable", timetable.load_timetable, menu="courses", live=False),
     Page(SEAT, "seat", courses.load_seat, menu="courses", live=False),
     Page("images", "images", images.load_images, live=False),
     Page(IMAGE, "image", images.load_image, menu="images", live=False),
     Page(f"{IMAGE}/changes", "comparison", comparison.load_comparison, menu="images", live=False),
+    Page("ssh", "ssh", ssh.load_ssh, live=False),
     Page("reports", "reports", reports.load_reports, live=False),
     Page("board", "board", board.load_board, MANAGE),
     Page(ACTION, "board_action", boardactions.load_action, MANAGE, menu="board", live=False),
@@ -55,6 +63,7 @@ PAGES: tuple[Page, ...] = (
 DOWNLOADS: tuple[Download, ...] = (
     Download(rf"servers/{LEASE}/use\.csv", servers.make_use),
     Download(rf"{IMAGE}/sbom\.spdx\.json", images.make_spdx),
+    Download(rf"courses/{COURSE}/roster\.csv", roster.make_file),
     Download(r"reports\.csv", reports.make_file),
     Download(r"audit\.csv", board.make_audit, MANAGE),
 )
@@ -67,8 +76,12 @@ PRESSES: tuple[Press, ...] = (
     Press(f"servers/{LEASE}/keep", servers.press_keep, servers.back_to_servers),
     Press(f"servers/{LEASE}/finish", servers.press_finish, servers.back_to_servers),
     Press(f"servers/{LEASE}/stop", servers.press_stop, servers.back_to_servers),
+    Press("ssh/add", ssh.press_add, ssh.back_to_ssh, KEYS),
+    Press("ssh/remove", ssh.press_remove, ssh.back_to_ssh, KEYS),
     Press(f"courses/{COURSE}/message/send", courses.press_message_all, courses.back_to_course),
     Press(f"courses/{COURSE}/extend/send", courses.press_extend_all, courses.back_to_course),
+    Press(f"courses/{COURSE}/roster/undo/do", roster.press_undo, roster.back_to_undo),
+    Press(f"courses/{COURSE}/end/do", roster.press_end, roster.back_to_end),
     Press(f"{SEAT}/message", courses.press_message, courses.back_to_seat),
     Press(f"{SEAT}/extend", courses.press_extend, courses.back_to_seat),
     Press(f"{SEAT}/stop", courses.press_stop, courses.back_to_seat),

@@ -167,6 +167,15 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 
+function offerCopy(button) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+    button.textContent = button.dataset.copied;
+  });
+}
+
+document.querySelectorAll("[data-copy]").forEach(offerCopy);
 const live = document.getElementById("gpu-live");
 freshen(document);
 setInterval(() => showTimes(document), 1000);

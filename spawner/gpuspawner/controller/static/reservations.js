@@ -70,14 +70,6 @@ function followForm(form) {
   markField();
 }
 
-function offerCopy(button) {
-  button.hidden = !navigator.clipboard;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
-    button.textContent = button.dataset.copied;
-  });
-}
-
 // A text that was pasted, and could not be imported, is there again.
 function keepText(text) {
   if (document.querySelector("main > .alert-danger")) text.value = sessionStorage.getItem(text.id) ?? "";
@@ -89,4 +81,3 @@ chooseZone();
 offerZones();
 document.querySelectorAll("form[data-check]").forEach(followForm);
 document.querySelectorAll("[data-keep-text]").forEach(keepText);
-document.querySelectorAll("[data-copy]").forEach(offerCopy);

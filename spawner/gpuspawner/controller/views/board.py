@@ -10,7 +10,7 @@ from datetime import datetime
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.links import Links
 from gpuspawner.core.culling import Watch
-from gpuspawner.core.model import Lease
+from gpuspawner.core.model import Event, Lease
 from gpuspawner.core.undo import Undoing
 from gpuspawner.core.words import mark
 
@@ -89,6 +89,10 @@ class BoardPage:
     """Cards that somebody must look after."""
     silent_since: datetime | None
     """The agent's last report, where that is too old for every card."""
+    login_silent: str
+    """That the login service does not answer, and what; empty where it does."""
+    login_trouble: tuple[int, str] | None
+    """How much else was wrong with logins in the last day, and where that is listed."""
     cards: tuple[CardGroup, ...]
     sessions: tuple[SessionRow, ...]
     line: tuple[WaitingRow, ...]
@@ -106,6 +110,7 @@ def view_board(
     *,
     undo: Undoing | None = None,
     watches: Mapping[str, Watch] | None = None,
+    logins: tuple[Event | None, int] = (None, 0),
 ) -> BoardPage:
     """Make the page.
 
@@ -115,6 +120,7 @@ def view_board(
         links: Where things are.
         undo: What was just done, if it can be taken back.
         watches: What is known of sessions, by the lease's id.
+        logins: What is wrong with logins, see :func:`~gpuspawner.allocator.identities.find_login_trouble`.
     """
     situation = view.situation
     cards = view_cards(situation, links, watches or {})
@@ -124,6 +130,8 @@ def view_board(
         totals=_add_up(units, situation.leases, view.places),
         trouble=tuple(row for row in units if row.needs_you),
         silent_since=find_silence(situation.inventory, situation.now, situation.stale_after),
+        login_silent=logins[0].reason if logins[0] else "",
+        login_trouble=(logins[1], links.page("audit", kind="login.")) if logins[1] else None,
         cards=cards,
         sessions=tuple(_show_session(one, links) for one in sorted(situation.leases, key=_by_age)),
         line=tuple(_show_place(place, links) for place in view.places),

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from gpuspawner.allocator.places import LineView, Place
 from gpuspawner.controller.cardstate import fresh_sample
 from gpuspawner.controller.links import Links
+from gpuspawner.core.coursework import course_link
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState
 from gpuspawner.core.policy import Course
+from gpuspawner.core.roster import Right
 from gpuspawner.core.situation import count_seats
 from gpuspawner.core.words import mark
 
@@ -108,6 +110,13 @@ class CoursePage:
     """Where all are extended."""
     list: str
     reservations: str
+    """Where something is reserved; empty for who may not."""
+    roster: str
+    timetable: str
+    notebooks: str
+    """What opens its notebooks for whoever follows it; empty where it has none."""
+    grading: str
+    """Where who looks grades what was handed in, in their own server; empty where nothing is handed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,7 @@ class SeatPage:
     message: str
     extend: str
     stop: str
+    """Where it is stopped; empty for who may not."""
 
 
 def view_courses(view: LineView, courses: Iterable[Course], links: Links) -> CoursesPage:
@@ -170,8 +180,10 @@ def view_courses(view: LineView, courses: Iterable[Course], links: Links) -> Cou
     return CoursesPage(tuple(sorted(lines, key=lambda one: one.name.casefold())))
 
 
-def view_course(view: LineView, course: Course, links: Links) -> CoursePage:
-    """Make the page of a course."""
+def view_course(
+    view: LineView, course: Course, links: Links, *, rights: frozenset[Right] = frozenset(Right)
+) -> CoursePage:
+    """Make the page of a course, with what can be done there by who has these rights."""
     places = [place for place in view.places if course.name in place.ticket.party.courses]
     return CoursePage(
         line=_show_line(view, course, links),
@@ -181,7 +193,11 @@ def view_course(view: LineView, course: Course, links: Links) -> CoursePage:
         message=links.below("courses", course.name, "message"),
         extend=links.below("courses", course.name, "extend"),
         list=links.page("courses"),
-        reservations=links.page("reservations"),
+        reservations=links.page("reservations") if Right.RESERVE in rights else "",
+        roster=links.below("courses", course.name, "roster"),
+        timetable=links.below("courses", course.name, "timetable"),
+        notebooks=course_link(links.hub, course.name, course.work.notebooks) if course.work.notebooks else "",
+        grading=f"{links.hub}user-redirect/formgrader" if course.work.hand_in else "",
     )
 
 
@@ -210,8 +226,16 @@ def view_extend(view: LineView, course: Course, links: Links, minutes: int, limi
     )
 
 
-def view_seat(view: LineView, course: Course, links: Links, lease: Lease, limits: Limits) -> SeatPage:
-    """Make the page of one session of a course."""
+def view_seat(
+    view: LineView,
+    course: Course,
+    links: Links,
+    lease: Lease,
+    limits: Limits,
+    *,
+    rights: frozenset[Right] = frozenset(Right),
+) -> SeatPage:
+    """Make the page of one session of a course, with what can be done there by who has these rights."""
     seat = _show_seat(lease, view, _records(view), course.name, links)
     return SeatPage(
         line=_show_line(view, course, links),
@@ -219,7 +243,7 @@ def view_seat(view: LineView, course: Course, links: Links, lease: Lease, limits
         extensions=tuple(_plan_extension(seat, lease, view.at, one, limits) for one in EXTENSIONS),
         message=f"{seat.href}/message",
         extend=f"{seat.href}/extend",
-        stop=f"{seat.href}/stop",
+        stop=f"{seat.href}/stop" if Right.STOP in rights else "",
     )
 
 

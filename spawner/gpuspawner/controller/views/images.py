@@ -11,7 +11,7 @@ from gpuspawner.core.images import find_fleet, list_unfit, name_for_people
 from gpuspawner.core.model import Device
 from gpuspawner.core.policy import Allowance
 from gpuspawner.core.quota import why_not_image
-from gpuspawner.passport.known import KnownImage
+from gpuspawner.passport.known import KnownImage, find_default
 from gpuspawner.passport.model import Passport, Run, Versions
 
 PAGE = "images"
@@ -104,16 +104,14 @@ def view_images(
     """The list.
 
     Args:
-        images: In the order of the settings; the first is the default.
+        images: In the order of the settings.
         devices: The cards that are here.
         allowance: What who looks may use; None where that is not known.
         links: Where things are.
     """
+    default = find_default(images, find_fleet(devices))
     return ImagesPage(
-        tuple(
-            _show_line(image, devices, allowance, links, default=number == 0)
-            for number, image in enumerate(images)
-        )
+        tuple(_show_line(image, devices, allowance, links, default=image.name == default) for image in images)
     )
 
 

@@ -23,7 +23,9 @@
   // What follows from what was filled in: what can be had with it, how many there can be, what the button does.
   function settle() {
     const card = chosen();
-    const unfit = JSON.parse(page.querySelector("#gpu-image option:checked")?.dataset.unfit ?? "[]");
+    const image = page.querySelector("#gpu-image option:checked");
+    const unfit = JSON.parse(image?.dataset.unfit ?? "[]");
+    document.getElementById("gpu-image-about").textContent = image?.dataset.about ?? "";
     for (const input of cards.querySelectorAll("input")) {
       const runsNot = unfit.includes(input.value);
       const closed = "closed" in input.dataset || runsNot;
@@ -108,7 +110,18 @@
     document.getElementById("gpu-old").hidden = Date.now() - known < OLD;
   }
 
+  // Notebooks are opened in the image of their course; whoever takes another image takes no notebooks.
+  function fitImage(event) {
+    const notebooks = document.getElementById("gpu-notebooks");
+    const image = document.getElementById("gpu-image");
+    if (!notebooks) return;
+    const wanted = notebooks.selectedOptions[0]?.dataset.image;
+    if (event.target === notebooks && wanted) image.value = wanted;
+    if (event.target === image && wanted && image.value !== wanted) notebooks.value = "";
+  }
+
   showTimes(page);
+  form.addEventListener("change", fitImage);
   form.addEventListener("change", settle);
   form.addEventListener("input", settle);
   form.addEventListener("submit", () => { submitted = true; });

@@ -1,0 +1,390 @@
+"""The use cases around SSH: people's keys, and what the gateway asks. All may block on the ledger."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from ipaddress import AddressValueError, IPv4Address
+
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.core.claims import Actor
+from gpuspawner.core.errors import Conflict, NotFound
+from gpuspawner.core.keys import read_key_name, read_public_key
+from gpuspawner.core.model import Event, Lease, LeaseState
+from gpuspawner.core.ssh import (
+    FIRST_DOOR,
+    GATEWAY_ENDED,
+    KEEP_SESSIONS,
+    MOST_KEYS,
+    TOO_OFTEN,
+    Door,
+    Grant,
+    Pace,
+    SshKey,
+    SshSession,
+    judge_key,
+    why_end,
+    why_not_server,
+)
+from gpuspawner.core.words import mark
+
+from .clock import utc_now
+from .ssh_rights import SshRights, WhyNot
+
+NOTE_AGAIN = timedelta(seconds=20)
+"""How exactly it is known when a key was last refused: who tries on and on must not keep the ledger busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where a connection goes on."""
+
+    session: SshSession
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the gateway says of one of its connections."""
+
+    id: str
+    sent: int
+    received: int
+    ended: str | None = None
+    """Why it ended; None while it is open."""
+
+
+class SshKeys:
+    """Adds, shows and removes people's keys.
+
+    Args:
+        ledger: Where everything is kept.
+        clock: Says the present.
+        files: What the servers of people read; they learn of a change by :meth:`write_files` unless given.
+    """
+
+    def __init__(
+        self, ledger: Ledger, clock: Callable[[], datetime] = utc_now, files: SshFiles | None = None
+    ) -> None:
+        self._ledger, self._clock, self._files = ledger, clock, files
+
+    def add(self, owner: str, pasted: str, name: str = "", *, actor: Actor) -> SshKey:
+        """Add a key for a person.
+
+        Raises:
+            InvalidRequest: What was pasted is no key that is taken.
+            Conflict: The key is there already, or they have too many.
+            LedgerError: The ledger cannot be used; nothing was changed.
+        """
+        key = read_public_key(pasted)
+        called, now = read_key_name(name, key), self._clock()
+        with self._ledger.write() as unit:
+            mine = unit.ssh_keys(owner)
+            if any(one.fingerprint == key.fingerprint for one in mine):
+                raise Conflict("This key is there already.")
+            if unit.ssh_key(key.fingerprint) is not None:
+                raise Conflict("This key belongs to somebody else here. Make one of your own.")
+            if len(mine) >= MOST_KEYS:
+                raise Conflict(f"There are {MOST_KEYS} keys, and one person may have no more. Remove one.")
+            found = unit.add_ssh_key(SshKey(0, owner, called, key.text, key.fingerprint, now))
+            _ensure_doors(unit, owner, ("",))
+            _note(
+                unit,
+                "ssh.key-added",
+                mark(f"the key {key.fingerprint} was added"),
+                found,
+                actor=actor,
+                now=now,
+            )
+        self._write(owner)
+        return found
+
+    def remove(self, owner: str, number: int, *, actor: Actor) -> SshKey:
+        """Remove one of a person's keys; what is open by it ends within a minute.
+
+        Raises:
+            NotFound: They have no such key.
+            LedgerError: The ledger cannot be used; nothing was changed.
+        """
+        now = self._clock()
+        with self._ledger.write() as unit:
+            found = next((one for one in unit.ssh_keys(owner) if one.id == number), None)
+            if found is None:
+                raise NotFound("There is no such key.")
+            unit.remove_ssh_key(number)
+            text = mark(f"the key {found.fingerprint} was removed")
+            _note(unit, "ssh.key-removed", text, found, actor=actor, now=now)
+        self._write(owner)
+        return found
+
+    def write_files(self, host: str) -> None:
+        """Let servers that run know of keys that were added or removed elsewhere.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+            OSError: A file cannot be written.
+        """
+        with self._ledger.read() as unit:
+            owners = {lease.owner for lease in unit.live_leases(host) if lease.state is LeaseState.ACTIVE}
+        for owner in owners:
+            self._write(owner)
+
+    def _write(self, owner: str) -> None:
+        if self._files is not None:
+            self._files.put_keys(owner, [key.text for key in self.list(owner)])
+
+    def list(self, owner: str | None = None) -> tuple[SshKey, ...]:
+        """A person's keys, or everybody's. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            return unit.ssh_keys(owner)
+
+    def doors(self, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:
+        """Where connections to a person's servers are taken, made where there is none.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        with self._ledger.read() as unit:
+            known = unit.ssh_doors(owner)
+        if {door.server for door in known} >= set(servers):
+            return known
+        with self._ledger.write() as unit:
+            return _ensure_doors(unit, owner, servers)
+
+    def running(self, owner: str, host: str) -> Mapping[str, str]:
+        """Leases of a person's servers that run, by the server's name. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            return {server: lease for server, (lease, _) in _running(unit, host, owner).items()}
+
+    def recent(self, owner: str, limit: int) -> tuple[SshSession, ...]:
+        """A person's newest connections. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            return unit.recent_ssh_sessions(owner, limit)
+
+
+def count_open(ledger: Ledger) -> Mapping[str, int]:
+    """Open connections, by the lease's id.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
+    """
+    with ledger.read() as unit:
+        found = unit.open_ssh_sessions()
+    return Counter(one.lease_id for one in found)
+
+
+class SshDesk:
+    """Answers the gateway.
+
+    Args:
+        ledger: Where everything is kept.
+        host: Whose servers these are.
+        why_not: Why somebody may not use SSH at all.
+        clock: Says the present.
+    """
+
+    def __init__(
+        self, ledger: Ledger, host: str, why_not: WhyNot, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._ledger, self._host, self._clock = ledger, host, clock
+        self._rights = SshRights(ledger, why_not)
+        self._pace = Pace()
+
+    def ask(self, fingerprint: str) -> tuple[SshKey, Grant] | None:
+        """What a key opens; None for nothing, and why is written down where its person reads it.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        with self._ledger.read() as unit:
+            key = unit.ssh_key(fingerprint)
+        if key is None:
+            return None
+        refused = self._rights.why_not(key.owner)
+        with self._ledger.read() as unit:
+            running = _running(unit, self._host, key.owner)
+            doors = unit.ssh_doors(key.owner)
+        if missing := set(running) - {door.server for door in doors}:
+            with self._ledger.write() as unit:
+                doors = _ensure_doors(unit, key.owner, sorted(missing))
+        found = judge_key(key, doors, running.keys(), refused)
+        if isinstance(found, Grant):
+            return key, found
+        self._note_refusal(key, found)
+        return None
+
+    def enter(self, fingerprint: str, address: str, source: str, gateway: str) -> Entrance | str:
+        """A connection that was let in goes on into a server, or why it does not.
+
+        Args:
+            fingerprint: Of the key that it was let in by.
+            address: Of the door.
+            source: Where it comes from.
+            gateway: The run of the gateway.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        with self._ledger.read() as unit:
+            key = unit.ssh_key(fingerprint)
+        now = self._clock()
+        if key is not None and not self._pace.allows(key.owner, now):
+            self._note_refusal(key, TOO_OFTEN)
+            return TOO_OFTEN
+        refused = self._rights.why_not(key.owner) if key else None
+        with self._ledger.write() as unit:
+            key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
+            owner = key.owner if key else ""
+            running = _running(unit, self._host, owner)
+            count = len(unit.open_ssh_sessions(owner))
+            why = why_not_server(
+                door, key, {name: lease for name, (lease, _) in running.items()}, refused, count
+            )
+            if why is not None or key is None or door is None:
+                if key is not None and why is not None:
+                    unit.note_ssh_refusal(fingerprint, now, why)
+                return why or ""
+            lease, container = running[door.server]
+            session = SshSession(
+                secrets.token_hex(8),
+                owner,
+                door.server,
+                lease,
+                fingerprint,
+                key.name,
+                source,
+                gateway,
+                now,
+                now,
+            )
+            unit.put_ssh_session(session)
+            unit.note_ssh_use(fingerprint, now)
+        return Entrance(session, container)
+
+    def fail(self, session_id: str, why: str) -> None:
+        """A connection could not go on after all. Raises: LedgerError."""
+        now = self._clock()
+        with self._ledger.write() as unit:
+            session = unit.ssh_session(session_id)
+            if session is not None and session.ended_at is None:
+                unit.put_ssh_session(replace(session, ended_at=now, seen_at=now, reason=why))
+                unit.note_ssh_refusal(session.fingerprint, now, why)
+
+    def report(self, gateway: str, told: Sequence[Told]) -> dict[str, str]:
+        """Take in what the gateway says of its connections, and say which of them must end, and why.
+
+        What another run of the gateway had open has ended with it.
+
+        Args:
+            gateway: The run of the gateway.
+            told: All of its connections that are open, and those that have ended since the last time.
+
+        Returns:
+            Reasons by the connection's id.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        with self._ledger.read() as unit:
+            owners = {one.owner for one in unit.open_ssh_sessions()}
+        refused = self._rights.why_not_any_more(owners)
+        by_id, now = {one.id: one for one in told}, self._clock()
+        must_end: dict[str, str] = {}
+        with self._ledger.write() as unit:
+            keys: dict[str, set[str]] = {}
+            for key in unit.ssh_keys():
+                keys.setdefault(key.owner, set()).add(key.fingerprint)
+            live = unit.live_leases(self._host)
+            for session in unit.open_ssh_sessions():
+                said = by_id.get(session.id)
+                if said is None:
+                    # One that began after the gateway looked is not among what it says.
+                    if session.gateway != gateway or now - session.began_at > timedelta(minutes=1):
+                        _end(unit, session, GATEWAY_ENDED, now)
+                    continue
+                seen = replace(session, seen_at=now, sent=said.sent, received=said.received)
+                if said.ended is not None:
+                    _end(unit, seen, said.ended, now)
+                    continue
+                unit.put_ssh_session(seen)
+                running = {k: v for k, (v, _) in _choose_running(live, session.owner).items()}
+                mine = keys.get(session.owner, ())
+                why = why_end(session, mine, running, refused.get(session.owner))
+                if why is not None:
+                    must_end[session.id] = why
+            unit.drop_ssh_sessions(now - KEEP_SESSIONS)
+        return must_end
+
+    def list_bad(self, fingerprints: Collection[str]) -> list[str]:
+        """Which keys that were let in may not stay connected to the gateway. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            owners = {one: key.owner for one in fingerprints if (key := unit.ssh_key(one)) is not None}
+        refused = self._rights.why_not_any_more(set(owners.values()))
+        return [one for one in fingerprints if owners.get(one) is None or owners[one] in refused]
+
+    def _note_refusal(self, key: SshKey, why: str) -> None:
+        now = self._clock()
+        again = key.refused == why and key.refused_at is not None and now - key.refused_at < NOTE_AGAIN
+        if not again:
+            with self._ledger.write() as unit:
+                unit.note_ssh_refusal(key.fingerprint, now, why)
+
+
+def _end(unit: LedgerUnit, session: SshSession, why: str, now: datetime) -> None:
+    unit.put_ssh_session(replace(session, ended_at=now, reason=why))
+    unit.add_event(
+        Event(
+            now,
+            "ssh.ended",
+            mark(f"a connection by SSH has ended: {why}"),
+            session.owner,
+            session.lease_id,
+            data={
+                "owner": session.owner,
+                "server": session.server,
+                "key": session.fingerprint,
+                "key_name": session.key_name,
+                "source": session.source,
+                "began": session.began_at.isoformat(),
+                "sent": session.sent,
+                "received": session.received,
+            },
+        )
+    )
+
+
+def _note(unit: LedgerUnit, kind: str, text: str, key: SshKey, *, actor: Actor, now: datetime) -> None:
+    data: dict[str, object] = {"owner": key.owner, "name": key.name, "acted_as": actor.kind.value}
+    unit.add_event(Event(now, kind, text, actor.name, data=data))
+
+
+def _ensure_doors(unit: LedgerUnit, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:
+    known = {door.server for door in unit.ssh_doors(owner)}
+    for server in servers:
+        if server not in known:
+            unit.make_ssh_door(owner, server)
+    return unit.ssh_doors(owner)
+
+
+def _running(unit: LedgerUnit, host: str, owner: str) -> Mapping[str, tuple[str, str]]:
+    """Lease and container of a person's servers that run, by the server's name."""
+    return _choose_running(unit.live_leases(host), owner)
+
+
+def _choose_running(leases: Iterable[Lease], owner: str) -> Mapping[str, tuple[str, str]]:
+    return {
+        lease.server: (lease.id, lease.container_id)
+        for lease in leases
+        if lease.owner == owner and lease.state is LeaseState.ACTIVE and lease.container_id is not None
+    }
+
+
+def _read_number(address: str) -> int:
+    try:
+        return int(IPv4Address(address)) - int(FIRST_DOOR)
+    except AddressValueError:
+        return -1

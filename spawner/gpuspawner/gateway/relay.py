@@ -1,0 +1,213 @@
+"""Connections that came in by sshd, carried on into people's containers, and counted.
+
+Each server of each person has an address of its own on this host (a door). sshd opens the way there for a
+key that is theirs; here it is asked once more, at that moment, whether the server runs and where. What is
+open can be ended here, whatever the container at the other end is made of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from gpuspawner.core.ssh import CLOSED_HERE, CLOSED_THERE, GATEWAY_ENDED, NO_ANSWER, RELAY_PORT
+
+from .desk import Away, ControllerDesk
+from .monitors import Monitor, Monitors
+
+log = logging.getLogger("gpuspawner.gateway")
+CHUNK = 256 * 1024
+CONNECT_SECONDS = 5.0
+MOST_ASKED = 16
+"""Connections at one door whose owner is looked for at once: whoever floods it waits there alone."""
+FAREWELL_SECONDS = 60.0
+"""How long the other direction may go on when one is closed."""
+
+
+@dataclass(slots=True)
+class Carried:
+    """A connection that is carried on."""
+
+    id: str
+    owner: str
+    server: str
+    fingerprint: str
+    monitor: Monitor
+    task: asyncio.Task[None]
+    sent: int = 0
+    received: int = 0
+    ended: str | None = None
+    """Why, once it has ended."""
+    must_end: str | None = None
+    """Why it must."""
+    sockets: tuple[socket.socket, ...] = field(default=(), repr=False)
+
+
+class Relay:
+    """Takes connections at the doors.
+
+    Args:
+        desk: Is asked for each.
+        monitors: Knows whose each is.
+        run: The name of this run of the gateway.
+    """
+
+    def __init__(self, desk: ControllerDesk, monitors: Monitors, run: str) -> None:
+        self._desk, self._monitors, self._run = desk, monitors, run
+        self._listening: dict[str, tuple[socket.socket, asyncio.Task[None]]] = {}
+        self._handling: set[asyncio.Task[None]] = set()
+        self.carried: dict[str, Carried] = {}
+        """By id; also those that have ended and that the controller does not know of yet."""
+
+    def open_doors(self, addresses: list[str]) -> None:
+        """Listen at these addresses. Raises: OSError."""
+        for address in addresses:
+            if address in self._listening:
+                continue
+            listener = socket.socket()
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.setblocking(False)
+                listener.bind((address, RELAY_PORT))
+                listener.listen(128)
+            except OSError:
+                listener.close()
+                raise
+            task = asyncio.get_running_loop().create_task(self._accept(address, listener))
+            self._listening[address] = listener, task
+
+    async def close(self) -> None:
+        """End everything."""
+        for listener, task in self._listening.values():
+            task.cancel()
+            listener.close()
+        for one in list(self.carried.values()):
+            self.end(one, GATEWAY_ENDED)
+        await asyncio.gather(*self._handling, return_exceptions=True)
+
+    def end(self, one: Carried, why: str) -> None:
+        """End a connection, and that to sshd by which it came."""
+        if one.ended is None:
+            one.must_end = one.must_end or why
+            one.task.cancel()
+        self._monitors.end(one.monitor)
+
+    async def _accept(self, door: str, listener: socket.socket) -> None:
+        loop, room = asyncio.get_running_loop(), asyncio.Semaphore(MOST_ASKED)
+        while True:
+            await room.acquire()
+            try:
+                connection, peer = await loop.sock_accept(listener)
+            except OSError as error:  # too many files are open, say
+                log.warning("A connection at %s was not taken: %s", door, error)
+                await asyncio.sleep(0.5)
+                room.release()
+                continue
+            task = loop.create_task(self._handle(door, connection, peer, room))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+
+    async def _handle(
+        self, door: str, near: socket.socket, peer: tuple[str, int], room: asyncio.Semaphore
+    ) -> None:
+        near.setblocking(False)
+        with near:
+            try:
+                admitted = await self._admit(door, peer)
+            finally:
+                room.release()
+            if admitted is not None:
+                await self._go_on(*admitted, near)
+
+    async def _admit(self, door: str, peer: tuple[str, int]) -> tuple[dict[str, object], Monitor] | None:
+        """Whose a connection is, and where it goes on; None where it does not."""
+        loop = asyncio.get_running_loop()
+        monitor = await loop.run_in_executor(None, self._monitors.find, door, peer, (door, RELAY_PORT))
+        if monitor is None:
+            log.warning("A connection at %s is not sshd's, and was refused", door)
+            return None
+        try:
+            answer = await self._desk.ask(
+                "enter",
+                fingerprint=monitor.fingerprint,
+                address=door,
+                source=monitor.source,
+                gateway=self._run,
+            )
+        except Away as error:
+            log.warning("%s", error)
+            return None
+        if "refused" in answer:
+            log.info("%s from %s: %s", monitor.fingerprint, monitor.source, answer["refused"])
+            return None
+        return answer, monitor
+
+    async def _go_on(self, answer: dict[str, object], monitor: Monitor, near: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        far = socket.socket()
+        far.setblocking(False)
+        with far:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await loop.sock_connect(far, (str(answer["host"]), int(str(answer["port"]))))
+            except (OSError, TimeoutError):
+                with suppress(Away):
+                    await self._desk.ask("fail", session=answer["session"], why=NO_ANSWER)
+                return
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - this runs in one
+            one = Carried(
+                str(answer["session"]), str(answer["owner"]), str(answer["server"]), monitor.fingerprint,
+                monitor, task,
+            )  # fmt: skip
+            self.carried[one.id] = one
+            log.info(
+                "%s %r: %s of %s from %s begins", one.id, one.server, one.fingerprint, one.owner,
+                monitor.source,
+            )  # fmt: skip
+            try:
+                one.ended = await self._carry(one, near, far)
+            except asyncio.CancelledError:
+                one.ended = one.must_end or GATEWAY_ENDED
+            log.info("%s ends: %d bytes there, %d back: %s", one.id, one.sent, one.received, one.ended)
+
+    async def _carry(self, one: Carried, near: socket.socket, far: socket.socket) -> str:
+        """Carry bytes both ways until both are closed; why it ended."""
+
+        def count_sent(count: int) -> None:
+            one.sent += count
+
+        def count_received(count: int) -> None:
+            one.received += count
+
+        there = asyncio.ensure_future(_pump(near, far, count_sent))
+        back = asyncio.ensure_future(_pump(far, near, count_received))
+        try:
+            done, pending = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            first = CLOSED_THERE if back in done else CLOSED_HERE
+            if pending:
+                await asyncio.wait(pending, timeout=FAREWELL_SECONDS)
+        finally:
+            there.cancel()
+            back.cancel()
+            await asyncio.gather(there, back, return_exceptions=True)
+        return first
+
+
+async def _pump(source: socket.socket, target: socket.socket, count: Callable[[int], None]) -> None:
+    """Carry what comes from one end to the other, and then say there that no more comes."""
+    loop, buffer = asyncio.get_running_loop(), bytearray(CHUNK)
+    view = memoryview(buffer)
+    try:
+        while (length := await loop.sock_recv_into(source, buffer)) > 0:
+            await loop.sock_sendall(target, view[:length])
+            count(length)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        for end in (source, target):  # one is gone: the other is of no use
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

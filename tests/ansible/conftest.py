@@ -1,0 +1,38 @@
+"""One fresh server for all tests that need one, brought to a hub by the commands of docs/install.md."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.client import Client
+from support.fresh_server import FreshServer, fresh_server
+from support.kills import kill_at
+from support.playing import SETTINGS, address, commands, log_in
+
+FIRST_KILL = "Make the directories"
+"""A task of the first installation at which it is killed, before it is run as the page says."""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[FreshServer]:
+    """A server on which the page's commands were run, in order, with its address among the names."""
+    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"], "shared") as server:
+        for block in commands("install.md"):
+            if "site.yml" in block:
+                kill_at(server, FIRST_KILL)
+            begun = time.monotonic()
+            server.shell(block, minutes=60)
+            print(f"\n{time.monotonic() - begun:.0f} s:\n{block}")
+            if "cp -r" in block:
+                names = f"[localhost, {address(server)}]"
+                server.shell(f"sed -i 's/^tls_names: .*/tls_names: {names}/' {SETTINGS}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ada(server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """Who has logged in through TLS, and trusts the server's own authority alone."""
+    return log_in(server, "ada", tmp_path_factory.mktemp("ada"))

@@ -1,0 +1,202 @@
+"""What the gateway is told of keys, servers and connections; and who connected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.identities import Identities, Said
+from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
+from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.core.errors import Conflict, HubError
+from gpuspawner.core.identity import Subject
+from gpuspawner.core.model import LeaseState
+from gpuspawner.core.ssh import MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
+from support.build import HOST, NOW, lease
+from support.ssh import KEYS, make_key
+
+ADA = Actor("ada", ActorKind.PERSON)
+
+
+class Site:
+    def __init__(self, path: Path) -> None:
+        self.ledger, self.now, self.refused = Ledger(path), NOW, {}
+        self.refused: dict[str, str]
+        self.keys = SshKeys(self.ledger, self.clock)
+        self.desk = SshDesk(self.ledger, HOST, self.refused.get, self.clock)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def runs(self, lease_id: str, owner: str = "ada", server: str = "", container: str = "c1") -> None:
+        made = lease(
+            LeaseState.ACTIVE, devices=(), id=lease_id, owner=owner, server=server, container_id=container
+        )
+        with self.ledger.write() as unit:
+            unit.add_lease(made)
+
+    def ends(self, lease_id: str) -> None:
+        with self.ledger.write() as unit:
+            found = unit.lease(lease_id)
+            assert found
+            unit.update_lease(replace(found, state=LeaseState.RELEASED))
+
+    def enter(self, key: SshKey, address: str = "127.64.0.0", gateway: str = "g1") -> Entrance:
+        found = self.desk.enter(key.fingerprint, address, "192.0.2.7", gateway)
+        assert isinstance(found, Entrance), found
+        return found
+
+    def key(self, owner: str = "ada") -> SshKey:
+        return self.keys.list(owner)[0]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "ledger.db")
+
+
+def test_a_key_opens_its_person_s_servers_while_one_runs(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    assert site.desk.ask(key.fingerprint) is None
+    assert "No server of yours runs" in site.key().refused
+    site.runs("l1")
+    site.runs("l2", server="big")
+    found = site.desk.ask(key.fingerprint)
+    assert found
+    assert [door.server for door in found[1].doors] == ["", "big"]
+    assert site.desk.ask("SHA256:unknown") is None
+    site.refused["ada"] = "SSH is not allowed for you."
+    assert site.desk.ask(key.fingerprint) is None
+    assert site.key().refused == "SSH is not allowed for you."
+
+
+def test_a_door_is_the_same_for_ever_and_opens_the_server_of_that_moment(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    other = site.keys.add("bob", KEYS[1], actor=ADA)
+    site.runs("l1")
+    assert site.enter(key).container_id == "c1"
+    site.ends("l1")
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == "Your server does not run."
+    site.runs("l2", container="c2")
+    assert site.enter(key).container_id == "c2", "the name was used again: another container"
+    assert [one.address for one in site.keys.doors("ada", [""])] == ["127.64.0.0"]
+    assert [one.address for one in site.keys.doors("bob", ["", "x"])] == ["127.64.0.1", "127.64.0.2"]
+    for address in ("127.64.0.1", "127.0.0.1", "10.0.0.1", "nothing", "127.64.0.9"):
+        why = site.desk.enter(key.fingerprint, address, "", "g1")
+        assert why == "There is no such server of yours.", address
+    assert site.desk.enter(other.fingerprint, "127.64.0.0", "", "g1") == "There is no such server of yours."
+
+
+def test_who_connected_is_written_down_with_bytes_and_its_end(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], "laptop", actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    assert site.key().used_at == NOW
+    site.now += timedelta(minutes=3)
+    assert site.desk.report("g1", [Told(session.id, 10, 20)]) == {}
+    site.desk.report("g1", [Told(session.id, 11, 22, "The person closed it.")])
+    (found,) = site.keys.recent("ada", 5)
+    assert (found.sent, found.received, found.ended_at, found.source) == (11, 22, site.now, "192.0.2.7")
+    with site.ledger.read() as unit:
+        (event,) = unit.recent_events(1, prefix="ssh.ended")
+    assert event.data["key"] == key.fingerprint
+    assert event.data["received"] == 22
+
+
+def test_a_removed_key_a_stopped_server_and_a_withdrawn_right_end_what_is_open(site: Site) -> None:
+    keys = [site.keys.add("ada", text, actor=ADA) for text in KEYS[:2]]
+    site.runs("l1")
+    first, second = (site.enter(key).session for key in keys)
+    told = [Told(first.id, 0, 0), Told(second.id, 0, 0)]
+    site.keys.remove("ada", keys[0].id, actor=ADA)
+    assert site.desk.report("g1", told) == {first.id: "The key was removed."}
+    assert site.desk.list_bad([one.fingerprint for one in keys]) == [keys[0].fingerprint]
+    site.refused["ada"] = "no"
+    assert site.desk.report("g1", told)[second.id] == "no"
+    site.refused.clear()
+    site.ends("l1")
+    assert site.desk.report("g1", told)[second.id] == "The server was stopped."
+    site.runs("l2")
+    assert site.desk.report("g1", told)[second.id] == "The server was stopped."
+
+
+def test_who_was_removed_is_out_at_once_and_comes_again_with_the_same_keys(site: Site) -> None:
+    people = Identities(site.ledger, clock=site.clock)
+    people.admit(Subject("https://login", "1"), Said("ada", ()))
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    people.remove("ada", actor=ADA)
+    assert site.desk.ask(key.fingerprint) is None
+    assert site.key().refused == "You were removed from this hub. Ask the administrator."
+    assert session.id in site.desk.report("g1", [Told(session.id, 0, 0)])
+    people.restore("ada", actor=ADA)
+    assert site.desk.ask(key.fingerprint)
+
+
+def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    site.enter(key, gateway="before")
+    new = site.enter(key, gateway="g1").session
+    site.desk.report("g1", [])
+    with site.ledger.read() as unit:
+        assert unit.open_ssh_sessions() == (new,), "one that has just begun may not be told of yet"
+    site.now += timedelta(minutes=2)
+    site.desk.report("g1", [])
+    with site.ledger.read() as unit:
+        assert unit.open_ssh_sessions() == ()
+
+
+def test_nobody_has_keys_without_end(site: Site) -> None:
+    for number in range(MOST_KEYS):
+        site.keys.add("ada", make_key(number), actor=ADA)
+    with pytest.raises(Conflict, match="may have no more"):
+        site.keys.add("ada", make_key(MOST_KEYS), actor=ADA)
+
+
+def test_a_hub_that_gives_no_answer_is_asked_once_and_holds_up_no_end(site: Site) -> None:
+    asked = []
+
+    def hang(owner: str) -> None:
+        asked.append(owner)
+        raise HubError("The Hub gives no answer.")
+
+    keys = [site.keys.add(name, text, actor=ADA) for name, text in zip(("ada", "bob"), KEYS, strict=False)]
+    for number, key in enumerate(keys):
+        site.runs(f"l{number}", owner=key.owner)
+    sessions = [site.enter(key, f"127.64.0.{number}").session for number, key in enumerate(keys)]
+    site.keys.remove("bob", keys[1].id, actor=ADA)
+    desk = SshDesk(site.ledger, HOST, hang, site.clock)
+    told = [Told(one.id, 0, 0) for one in sessions]
+    assert desk.report("g1", told) == {sessions[1].id: "The key was removed."}
+    assert asked == ["ada"]
+    assert desk.list_bad([one.fingerprint for one in keys]) == [keys[1].fingerprint]
+
+
+def test_who_connects_on_and_on_is_slowed_and_does_not_fill_the_ledger(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    other = site.keys.add("bob", KEYS[1], actor=ADA)
+    site.runs("l1")
+    site.runs("l2", owner="bob")
+    for _ in range(MOST_AT_ONCE):
+        site.desk.fail(site.enter(key).session.id, "It ended.")
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
+    assert site.key().refused == TOO_OFTEN
+    assert site.enter(other, "127.64.0.1"), "nobody else is kept out"
+    site.now += timedelta(seconds=0.5)
+    site.enter(key)
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
+    assert len(site.keys.recent("ada", 1000)) == MOST_AT_ONCE + 1
+
+
+def test_a_removed_key_that_somebody_else_adds_lets_nothing_go_on(site: Site) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    site.keys.remove("ada", key.id, actor=ADA)
+    site.keys.add("eve", KEYS[0], actor=ADA)
+    assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}

@@ -1,0 +1,124 @@
+"""What the controller answers the gateway; and what it does with questions that make no sense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.controller.sshdoor import SshDoor, WhyNot
+from gpuspawner.core.claims import Actor, ActorKind
+from support.build import HOST
+from support.fake_engine import FakeEngine
+from support.ssh import KEYS
+
+if TYPE_CHECKING:
+    from support.controller import Office
+
+ADA = Actor("ada", ActorKind.PERSON)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def door(office: Office, engine: FakeEngine) -> SshDoor:
+    office.hub.people["ada"] = frozenset({"students"})
+    why_not = WhyNot(office.hub, office.services.policies)
+    return SshDoor(SshDesk(office.services.ledger, HOST, why_not, office.services.clock), engine)
+
+
+@pytest.fixture
+def running(office: Office, engine: FakeEngine) -> str:
+    """The fingerprint of a key of somebody whose server runs."""
+    container = engine.create("c1")
+    engine.start(container)
+    office.add_lease("ada", "l1", container_id=container)
+    return SshKeys(office.services.ledger).add("ada", KEYS[0], actor=ADA).fingerprint
+
+
+def ask(door: SshDoor, what: str, **said: Any) -> dict[str, Any]:
+    return door.answer({"ask": what, **said})
+
+
+def test_from_a_key_to_its_server(door: SshDoor, running: str) -> None:
+    found = ask(door, "key", key=KEYS[0])
+    assert found["line"] == f'restrict,port-forwarding,permitopen="127.64.0.0:2200" {KEYS[0]}'
+    entered = ask(door, "enter", fingerprint=running, address="127.64.0.0", source="::1", gateway="g")
+    assert (entered["host"], entered["port"], entered["owner"]) == ("192.0.2.1", 2222, "ada")
+    told = [{"id": entered["session"], "sent": 1, "received": 2}]
+    assert ask(door, "report", gateway="g", told=told, keys=[running]) == {"end": {}, "bad": []}
+    assert ask(door, "report", gateway="g", told=[], keys=["SHA256:other"])["bad"] == ["SHA256:other"]
+
+
+def test_a_key_that_nobody_has_opens_nothing(door: SshDoor) -> None:
+    assert ask(door, "key", key=KEYS[1])["line"] == ""
+
+
+def test_a_container_that_ended_is_not_reached(door: SshDoor, running: str, engine: FakeEngine) -> None:
+    for container in engine.containers:
+        engine.stop(container, 0)
+    found = ask(door, "enter", fingerprint=running, address="127.64.0.0", source="", gateway="g")
+    assert found == {"refused": "Your server does not run."}
+
+
+def test_while_the_engine_is_away_nothing_is_left_that_looks_open(
+    office: Office, door: SshDoor, running: str, engine: FakeEngine
+) -> None:
+    engine.fail("locate")
+    found = ask(door, "enter", fingerprint=running, address="127.64.0.0", source="", gateway="g")
+    assert "no answer within 10 s" in found["error"]
+    with office.services.ledger.read() as unit:
+        assert unit.open_ssh_sessions("ada") == ()
+
+
+def test_while_the_hub_is_away_nobody_new_comes_in_and_who_is_in_stays(
+    office: Office, door: SshDoor, running: str
+) -> None:
+    entered = ask(door, "enter", fingerprint=running, address="127.64.0.0", source="", gateway="g")
+    office.hub.fail("groups_of")
+    why_not = WhyNot(office.hub, office.services.policies)
+    later = SshDoor(SshDesk(office.services.ledger, HOST, why_not, office.services.clock), FakeEngine())
+    assert "no answer within 20 s" in ask(later, "key", key=KEYS[0])["error"]
+    told = [{"id": entered["session"], "sent": 0, "received": 0}]
+    assert ask(later, "report", gateway="g", told=told, keys=[running]) == {"end": {}, "bad": []}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"ask": "nothing"},
+        {"ask": "key"},
+        {"ask": "key", "key": "ssh-ed25519 !"},
+        {"ask": "report"},
+        7,
+        [],
+        None,
+    ],
+)
+def test_what_makes_no_sense_is_an_error_and_nothing_else(door: SshDoor, asked: Any) -> None:
+    assert list(door.answer(asked)) == ["error"]
+
+
+async def test_the_socket_is_closed_to_others_and_survives_nonsense(door: SshDoor, tmp_path: Path) -> None:
+    files = SshFiles(tmp_path / "ssh")
+    path = files.socket
+    for _ in range(2):  # one that was killed leaves its file
+        server = await door.listen(files)
+        assert files.has_secret
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        for sent in (b"\n", b"{\n", b"\xff\n", b'{"ask": "key", "key": "ssh-ed25519 AAAA"}\n'):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+        assert json.loads(answer)["line"] == ""
+        server.close()

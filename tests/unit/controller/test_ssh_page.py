@@ -1,0 +1,159 @@
+"""The page "SSH & editors": keys, the configuration, servers, and why an attempt was refused."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from html import unescape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.controller.services import SshPlace
+from gpuspawner.controller.views.ssh import name_servers
+from gpuspawner.core.model import LeaseState
+from support.build import HOST
+from support.client import text_of
+from support.ssh import KEYS, give_gateway
+
+if TYPE_CHECKING:
+    from support.controller import Office
+
+ADA = "keys-ada"
+
+
+@pytest.fixture(autouse=True)
+def gateway(office: Office, tmp_path: Path) -> None:
+    give_gateway(office, tmp_path)
+
+
+def page(office: Office, who: str = ADA) -> str:
+    answer = office.raw("GET", "/ssh", who)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def add(office: Office, key: str, name: str = "", who: str = ADA) -> str:
+    """What the next page says first."""
+    return press(office, "add", {"key": key, "name": name}, who)
+
+
+def press(office: Office, what: str, fields: dict[str, str], who: str = ADA) -> str:
+    done = office.raw("POST", f"/ssh/{what}", who, data=fields)
+    assert done.status_code == 303, done.text
+    said = office.raw("GET", "/ssh", who, cookies=done.cookies).text
+    found = re.search(r'role="status">(.*?)</p>', said)
+    return unescape(found[1]) if found else ""
+
+
+def test_keys_are_added_named_and_removed(office: Office) -> None:
+    assert "You have added no key yet." in text_of(page(office))
+    assert add(office, f"{KEYS[0]} ada@laptop") == "The key ada@laptop lets you in from now on."
+    assert add(office, KEYS[1], "<b>desk</b>") == "The key <b>desk</b> lets you in from now on."
+    html = page(office)
+    assert "<b>desk</b>" not in html
+    keys = SshKeys(office.services.ledger).list("ada")
+    assert all(key.fingerprint in html for key in keys)
+    said = press(office, "remove", {"key": str(keys[0].id)})
+    assert said == "The key ada@laptop was removed. What is open by it ends within a minute."
+    assert press(office, "remove", {"key": str(keys[0].id)}) == "There is no such key."
+    assert keys[0].fingerprint not in page(office)
+
+
+def test_what_is_no_key_is_told_on_the_page(office: Office) -> None:
+    assert "This is a private key" in add(office, "-----BEGIN OPENSSH PRIVATE KEY-----")
+    assert "in front of the key" in add(office, f'permitopen="x" {KEYS[0]}')
+    assert office.get("/keys")["keys"] == []
+
+
+def test_nobody_sees_or_removes_another_s_key(office: Office) -> None:
+    add(office, KEYS[0], "ada's")
+    (key,) = SshKeys(office.services.ledger).list("ada")
+    assert press(office, "remove", {"key": str(key.id)}, "keys-bob") == "There is no such key."
+    assert key.fingerprint not in page(office, "keys-bob")
+    assert office.raw("POST", "/ssh/add", "ada", data={"key": KEYS[1]}).status_code == 403, (
+        "without the scope"
+    )
+    assert len(SshKeys(office.services.ledger).list()) == 1
+
+
+def fields(html: str) -> dict[str, str]:
+    """What can be copied, by its id."""
+    found = re.findall(r'(?s)<textarea[^>]* id="([\w-]+)"[^>]*>(.*?)</textarea>', html)
+    return {name: unescape(text) for name, text in found}
+
+
+def test_the_configuration_is_one_that_openssh_reads(office: Office, tmp_path: Path) -> None:
+    office.add_lease("ada", "l1", devices=(), server="My big one", container_id="c1")
+    office.add_lease("ada", "l2", devices=("GPU-0",))
+    text = fields(page(office))["config"]
+    (tmp_path / "config").write_text(text)
+
+    def ask(host: str) -> dict[str, str]:
+        shown = subprocess.run(
+            ["ssh", "-G", "-F", tmp_path / "config", host], capture_output=True, text=True, check=True
+        )
+        return dict(line.split(" ", 1) for line in shown.stdout.splitlines() if " " in line)
+
+    gateway, default, named = ask("gpu-gateway"), ask("gpu"), ask("gpu-my-big-one")
+    assert (gateway["hostname"], gateway["port"], gateway["user"]) == ("hub.example.org", "2222", "gpu-ssh")
+    assert (default["proxyjump"], named["proxyjump"]) == ("gpu-gateway", "gpu-gateway"), default
+    assert {default["hostname"], named["hostname"]} == {"127.64.0.0", "127.64.0.1"}
+    assert default["hostkeyalias"] == named["hostkeyalias"] == "gpu.ada.hub.example.org"
+    assert (default["forwardagent"], default["forwardx11"]) == ("no", "no")
+
+
+def test_known_hosts_has_both_keys(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "known").write_text(fields(page(office))["known-hosts"])
+    for name in ("gpu-gateway.hub.example.org", "gpu.ada.hub.example.org"):
+        done = subprocess.run(
+            ["ssh-keygen", "-F", name, "-f", tmp_path / "known"], capture_output=True, text=True, check=True
+        )
+        assert "ED25519" not in done.stderr
+        assert name in done.stdout
+
+
+def test_a_server_that_runs_is_opened_and_one_that_does_not_is_started(office: Office) -> None:
+    html = page(office)
+    assert "vscode://" not in html
+    assert 'href="/hub/spawn/ada"' in html
+    office.add_lease("ada", "l1", container_id="c1")
+    assert 'href="vscode://vscode-remote/ssh-remote+gpu/home/jovyan?windowId=_blank"' in page(office)
+    office.add_lease("bob", "l2", devices=("GPU-1",), server="bobs")
+    assert "bobs" not in page(office)
+
+
+def test_why_the_last_attempt_was_refused(office: Office) -> None:
+    add(office, KEYS[0], "laptop")
+    (key,) = SshKeys(office.services.ledger).list("ada")
+    desk = SshDesk(office.services.ledger, HOST, lambda _: None, office.services.clock)
+    assert desk.ask(key.fingerprint) is None
+    told = text_of(page(office))
+    assert "The last attempt with the key laptop was refused" in told
+    assert "No server of yours runs. Start one in the browser, then connect again." in told
+    office.add_lease("ada", "l1", LeaseState.ACTIVE, container_id="c1")
+    office.now[0] = office.now[0].replace(minute=5)
+    desk.enter(key.fingerprint, "127.64.0.0", "192.0.2.1", "g")
+    told = text_of(page(office))
+    assert "The last attempt" not in told
+    assert "from 192.0.2.1" in told
+
+
+def test_where_there_is_no_gateway_there_is_no_page(office: Office) -> None:
+    assert 'href="/services/gpu/ssh"' in office.raw("GET", "/queue").text
+    object.__setattr__(office.services, "ssh", None)
+    assert office.raw("GET", "/ssh").status_code == 404
+    assert 'href="/services/gpu/ssh"' not in office.raw("GET", "/queue").text
+
+
+def test_who_may_not_is_told_which_rule_says_so(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text("groups:\n  default: {ssh: false}\n  students: {ssh: true}\n")
+    assert "SSH is not allowed for you" not in text_of(page(office))
+    assert "SSH is not allowed for you (default). Ask the administrator." in text_of(page(office, "keys-bob"))
+
+
+def test_names_are_plain_whoever_it_is() -> None:
+    assert name_servers("Ada Lovelace\n* evil", "hub") == "gpu.ada-lovelace---evil.hub"
+    assert SshPlace("h", 1, "a", SshFiles(Path("x"))).host == "h"
