@@ -35,7 +35,7 @@ METADATA = ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.1
 
 
 @pytest.fixture(scope="module")
-def server(bare: FreshServer) -> FreshServer:
+def server(bare: FreshServer) -> Iterator[FreshServer]:
     """A hub at a name below which everybody's servers have names of their own."""
     folder = f"{HOME}/ansible/inventory"
     here = address(bare)
@@ -45,7 +45,9 @@ def server(bare: FreshServer) -> FreshServer:
         f"printf 'tls_subdomains: true\\nimages_names: [minimal]\\n' >>{SETTINGS}"
     )
     must_play(bare, "site")
-    return bare
+    yield bare
+    # It is there until the last test of all, and would take memory and time from the others.
+    bare.run("sh", "-c", "systemctl stop 'gpuspawner-*' caddy; docker ps -q | xargs -r docker kill")
 
 
 def address(server: FreshServer) -> str:
