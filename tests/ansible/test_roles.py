@@ -199,6 +199,15 @@ def test_systemd_takes_each_unit(server: FreshServer) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_agent_may_open_cards() -> None:
+    template = next(path for path in UNITS if path.name.startswith("agent."))
+    lines = render(template, gpuspawner_simulated_cards="").splitlines()
+    assert not [
+        line for line in lines if line.startswith(("PrivateDevices=", "DeviceAllow=", "DevicePolicy="))
+    ]
+    assert [line for line in lines if line.startswith("ProtectClock=")][-1] == "ProtectClock=no"
+
+
 @pytest.mark.parametrize(
     ("homes", "hidden"), [("", "yes"), ("/srv/homes", "yes"), ("/home/lab", "read-only"), ("/homes/a", "yes")]
 )
