@@ -33,6 +33,7 @@ from gpuspawner.core.ssh import (
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
+from .ssh_disputes import NOT_YOURS, note_dispute
 from .ssh_rights import SshRights, WhyNot
 
 NOTE_AGAIN = timedelta(seconds=20)
@@ -86,20 +87,18 @@ class SshKeys:
             mine = unit.ssh_keys(owner)
             if any(one.fingerprint == key.fingerprint for one in mine):
                 raise Conflict("This key is there already.")
-            if unit.ssh_key(key.fingerprint) is not None:
-                raise Conflict("This key belongs to somebody else here. Make one of your own.")
             if len(mine) >= MOST_KEYS:
                 raise Conflict(f"There are {MOST_KEYS} keys, and one person may have no more. Remove one.")
-            found = unit.add_ssh_key(SshKey(0, owner, called, key.text, key.fingerprint, now))
-            _ensure_doors(unit, owner, ("",))
-            _note(
-                unit,
-                "ssh.key-added",
-                mark(f"the key {key.fingerprint} was added"),
-                found,
-                actor=actor,
-                now=now,
-            )
+            held = unit.ssh_key(key.fingerprint)
+            if held is not None:
+                note_dispute(unit, held, owner, actor=actor, now=now)
+            else:
+                found = unit.add_ssh_key(SshKey(0, owner, called, key.text, key.fingerprint, now))
+                _ensure_doors(unit, owner, ("",))
+                text = mark(f"the key {key.fingerprint} was added")
+                _note(unit, "ssh.key-added", text, found, actor=actor, now=now)
+        if held is not None:
+            raise Conflict(NOT_YOURS)
         self._write(owner)
         return found
 
@@ -359,7 +358,7 @@ def _end(unit: LedgerUnit, session: SshSession, why: str, now: datetime) -> None
 
 def _note(unit: LedgerUnit, kind: str, text: str, key: SshKey, *, actor: Actor, now: datetime) -> None:
     data: dict[str, object] = {"owner": key.owner, "name": key.name, "acted_as": actor.kind.value}
-    unit.add_event(Event(now, kind, text, actor.name, data=data))
+    unit.add_event(Event(now, kind, text, actor.name, data={**data, "fingerprint": key.fingerprint}))
 
 
 def _ensure_doors(unit: LedgerUnit, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:
