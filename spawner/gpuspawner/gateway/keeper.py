@@ -19,6 +19,7 @@ from pathlib import Path
 
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.ssh import without_doors
 from gpuspawner.policy.settings import Settings
 
 from .config import BANNER, PENALTIES, Setup, build_config
@@ -140,9 +141,17 @@ class Keeper:
         if not answer["line"]:
             self._monitors.forget(asker)
             return ""
-        self._relay.open_doors(answer["addresses"])
-        self._monitors.note(asker, answer["fingerprint"], answer["addresses"])
-        return str(answer["line"])
+        shut = self._relay.open_doors(answer["addresses"])
+        for address, why in shut.items():
+            with suppress(Away):
+                await self._desk.ask("shut", fingerprint=answer["fingerprint"], address=address, why=why)
+        line = without_doors(answer["line"], shut)
+        if not line:
+            self._monitors.forget(asker)
+            return ""
+        # What somebody else listens at is not a door of ours, and nobody is led there.
+        self._monitors.note(asker, answer["fingerprint"], set(answer["addresses"]) - shut.keys())
+        return line
 
     async def _report_on_and_on(self) -> None:
         while True:

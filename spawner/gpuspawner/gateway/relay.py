@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -59,26 +59,34 @@ class Relay:
     def __init__(self, desk: ControllerDesk, monitors: Monitors, run: str) -> None:
         self._desk, self._monitors, self._run = desk, monitors, run
         self._listening: dict[str, tuple[socket.socket, asyncio.Task[None]]] = {}
+        self._shut: set[str] = set()
         self._handling: set[asyncio.Task[None]] = set()
         self.carried: dict[str, Carried] = {}
         """By id; also those that have ended and that the controller does not know of yet."""
 
-    def open_doors(self, addresses: list[str]) -> None:
-        """Listen at these addresses. Raises: OSError."""
+    def open_doors(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Listen at these addresses, at each by itself; why not, by address, where that cannot be.
+
+        It is tried again with the next key that opens such a door.
+        """
+        shut = {}
         for address in addresses:
             if address in self._listening:
                 continue
-            listener = socket.socket()
             try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.setblocking(False)
-                listener.bind((address, RELAY_PORT))
-                listener.listen(128)
-            except OSError:
-                listener.close()
-                raise
+                listener = _listen(address)
+            except OSError as error:
+                shut[address] = error.strerror or str(error)
+                if address not in self._shut:
+                    log.error("%s:%s cannot be listened at: %s", address, RELAY_PORT, shut[address])
+                self._shut.add(address)
+                continue
             task = asyncio.get_running_loop().create_task(self._accept(address, listener))
             self._listening[address] = listener, task
+            if address in self._shut:
+                self._shut.discard(address)
+                log.info("%s:%s is listened at now", address, RELAY_PORT)
+        return shut
 
     async def close(self) -> None:
         """End everything."""
@@ -196,6 +204,20 @@ class Relay:
             back.cancel()
             await asyncio.gather(there, back, return_exceptions=True)
         return first
+
+
+def _listen(address: str) -> socket.socket:
+    """A door. Raises: OSError."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind((address, RELAY_PORT))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 async def _pump(source: socket.socket, target: socket.socket, count: Callable[[int], None]) -> None:

@@ -177,6 +177,29 @@ async def test_a_connection_that_is_not_sshd_s_is_not_even_asked_for(port: int) 
     assert desk.asked == []
 
 
+async def test_a_door_that_cannot_be_opened_keeps_no_other_shut_and_is_tried_again(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = "127.77.77.78"
+    async with echo() as there, relaying(Desk(there), Known(), port) as relay:
+        with socket.socket() as rogue:
+            rogue.bind((other, port))
+            rogue.listen()
+            for _ in range(2):
+                shut = relay.open_doors([other, "127.77.77.79", DOOR])
+                assert shut == {other: "Address already in use"}
+            assert caplog.text.count(f"{other}:{port} cannot be listened at") == 1
+            reader, writer = await asyncio.open_connection("127.77.77.79", port)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            writer.close()
+        assert relay.open_doors([other]) == {}
+        reader, writer = await asyncio.open_connection(other, port)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+
+
 async def test_a_flood_at_a_door_waits_there_and_is_taken_up_again(port: int) -> None:
     desk, asked, go = Desk(None), 0, asyncio.Event()
 
