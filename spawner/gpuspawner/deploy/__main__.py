@@ -99,7 +99,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "hub_port": network.hub_port,
         "controller": settings.controller.port if settings.controller.enabled else None,
         "ssh": settings.ssh.port if settings.ssh.enabled else None,
-        "ssh_address": _reached_at(settings.ssh.address),
+        "ssh_address": settings.ssh.reached_at,
         "ssh_inputs": f"{settings.ssh.model_dump_json()} {settings.hub_origin}{settings.base_url}",
         "ssh_version": ssh_version(checkout),
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
@@ -143,11 +143,6 @@ def choose_sources(
             f"GPUSPAWNER_REGISTRY={registry} make push where they are built; or set images_build to true."
         )
     return [entry.name for entry in known], [entry.name for entry in rest] if build else []
-
-
-def _reached_at(address: str) -> str:
-    """Where this server itself reaches what listens there."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - nothing is bound
 
 
 def require_layout(layout: str) -> None:

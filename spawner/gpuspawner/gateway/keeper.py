@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.adapters.ssh_files import SSHD, SshFiles
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.ssh import without_doors
 from gpuspawner.policy.settings import Settings
@@ -35,7 +35,6 @@ MOST_FILES = 1 << 16
 """Usual are 1024, which doors and connections of a few hundred people take."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
-SSHD = "/usr/sbin/sshd"
 SEPARATE = Path("/run/sshd")
 """Where sshd's processes are locked up that talk to strangers; the program itself wants it to be there."""
 PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")

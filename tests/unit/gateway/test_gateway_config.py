@@ -13,10 +13,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from gpuspawner.adapters.ssh_files import SSHD
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.gateway import ask
 from gpuspawner.gateway.config import Setup, build_config
-from gpuspawner.gateway.keeper import SEPARATE, SSHD, Keeper, _write_config, raise_open_files, require_ready
+from gpuspawner.gateway.keeper import SEPARATE, Keeper, _write_config, raise_open_files, require_ready
 from gpuspawner.policy.settings import Settings
 
 
