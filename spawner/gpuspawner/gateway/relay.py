@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gpuspawner.core.ssh import CLOSED_HERE, CLOSED_THERE, GATEWAY_ENDED, NO_ANSWER, RELAY_PORT
 
@@ -44,7 +44,6 @@ class Carried:
     """Why, once it has ended."""
     must_end: str | None = None
     """Why it must."""
-    sockets: tuple[socket.socket, ...] = field(default=(), repr=False)
 
 
 class Relay:
@@ -122,7 +121,7 @@ class Relay:
     async def _handle(
         self, door: str, near: socket.socket, peer: tuple[str, int], room: asyncio.Semaphore
     ) -> None:
-        near.setblocking(False)
+        _send_at_once(near)
         with near:
             try:
                 admitted = await self._admit(door, peer)
@@ -157,7 +156,7 @@ class Relay:
     async def _go_on(self, answer: dict[str, object], monitor: Monitor, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         far = socket.socket()
-        far.setblocking(False)
+        _send_at_once(far)
         with far:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -218,6 +217,12 @@ def _listen(address: str) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _send_at_once(end: socket.socket) -> None:
+    """Prepare one end of a connection: what is typed waits for nothing that was typed before."""
+    end.setblocking(False)
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _pump(source: socket.socket, target: socket.socket, count: Callable[[int], None]) -> None:

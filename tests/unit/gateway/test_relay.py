@@ -157,6 +157,23 @@ async def test_a_connection_is_ended_from_here_whatever_the_other_end_does(port:
         writer.close()
 
 
+async def test_a_keystroke_waits_for_none_before_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, pump = [], module._pump
+
+    async def look(source: socket.socket, target: socket.socket, count: Any) -> None:
+        seen.append(target.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await pump(source, target, count)
+
+    monkeypatch.setattr(module, "_pump", look)
+    async with echo() as there, relaying(Desk(there), Known(), port):
+        reader, writer = await asyncio.open_connection(DOOR, port)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+    assert len(seen) == 2
+    assert all(seen)
+
+
 @pytest.mark.parametrize("away", [True, False])
 async def test_without_a_yes_nothing_is_opened(port: int, away: bool) -> None:
     desk = Desk(None)
