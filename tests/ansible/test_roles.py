@@ -23,6 +23,7 @@ PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
     "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
     "controller": 8082, "base_url": "/", "subdomain_host": "", "ssh": 2222, "ssh_inputs": "",
+    "ssh_version": "0123456789ab",
 }  # fmt: skip
 
 
@@ -79,8 +80,7 @@ def flatten(role: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> None:
     known = read(ALL / "gpuspawner" / "vars" / "main.yml")
     followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
-    without_database = {"ssh"}
-    assert set(known["gpuspawner_followers"]) == set(followers) - without_database
+    assert set(known["gpuspawner_followers"]) == set(followers)
 
 
 def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_its_name() -> None:
@@ -94,7 +94,7 @@ def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_
     # Jinja reads the backslash, and Ansible keeps it.
     find = find.replace("\\", "\\\\")
     found = environment.from_string(find).render(gpuspawner_followers=known["gpuspawner_followers"])
-    assert set(literal_eval(found)) == {f"gpuspawner-{name}.service" for name in followers}
+    assert set(literal_eval(found)) == {f"gpuspawner-{name}.service" for name in (*followers, "ssh")}
     wait = tasks["Wait until its hub answers"]
     for network, name in (
         ({"subdomain_host": "https://hub.example.org:8443"}, {"Host": "hub.example.org:8443"}),
@@ -206,6 +206,28 @@ def test_the_agent_may_open_cards() -> None:
         line for line in lines if line.startswith(("PrivateDevices=", "DeviceAllow=", "DevicePolicy="))
     ]
     assert [line for line in lines if line.startswith("ProtectClock=")][-1] == "ProtectClock=no"
+
+
+def test_the_release_that_the_gateway_of_ssh_runs_from_is_kept() -> None:
+    template = next(path for path in UNITS if path.name.startswith("ssh."))
+    (line,) = [line for line in render(template).splitlines() if "/run/gpuspawner-ssh/release" in line]
+    assert line == "ExecStartPre=/bin/sh -c 'readlink /opt/gpuspawner/current >/run/gpuspawner-ssh/release'"
+    tasks = {task["name"]: task for task in read(ALL / "gpuspawner" / "tasks" / "prune.yml")}
+    asked = tasks["Ask which release the gateway of SSH runs from"]
+    assert asked["ansible.builtin.command"] == "cat /run/gpuspawner-ssh/release"
+    environment = jinja2.Environment(autoescape=False)
+    environment.tests["in"] = lambda one, many: one in many
+    prunable = environment.from_string(tasks["Remove the oldest"]["vars"]["gpuspawner_prunable"])
+    files = [{"path": f"/opt/gpuspawner/releases/{name}", "mtime": n} for n, name in enumerate("abcd")]
+    values = {
+        "gpuspawner_releases": {"files": files}, "gpuspawner_release": "/opt/gpuspawner/releases/d",
+        "gpuspawner_old": "c", "gpuspawner_proxy_program": {"stat": {}},
+    }  # fmt: skip
+    for told, left in (
+        ({"stdout": "releases/a"}, ["/opt/gpuspawner/releases/b"]),
+        ({"stdout": ""}, ["/opt/gpuspawner/releases/b", "/opt/gpuspawner/releases/a"]),
+    ):
+        assert literal_eval(prunable.render(**values, gpuspawner_gateway_release=told)) == left
 
 
 @pytest.mark.parametrize(

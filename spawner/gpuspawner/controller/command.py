@@ -90,7 +90,7 @@ def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool
     house = House(make_auth(settings, token), services, metrics, ticking, Watch(services.see_line))
     port, inside = settings.controller.port, settings.network.hub_address
     try:
-        door = make_ssh_door(services) if settings.ssh.enabled else None
+        door = make_ssh_door(services, metrics.count_ssh_refusal) if settings.ssh.enabled else None
         return asyncio.run(serve(house, token, port, inside, door))
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.docker_images import DockerImages
@@ -20,6 +21,7 @@ from gpuspawner.allocator.ssh import SshDesk, count_open
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
+from gpuspawner.core.ssh import Cause
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
@@ -147,10 +149,10 @@ def _find_ssh(settings: Settings) -> SshPlace | None:
     return SshPlace(settings.ssh_host, ssh.port, ssh.account, SshFiles(settings.ssh_folder))
 
 
-def make_ssh_door(services: Services) -> SshDoor:
-    """What answers the gateway of SSH."""
+def make_ssh_door(services: Services, count: Callable[[Cause], None]) -> SshDoor:
+    """What answers the gateway of SSH; each refusal is counted."""
     why_not = WhyNot(services.hub, services.policies)
-    desk = SshDesk(services.ledger, services.host, why_not, services.clock)
+    desk = SshDesk(services.ledger, services.host, why_not, services.clock, count)
     return SshDoor(desk, DockerEngine(timeout_seconds=ENGINE_SECONDS))
 
 

@@ -206,6 +206,11 @@ class Ssh(_Section):
         Path | None, Field(description="Directory of keys and sockets; `ssh` in state_dir unless set.")
     ] = None
 
+    @property
+    def reached_at(self) -> str:
+        """Where this host itself reaches the gateway."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)  # noqa: S104
+
 
 class DemoUser(_Section):
     """A login of the demo. Real installations use an authenticator of JupyterHub."""
