@@ -155,6 +155,8 @@ def test_nobody_hands_in_for_another(teacher: Seat, ada: Seat, bob: Seat) -> Non
         f"ln -s {GRADING}/gradebook.db $it/notes.txt",
         f"rm -rf $it && ln -s {GRADING}/source/ps1 $it",
         "mkfifo $it/pipe",
+        "rm -rf $it && mkfifo $it",
+        "rm -rf $it && touch $it",
         "mkdir $it/deep && ln -s / $it/deep/root",
         "mv $it $box/ada+ps1+yesterday+x",
         "mv $it $box/ada+ps1+9999999999-01-01+x",
