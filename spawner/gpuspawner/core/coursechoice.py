@@ -36,17 +36,21 @@ def fit_image(request: SpawnRequest, courses: Mapping[str, str]) -> SpawnRequest
     if not course and notebooks is None:
         return request
     if notebooks is not None and course != notebooks:
-        raise _refuse(
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
             f"The notebooks of {notebooks!r} are opened in a server for that course. Choose that course, or "
-            "no notebooks."
+            "no notebooks.",
         )
     if course not in courses:
-        known = ", ".join(courses) or mark("none")
-        raise _refuse(f"You are not in the course {course!r}. You can choose: {known}.")
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"You are not in the course {course!r}. You can choose: {', '.join(courses) or mark('none')}.",
+        )
     image = courses[course]
     if request.image not in (None, image):
-        raise _refuse(
-            f"Servers for the course {course!r} have the image {image!r}. Choose that image, or no course."
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
+            f"Servers for the course {course!r} have the image {image!r}. Choose that image, or no course.",
         )
     return replace(request, course=course, image=image)
 
@@ -68,9 +72,10 @@ def settle_course(request: SpawnRequest, image: str, courses: Mapping[str, str])
         return request
     fitting = [name for name, its in courses.items() if its == image]
     if len(fitting) > 1:
-        raise _refuse(
+        raise Refused(
+            RefusalKind.NOT_ALLOWED,
             f"You are in several courses with the image {image!r}. Say as `course` for which the server is: "
-            f"{', '.join(fitting)}; or an empty text for none of them."
+            f"{', '.join(fitting)}; or an empty text for none of them.",
         )
     return replace(request, course=fitting[0] if fitting else "")
 
@@ -81,7 +86,3 @@ def keep_course(request: SpawnRequest, image: str, courses: Mapping[str, str]) -
     if request.course is None:
         return replace(request, course=fitting[0] if len(fitting) == 1 else "")
     return request if request.course in fitting else replace(request, course="")
-
-
-def _refuse(why: str) -> Refused:
-    return Refused(RefusalKind.NOT_ALLOWED, why)
