@@ -72,6 +72,7 @@ class Identities:
         reserved: Names that the site's rules speak of: whom the provider calls otherwise does not get them,
             nor those of rosters.
         clock: Says the present.
+        services: The providers by which people log in; none where they are not known.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class Identities:
         ledger: Ledger,
         reserved: frozenset[str] = frozenset(),
         clock: Callable[[], datetime] = utc_now,
+        services: frozenset[str] = frozenset(),
     ) -> None:
         self._ledger = ledger
         self._reserved = reserved
+        self._services = services
         self._clock = clock
 
     def recognise(self, subject: Subject, said: Said) -> tuple[Identity, bool]:
@@ -105,14 +108,14 @@ class Identities:
             if known.removed_at is not None:
                 return known, True
             found = _bring_up_to_date(known, said, now)
-            named = unit.has_open_entry(found)
+            named = unit.has_open_entry(found, self._services)
         news = _list_news(known, found, said)
         changed = replace(found, last_seen=known.last_seen) != known
         if news or changed or named or now - known.last_seen > _SEEN_AGAIN_AFTER:
             with self._ledger.write() as unit:
                 found = _bring_up_to_date(unit.identity_of(subject) or known, said, now)
                 unit.put_identity(found)
-                unit.bind_roster(found)
+                unit.bind_roster(found, self._services)
                 for event in news:
                     if not unit.has_event_since(now - _TOLD_AGAIN_AFTER, event):
                         unit.add_event(event)
@@ -140,7 +143,7 @@ class Identities:
                 return known
             found = self._make(unit, subject, said, now)
             unit.put_identity(found)
-            unit.bind_roster(found)
+            unit.bind_roster(found, self._services)
             unit.add_event(Event(now, "login.first", describe_newcomer(found.name, said.name), LOGIN))
         return found
 

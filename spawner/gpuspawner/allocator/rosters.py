@@ -20,6 +20,7 @@ from gpuspawner.core.roster import (
     Enrolment,
     Entry,
     KeptHome,
+    Kind,
     Member,
     Role,
     Roster,
@@ -31,6 +32,7 @@ from gpuspawner.core.roster import (
     enrol,
     find_notice,
     refuse,
+    why_not_subject,
 )
 from gpuspawner.core.words import mark
 
@@ -71,11 +73,18 @@ class Rosters:
     Args:
         ledger: Where they are kept.
         clock: Says the present.
+        services: The login services, whose subjects entries may name; none where they are not known.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Callable[[], datetime] = utc_now,
+        services: frozenset[str] = frozenset(),
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._services = services
         self._reading = threading.Lock()
         self._known: tuple[object, Enrolment] = (None, NOBODY)
 
@@ -142,17 +151,21 @@ class Rosters:
     ) -> RosterPreview:
         """Say what :meth:`apply` would do now; nothing is changed.
 
+        Who an address or a subject is here is not told before they are in the course: else anybody who keeps
+        a roster could look up everybody, without a trace.
+
         Args:
             course: The course.
             entries: Everybody who is to be in it.
             lines: Where each stands in the file that they come from.
 
         Raises:
-            RosterRefused: Two entries mean the same person.
+            RosterRefused: Two entries mean the same person, or it cannot be told whom one means.
             LedgerError: The ledger cannot be used.
         """
         with self._ledger.read() as unit:
-            return _preview(unit, course, entries, lines or {})
+            found = self._preview(unit, course, entries, lines or {})
+        return _without_names(found, found.roster.entries)
 
     def apply(
         self,
@@ -182,7 +195,7 @@ class Rosters:
         """
         now = self._clock()
         with self._ledger.write() as unit:
-            found = _preview(unit, course, entries, lines or {})
+            found = self._preview(unit, course, entries, lines or {})
             _require_seen(found.roster, seen)
             if found.difference:
                 self._put(unit, found, now, actor)
@@ -202,7 +215,9 @@ class Rosters:
             LedgerError: The ledger cannot be used.
         """
         with self._ledger.read() as unit:
-            return _preview_undo(unit, course, self._today())
+            found = self._preview_undo(unit, course)
+            before = unit.roster_version(course, found.roster.version - 1)
+        return _without_names(found, (*found.roster.entries, *(before.entries if before else ())))
 
     def undo(self, course: str, *, seen: int, actor: Actor) -> RosterPreview:
         """Take the last change back; what is taken back can be had again by the same.
@@ -218,7 +233,7 @@ class Rosters:
         """
         now = self._clock()
         with self._ledger.write() as unit:
-            found = _preview_undo(unit, course, self._today())
+            found = self._preview_undo(unit, course)
             _require_seen(found.roster, seen)
             self._put(unit, found, now, actor, mark("the last change was taken back"))
         return found
@@ -297,6 +312,37 @@ class Rosters:
     def _today(self) -> date:
         return self._clock().astimezone().date()
 
+    def _preview(
+        self, unit: LedgerUnit, course: str, entries: Iterable[Entry], lines: Mapping[Who, int]
+    ) -> RosterPreview:
+        roster = unit.roster(course)
+        bound = unit.bound(entries, course, self._services)
+        first: dict[str, Entry] = {}
+        problems = []
+        for one in bound:
+            why = "" if one.person else why_not_subject(one.who, self._services)
+            if why:
+                problems.append(RosterProblem(lines.get(one.who, 0), why))
+            other = first.setdefault(one.person, one) if one.person else one
+            if other is not one:
+                where = lines.get(other.who, 0)
+                why = mark(f"{one.who} is the same person as in line {where}.")
+                problems.append(RosterProblem(lines.get(one.who, 0), why))
+        if problems:
+            raise refuse(problems)
+        return RosterPreview(roster, bound, compare(roster.entries, bound))
+
+    def _preview_undo(self, unit: LedgerUnit, course: str) -> RosterPreview:
+        roster, today = unit.roster(course), self._today()
+        before = unit.roster_version(course, roster.version - 1)
+        if before is None and roster.version != 1:
+            raise Conflict("There is nothing to take back.")
+        entries = unit.bound(before.entries, course, self._services) if before else ()
+        ends_on = before.ends_on if before and before.ends_on and before.ends_on >= today else None
+        keep = before.keep_days if before else roster.keep_days
+        changed = replace(roster, ends_on=ends_on, keep_days=keep)
+        return RosterPreview(changed, entries, compare(roster.entries, entries))
+
     def _put(
         self, unit: LedgerUnit, found: RosterPreview, now: datetime, actor: Actor, why: str = ""
     ) -> None:
@@ -327,31 +373,12 @@ def _require_seen(roster: Roster, seen: int) -> None:
         )
 
 
-def _preview(
-    unit: LedgerUnit, course: str, entries: Iterable[Entry], lines: Mapping[Who, int]
-) -> RosterPreview:
-    roster = unit.roster(course)
-    bound = unit.bound(entries, course)
-    first: dict[str, Entry] = {}
-    problems = []
-    for one in bound:
-        other = first.setdefault(one.person, one) if one.person else one
-        if other is not one:
-            where = lines.get(other.who, 0)
-            why = mark(f"{one.who} is {one.person}, who is in line {where} already.")
-            problems.append(RosterProblem(lines.get(one.who, 0), why))
-    if problems:
-        raise refuse(problems)
-    return RosterPreview(roster, bound, compare(roster.entries, bound))
+def _without_names(found: RosterPreview, known: Iterable[Entry]) -> RosterPreview:
+    """A change with the names here of those alone who were known in the course, or are named by the entry."""
+    there = {one.who for one in known if one.person}
 
+    def hide(entry: Entry) -> Entry:
+        return entry if entry.who in there or entry.who.kind is Kind.PERSON else replace(entry, person=None)
 
-def _preview_undo(unit: LedgerUnit, course: str, today: date) -> RosterPreview:
-    roster = unit.roster(course)
-    before = unit.roster_version(course, roster.version - 1)
-    if before is None and roster.version != 1:
-        raise Conflict("There is nothing to take back.")
-    entries = unit.bound(before.entries, course) if before else ()
-    ends_on = before.ends_on if before and before.ends_on and before.ends_on >= today else None
-    keep = before.keep_days if before else roster.keep_days
-    changed = replace(roster, ends_on=ends_on, keep_days=keep)
-    return RosterPreview(changed, entries, compare(roster.entries, entries))
+    entries = tuple(hide(one) for one in found.entries)
+    return replace(found, entries=entries, difference=compare(found.roster.entries, entries))

@@ -49,6 +49,8 @@ class Services:
     reservations: Reservations
     ssh: SshPlace | None = None
     """Where people's programs come in; None where there is no gateway."""
+    logins: frozenset[str] = frozenset()
+    """The login services; none where they are not known."""
     see_line: Callable[[], LineView] = field(init=False)
     """The line at one moment, worked out once for all who ask at the same time. Raises: LedgerError."""
 
@@ -62,7 +64,7 @@ class Services:
     def __post_init__(self) -> None:
         """Share what takes long, and make what rests on others."""
         object.__setattr__(self, "see_line", Together(self.line.view))
-        object.__setattr__(self, "rosters", Rosters(self.ledger, self.clock))
+        object.__setattr__(self, "rosters", Rosters(self.ledger, self.clock, self.logins))
         object.__setattr__(self, "timetables", Timetables(self.ledger, self.host, self.clock))
         object.__setattr__(self, "undo", Undo(self.ledger, self.host, self.line, self.clock))
         object.__setattr__(

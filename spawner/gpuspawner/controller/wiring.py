@@ -69,6 +69,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         usage=UsageReports(ledger, host),
         reservations=Reservations(ledger, host),
         ssh=_find_ssh(settings),
+        logins=settings.login.services if settings.login else frozenset(),
     )
 
 

@@ -41,7 +41,7 @@ def fit_image(request: SpawnRequest, courses: Mapping[str, str]) -> SpawnRequest
             f"The notebooks of {notebooks!r} are opened in a server for that course. Choose that course, or "
             "no notebooks.",
         )
-    if not course or course not in courses:
+    if course is None or course not in courses:
         raise Refused(
             RefusalKind.NOT_ALLOWED,
             f"You are not in the course {course!r}. You can choose: {', '.join(courses) or mark('none')}.",

@@ -26,6 +26,7 @@ MOST_GROUPS = 1000
 """Groups of one person; whoever is in more is in some that decide nothing here."""
 _UNFIT = re.compile(r"[^a-z0-9._@-]+")
 _ANONYMOUS = "user"
+_SERVICE = re.compile(r"https?://|local\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,32 @@ class Subject:
     """Which provider, such as its issuer URL."""
     id: str
     """What it never gives to anybody else, such as the claim ``sub``."""
+
+    @classmethod
+    def parse(cls, text: str) -> Subject:
+        """Read ``SERVICE|SUBJECT``; without the address of a service, the provider is empty.
+
+        A bar alone says nothing: some services have it in their subjects (``auth0|62f1``).
+        """
+        service, bar, own = text.partition("|")
+        return cls(service, own) if bar and own and _SERVICE.match(service) else cls("", text)
+
+    def __str__(self) -> str:
+        return f"{self.provider}|{self.id}" if self.provider else self.id
+
+    def is_meant(self, text: str, services: Collection[str]) -> bool | None:
+        """Whether a text of a roster means this one; None where that cannot be told.
+
+        Args:
+            text: As :meth:`parse` reads it.
+            services: Those by which people log in here; none where they are not known.
+        """
+        said = Subject.parse(text)
+        if said.id != self.id:
+            return False
+        if said.provider:
+            return said.provider == self.provider
+        return None if not services else len(services) == 1 and self.provider in services
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from .errors import RosterRefused
+from .identity import Subject
 from .words import mark
 
 KEEP_DAYS = 90
@@ -173,6 +174,26 @@ class RosterProblem:
 
     def __str__(self) -> str:
         return mark(f"Line {self.line}: {self.why}") if self.line else self.why
+
+
+def why_not_subject(who: Who, services: Collection[str]) -> str:
+    """Why it cannot be told whom an entry means, as a sentence; nothing where it can.
+
+    Args:
+        who: Whom the entry means.
+        services: Those by which people log in; none where they are not known.
+    """
+    if who.kind is not Kind.SUBJECT or not services:
+        return ""
+    said, known = Subject.parse(who.value), ", ".join(sorted(services))
+    if not said.provider and len(services) > 1:
+        return mark(
+            f"{who.value}: several login services have subjects. Write the service and a bar before it, as "
+            f"{sorted(services)[0]}|{who.value}; there are {known}."
+        )
+    if said.provider and said.provider not in services:
+        return mark(f"{who.value}: there is no login service {said.provider}; there are: {known}.")
+    return ""
 
 
 def refuse(problems: Iterable[RosterProblem]) -> RosterRefused:

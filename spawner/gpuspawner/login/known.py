@@ -221,11 +221,16 @@ class KnownPeople(Authenticator):
         try:
             if self._identities is None:
                 reserved = frozenset(self.allowed_users | self.admin_names)
-                self._identities = Identities(self.open_ledger(), reserved)
+                self._identities = Identities(self.open_ledger(), reserved, services=self.services)
             return await asyncio.get_running_loop().run_in_executor(None, ask, self._identities)
         except LedgerError as error:
             self.log.error("Nobody can log in: %s", error)
             raise LedgerUnusable from error
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Addresses of the services by which people log in."""
+        return frozenset({self.provider} - {""})
 
     def open_ledger(self) -> Ledger:
         """The ledger. Raises: LedgerError."""

@@ -70,6 +70,11 @@ class LtiLogin(KnownPeople, LTI13Authenticator):
         start, end = super().login_url(""), self.callback_url("")
         return [("/login", LoginHandler), (start, self.login_handler), (end, self.callback_handler)]
 
+    @property
+    def services(self) -> frozenset[str]:
+        """The platforms, as they call themselves."""
+        return frozenset(one["issuer"] for one in self.platforms)
+
     def find_platform(self, issuer: str, client_id: str) -> dict[str, Any] | None:
         """A registration; without a client, the first of the issuer's, as the specification has it."""
         for one in self.platforms:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from gpuspawner.core.accounts import LOCAL
+
 from .platforms import Platform, require_distinct
 from .safeurls import require_safe_url
 from .units import read_duration
@@ -157,6 +159,13 @@ class Login(BaseModel):
     def url(self) -> str:
         """Address of the service, without a slash at its end."""
         return (self.issuer or PUBLIC.get(self.provider, "")).rstrip("/")
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The providers of all subjects that people can log in by."""
+        if self.provider == "local":
+            return frozenset({LOCAL})
+        return frozenset(one.issuer for one in self.platforms) or frozenset({self.url})
 
     @property
     def by_service(self) -> bool:

@@ -31,7 +31,7 @@ def find_notes(policy: Policy) -> tuple[str, ...]:
         alone = resolve_allowance(_only(policy, rule), "", (_ALONE,))
         notes += _find_vain(rule, alone, everybody)
         notes += _find_unreachable(rule, alone)
-    return (*notes, *_find_nobody(policy))
+    return (*notes, *_find_nobody(policy), *_find_alike(policy))
 
 
 def _find_nobody(policy: Policy) -> Iterator[str]:
@@ -41,6 +41,20 @@ def _find_nobody(policy: Policy) -> Iterator[str]:
             yield (
                 f"person `{name}`: nobody is called so, since names are in small letters at the hub. Write "
                 f"{name.lower()}."
+            )
+
+
+def _find_alike(policy: Policy) -> Iterator[str]:
+    """Courses of the same people with the same image: which one a server is for never goes without saying."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for course in policy.courses:
+        found.setdefault((course.group, course.image), []).append(course.name)
+    for (group, image), names in found.items():
+        if len(names) > 1:
+            yield (
+                f"courses {', '.join(names)}: all have the group `{group}` and the image {image}, so that "
+                "its people must say at each start for which course it is. Give each course a group, or an "
+                "image, of its own."
             )
 
 

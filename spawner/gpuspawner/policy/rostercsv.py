@@ -21,7 +21,7 @@ from .rostertext import decode, find_mojibake
 
 MOST_ROWS = 5000
 MOST_BYTES = 1024 * 1024
-LONGEST = {"person": 255, "mail": 254, "subject": 255, "team": 32, "name": 100}
+LONGEST = {"person": 255, "mail": 254, "subject": 512, "team": 32, "name": 100}
 """Characters of a cell."""
 COLUMNS = ("person", "mail", "subject", "role", "team", "name")
 _SEPARATORS = (",", ";", "\t")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
@@ -15,9 +15,11 @@ import click
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_ledger, find_settings
 from gpuspawner.allocator import Rosters
+from gpuspawner.core.coursework import plan_folders
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.core.policy import DEFAULT, LIMITS, Policy, resolve_allowance
+from gpuspawner.core.policy import DEFAULT, LIMITS, Course, Policy, find_part, resolve_allowance
 from gpuspawner.core.roster import NOBODY, Enrolment, Role
+from gpuspawner.core.sharing import Mount
 from gpuspawner.policy.notes import find_notes
 from gpuspawner.policy.policy import load_policy
 from gpuspawner.policy.settings import Limits, load_settings
@@ -92,11 +94,12 @@ def explain(
     The hub's groups are not known here: give them with --group. Those of the person's own entry in the policy
     are added, and those of courses in whose rosters they are, where there is a ledger.
     """
-    found = replace(load(file, settings).policy, enrolment=_read_enrolment(ledger))
+    loaded = load(file, settings)
+    found = replace(loaded.policy, enrolment=_read_enrolment(ledger))
     if as_json:
-        click.echo(json.dumps(to_json(found, user, groups), indent=2))
+        click.echo(json.dumps(to_json(found, user, groups, loaded.courses), indent=2))
         return
-    for line in render(found, user, groups).splitlines():
+    for line in render(found, user, groups, loaded.courses).splitlines():
         click.echo(clean(line))
 
 
@@ -122,6 +125,8 @@ class Loaded:
     policy: Policy
     settings: Path | None
     """None when there are no settings."""
+    courses: str = ""
+    """Where folders of courses are made; empty where there are none."""
 
 
 def load(file: Path | None, settings_file: Path | None) -> Loaded:
@@ -145,11 +150,19 @@ def load(file: Path | None, settings_file: Path | None) -> Loaded:
         places=settings.places if settings else None,
     )
     limits = settings.limits if settings else Limits()
-    return Loaded(path, replace(loaded, base=limits.as_rule()), where)
+    directory = settings.courses.directory if settings else None
+    return Loaded(path, replace(loaded, base=limits.as_rule()), where, str(directory or ""))
 
 
-def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object]:
-    """What somebody may use, for programs. ``schema`` rises when a key changes its meaning."""
+def to_json(rules: Policy, user: str, groups: Sequence[str], base: str = "") -> dict[str, object]:
+    """What somebody may use, for programs. ``schema`` rises when a key changes its meaning.
+
+    Args:
+        rules: The policy.
+        user: Who it is.
+        groups: Their groups in the hub.
+        base: Where folders of courses are made; empty where there are none.
+    """
     mine, roles = rules.groups_of(user, groups), rules.roles_of(user, groups)
     allowance = resolve_allowance(rules, user, groups)
     return {
@@ -157,15 +170,17 @@ def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object
         "user": user,
         "groups": sorted(name for name in mine if name in rules.groups),
         "unknown_groups": sorted(name for name in mine if name not in rules.groups),
+        "data": [{"group": name, **_mount(one)} for name, one in _list_data(rules, mine)],
         "courses": [
             {
                 "name": course.name,
                 "teacher": roles[course.name] is Role.TEACHER,
                 "role": roles[course.name].value,
                 "image": course.image,
-                "mounts": [
-                    {"path": m.path, "target": m.target, "read_only": m.read_only} for m in course.mounts
-                ],
+                "team": rules.enrolment.teams_of(user).get(course.name, ""),
+                "hand_in": course.work.hand_in,
+                "mounts": [_mount(one) for one in course.mounts],
+                "folders": [_mount(one) for one in _list_folders(rules, user, groups, course, base)],
             }
             for course in rules.courses_of(user, groups)
         ],
@@ -179,22 +194,56 @@ def to_json(rules: Policy, user: str, groups: Sequence[str]) -> dict[str, object
     }
 
 
+def _mount(mount: Mount) -> dict[str, object]:
+    return {"path": mount.path, "target": mount.target, "read_only": mount.read_only}
+
+
+def _list_data(rules: Policy, groups: Collection[str]) -> list[tuple[str, Mount]]:
+    """What is in all servers of somebody in these groups, with the group that has it."""
+    mine = {DEFAULT, *groups}
+    return [(name, one) for name, data in rules.data.items() if name in mine for one in data]
+
+
+def _list_folders(
+    rules: Policy, user: str, groups: Collection[str], course: Course, base: str
+) -> list[Mount]:
+    """Folders of teams and hand-ins in somebody's servers for a course."""
+    part = find_part(rules, user, groups, course.name)
+    return [one.at(base) for one in plan_folders(user, (part,))] if part and base else []
+
+
+def _describe_work(rules: Policy, user: str, course: Course, role: Role) -> str:
+    """How somebody takes part in a course beside what is mounted."""
+    team = rules.enrolment.teams_of(user).get(course.name, "")
+    said = [f"team {team}"] if team and role is Role.STUDENT else []
+    said += ["hands in" if role is Role.STUDENT else "grades hand-ins"] if course.work.hand_in else []
+    return ", ".join(said)
+
+
 def _plain(value: Any) -> object:
     if isinstance(value, frozenset):
         return sorted(value)
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def render(rules: Policy, user: str, groups: Sequence[str]) -> str:
-    """What somebody may use, for people."""
+def _show(mount: Mount) -> str:
+    return f"{mount.path} at {mount.target}, {'ro' if mount.read_only else 'rw'}"
+
+
+def render(rules: Policy, user: str, groups: Sequence[str], base: str = "") -> str:
+    """What somebody may use, for people; the arguments are those of :func:`to_json`."""
     mine = rules.groups_of(user, groups) - {DEFAULT}
     known = sorted(name for name in mine if name in rules.groups)
     strange, roles = sorted(mine - set(known)), rules.roles_of(user, groups)
     lines = [f"{user}: {'in ' + ', '.join(known) if known else 'in no group of the policy'}"]
     lines += [f"not in the policy, without an effect: {', '.join(strange)}"] if strange else []
+    lines += [f"data of {name}: {_show(one)}" for name, one in _list_data(rules, mine)]
     for course in rules.courses_of(user, groups):
-        lines.append(f"course {course.name} ({roles[course.name]}), image {course.image}")
-        lines += [f"  {m.path} at {m.target}, {'ro' if m.read_only else 'rw'}" for m in course.mounts]
+        work = _describe_work(rules, user, course, roles[course.name])
+        first = f"course {course.name} ({roles[course.name]}), image {course.image}"
+        lines.append(f"{first}, {work}" if work else first)
+        mounts = (*course.mounts, *_list_folders(rules, user, groups, course, base))
+        lines += [f"  {_show(one)}" for one in mounts]
     allowance = resolve_allowance(rules, user, groups)
     rows = [("LIMIT", "VALUE", "RULE")]
     for name in LIMITS:

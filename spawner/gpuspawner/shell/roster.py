@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.whereabouts import find_settings
 from gpuspawner.allocator.rosters import RosterPreview, Rosters
 from gpuspawner.core.errors import InvalidRequest, RosterRefused
 from gpuspawner.core.roster import KEEP_DAYS, Change, Difference, Entry, KeptHome, describe
 from gpuspawner.policy.rostercsv import MOST_BYTES, read_roster, write_roster
 from gpuspawner.policy.rostertext import ENCODINGS
+from gpuspawner.policy.settings import load_settings
 
 from .common import (
     clean,
@@ -104,7 +106,7 @@ def import_(
     _require_course(course, policy, settings)
     read = _read(file.read(MOST_BYTES + 1), encoding or "")
     with open_ledger(ledger, host, change=True) as opened:
-        rosters = Rosters(opened)
+        rosters = Rosters(opened, services=_find_services(settings))
         found = rosters.preview(course, read.entries, read.lines)
         for note in read.notes:
             click.echo(clean(f"note: {note}"))
@@ -136,7 +138,7 @@ def export(course: str, file: Any, ledger: Path | None, host: str) -> None:
 def undo(course: str, yes: bool, ledger: Path | None, host: str) -> None:
     """Take the last change of the roster of COURSE back; a second time, it is had again."""
     with open_ledger(ledger, host, change=True) as opened:
-        rosters = Rosters(opened)
+        rosters = Rosters(opened, services=_find_services(None))
         found = rosters.preview_undo(course)
         _show_difference(found.difference)
         if not yes:
@@ -200,6 +202,13 @@ def _require_course(course: str, policy: Path | None, settings: Path | None) -> 
     if known is not None and course not in known:
         there = ", ".join(sorted(known)[:10]) or "none"
         raise InvalidRequest(f"The policy has no course {course[:40]!r}; there are: {there}.")
+
+
+def _find_services(settings: Path | None) -> frozenset[str]:
+    """The login services, whose subjects a roster may name; none where no settings are known."""
+    where = find_settings(settings)
+    login = load_settings(where).login if where else None
+    return login.services if login else frozenset()
 
 
 def _read(data: bytes, encoding: str) -> Any:

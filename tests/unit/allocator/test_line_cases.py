@@ -348,6 +348,25 @@ def test_a_changed_policy_reaches_an_offer(office: Office) -> None:
     assert office.ticket(ticket) == replace(ticket, terms=fresh)
 
 
+@pytest.mark.parametrize(("course", "same"), [("vision", True), ("sound", False), ("", False)])
+def test_an_offer_is_for_the_course_that_it_was_waited_for(office: Office, course: str, same: bool) -> None:
+    """Whoever chooses another one now, or none, does not get a session that the first one's teachers see."""
+    offered = office.lease_of(office.offer(course="vision"))
+    assert (office.start(course=course).id == offered.id) is same
+
+
+def test_who_leaves_the_course_gets_a_session_for_none(office: Office) -> None:
+    vision, none = Party((), ("vision",)), Party()
+    ticket = office.ask(course="vision")
+    office.line.refresh(lambda t: (vision, t.terms, None))
+    (ticket,) = office.line.grant_turns()
+    assert office.lease_of(ticket).party == vision
+    office.line.refresh(lambda t: (none, t.terms, None))
+    assert office.ticket(ticket).request.course == ""
+    taken = office.start(course="")
+    assert (taken.id, taken.party) == (ticket.lease_id, none)
+
+
 @pytest.mark.parametrize(("started", "state"), [(False, T.ENDED), (True, T.OFFERED)])
 def test_an_offer_that_is_not_allowed_any_more_ends_unless_it_was_taken_up(
     office: Office, started: bool, state: T

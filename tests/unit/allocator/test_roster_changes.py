@@ -124,7 +124,7 @@ def test_two_entries_of_one_person_are_told_by_line(rosters: Rosters, ledger: Le
     with pytest.raises(RosterRefused) as caught:
         rosters.apply("cs231", both, seen=0, actor=GRACE, lines={both[0].who: 4, both[1].who: 9})
     assert [(one.line, one.why) for one in caught.value.problems] == [
-        (9, "ada@example.org is ada-2, who is in line 4 already.")
+        (9, "ada@example.org is the same person as in line 4.")
     ]
     assert rosters.find("cs231").version == 0
 

@@ -11,6 +11,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Rosters
 from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.core.errors import RosterRefused
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.policy import Course, Rule
 from gpuspawner.core.roster import Entry, Kind, Member, Role, Roster, Who
@@ -108,6 +109,76 @@ def test_a_subject_that_two_services_know_is_nobodys(ledger: Ledger, people: Ide
     assert roles(ledger) == {}
     people.recognise(replace(ADA, provider="https://other"), said("mallory"))
     assert roles(ledger) == {}
+
+
+MOODLE, CANVAS = "https://moodle.example.org", "https://canvas.example.org"
+ONE, BOTH = frozenset({MOODLE}), frozenset({MOODLE, CANVAS})
+
+
+def apply(ledger: Ledger, services: frozenset[str], *entries: Entry) -> None:
+    rosters, actor = Rosters(ledger, lambda: NOW, services), Actor("grace", ActorKind.PERSON)
+    rosters.apply("cs231", entries, seen=rosters.find("cs231").version, actor=actor)
+
+
+@pytest.mark.parametrize("first", ["roster", "login"])
+def test_of_several_services_a_subject_says_which(ledger: Ledger, first: str) -> None:
+    """Whom another service calls the same does not come into the place."""
+    people = Identities(ledger, clock=lambda: NOW, services=BOTH)
+    if first == "roster":
+        apply(ledger, BOTH, entry(Kind.SUBJECT, f"{MOODLE}|s-1", Role.TEACHER))
+    people.admit(Subject(CANVAS, "s-1"), said("mallory"))
+    people.admit(Subject(MOODLE, "s-1"), said("ada"))
+    if first == "login":
+        apply(ledger, BOTH, entry(Kind.SUBJECT, f"{MOODLE}|s-1", Role.TEACHER))
+    assert roles(ledger) == {"ada": Role.TEACHER}
+
+
+def test_where_there_are_several_a_bare_subject_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(RosterRefused, match=r"several login services have subjects.*canvas.example.org\|s-1"):
+        apply(ledger, BOTH, entry(Kind.SUBJECT, "s-1"))
+    with pytest.raises(
+        RosterRefused, match=r"there is no login service https://other; there are: https://can"
+    ):
+        apply(ledger, BOTH, entry(Kind.SUBJECT, "https://other|s-1"))
+
+
+def test_one_that_was_stored_before_there_were_several_is_nobodys(ledger: Ledger) -> None:
+    apply(ledger, ONE, entry(Kind.SUBJECT, "s-1"), entry(Kind.SUBJECT, "s-2"))
+    Identities(ledger, clock=lambda: NOW, services=ONE).admit(Subject(MOODLE, "s-2"), said("bob"))
+    several = Identities(ledger, clock=lambda: NOW, services=BOTH)
+    several.admit(Subject(CANVAS, "s-1"), said("mallory"))
+    several.recognise(Subject(CANVAS, "s-1"), said("mallory"))
+    assert roles(ledger) == {"bob": Role.STUDENT}
+    apply(ledger, BOTH, entry(Kind.SUBJECT, "s-2", Role.ASSISTANT))
+    assert roles(ledger) == {"bob": Role.ASSISTANT}, "whoever is known in the course stays so"
+
+
+def test_a_bare_subject_is_of_the_one_service_that_there_is(ledger: Ledger) -> None:
+    people = Identities(ledger, clock=lambda: NOW, services=ONE)
+    people.admit(Subject("https://former.example.org", "s-1"), said("mallory"))
+    apply(ledger, ONE, entry(Kind.SUBJECT, "s-1"), entry(Kind.SUBJECT, "auth0|7", Role.ASSISTANT))
+    assert roles(ledger) == {}
+    people.admit(Subject(MOODLE, "s-1"), said("ada"))
+    people.admit(Subject(MOODLE, "auth0|7"), said("bob"))
+    assert roles(ledger) == {"ada": Role.STUDENT, "bob": Role.ASSISTANT}
+
+
+def test_a_preview_is_no_look_up(ledger: Ledger) -> None:
+    """Whom guessed addresses and subjects mean is told of those alone who are in the course already."""
+    people = Identities(ledger, clock=lambda: NOW, services=ONE)
+    people.admit(Subject(MOODLE, "s-1"), said("ada", "ada@example.org"))
+    people.admit(Subject(MOODLE, "s-2"), said("bob", "bob@example.org"))
+    known = entry(Kind.MAIL, "ada@example.org")
+    guesses = [entry(Kind.SUBJECT, "s-2"), entry(Kind.MAIL, "eve@example.org"), entry(Kind.PERSON, "zoe")]
+    apply(ledger, ONE, known)
+    rosters = Rosters(ledger, lambda: NOW, ONE)
+    found = rosters.preview("cs231", [known, *guesses])
+    assert [one.person for one in found.entries] == ["ada", None, None, "zoe"]
+    assert [one.entry.person for one in found.difference.added] == [None, None, "zoe"]
+    apply(ledger, ONE)
+    assert [one.person for one in rosters.preview_undo("cs231").entries] == ["ada"]
+    apply(ledger, ONE, known, *guesses)
+    assert sorted(roles(ledger)) == ["ada", "bob", "zoe"]
 
 
 def test_a_name_in_a_roster_is_given_to_nobody_whom_the_service_calls_otherwise(

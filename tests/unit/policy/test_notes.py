@@ -49,6 +49,11 @@ def notes(folder: Path, text: str) -> tuple[str, ...]:
             "course `cs`: longest_session 8 h changes nothing: everybody has unlimited (settings), and the "
             "best of all rules counts.",
         ),
+        (
+            "{groups: {lab: }, courses: {a: {group: lab, image: x}, b: {group: lab, image: x}}}",
+            "courses a, b: all have the group `lab` and the image x, so that its people must say at each "
+            "start for which course it is. Give each course a group, or an image, of its own.",
+        ),
     ],
 )
 def test_in_vain(tmp_path: Path, text: str, found: str) -> None:
@@ -62,6 +67,8 @@ def test_in_vain(tmp_path: Path, text: str, found: str) -> None:
         "groups: {lab: {gpus_per_person: 2}}",
         "groups: {lab: {gpus_per_person: 4, gpus_per_server: 3}}",
         "people: {ada: {gpus_per_person: 0}}",
+        "{groups: {lab: }, courses: {a: {group: lab, image: x}, b: {group: lab, image: y}}}",
+        "{groups: {lab: , phd: }, courses: {a: {group: lab, image: x}, b: {group: phd, image: x}}}",
     ],
 )
 def test_nothing_in_vain(tmp_path: Path, text: str) -> None:

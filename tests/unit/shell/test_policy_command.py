@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import Rosters
 from gpuspawner.cli import main
+from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.core.roster import Entry, Kind, Role, Who
 
 SETTINGS = """\
 state_dir: /srv/gpuspawner
@@ -164,12 +168,16 @@ def test_explain_for_programs() -> None:
         "user": "ada",
         "groups": ["lab", "students"],
         "unknown_groups": ["x"],
+        "data": [],
         "courses": [
             {
                 "name": "cs231",
                 "teacher": False,
                 "role": "student",
                 "image": "torch",
+                "team": "",
+                "hand_in": False,
+                "folders": [],
                 "mounts": [
                     {"path": "/srv/notes", "target": "/notes", "read_only": True},
                     {"path": "/srv/data", "target": "/data", "read_only": False},
@@ -183,6 +191,40 @@ def test_explain_for_programs() -> None:
     }
     assert limits["memory"] == {"value": 8 * 2**30, "rules": ["settings"]}
     assert limits["longest_session"] == {"value": None, "rules": ["settings"]}
+
+
+def test_explain_data_folders_and_hand_ins(folder: Path) -> None:
+    """All that will be in somebody's servers, and how they take part."""
+    (folder / "gpuspawner.yml").write_text(f"{SETTINGS}courses: {{directory: /srv/courses}}\n")
+    data = "students: {data: [{path: /srv/scans, target: /scans}]}"
+    everybody = "images: [base], data: [{path: /srv/all, target: /all}]}"
+    text = POLICY.replace("students:", data, 1).replace("images: [base]}", everybody)
+    (folder / "policy.yml").write_text(text.replace("    seats: 30", "    hand_in: true"))
+    ledger = Ledger(folder / "ledger.db")
+    entry = Entry(Who(Kind.PERSON, "ada"), Role.STUDENT, "blue")
+    Rosters(ledger).apply("cs231", [entry], seen=0, actor=Actor("root", ActorKind.SHELL))
+    ledger.close()
+    found = run("explain", "ada", "--ledger", "ledger.db")
+    assert found.output.splitlines()[1:9] == [
+        "data of default: /srv/all at /all, ro",
+        "data of students: /srv/scans at /scans, ro",
+        "course cs231 (student), image torch, team blue, hands in",
+        "  /srv/notes at /notes, ro",
+        "  /srv/data at /data, rw",
+        "  /srv/courses/cs231/teams/blue at /courses/cs231/team, rw",
+        "  /srv/courses/cs231/outbound at /exchange/cs231/outbound, ro",
+        "  /srv/courses/cs231/inbound/ada at /exchange/cs231/inbound, rw",
+    ]
+    told = json.loads(run("explain", "ada", "--ledger", "ledger.db", "--json").output)
+    assert told["data"][1] == {
+        "group": "students",
+        "path": "/srv/scans",
+        "target": "/scans",
+        "read_only": True,
+    }
+    (course,) = told["courses"]
+    assert (course["team"], course["hand_in"], len(course["folders"])) == ("blue", True, 4)
+    assert "image torch, grades hand-ins\n" in run("explain", "grace").output
 
 
 def test_times_for_programs_are_seconds(folder: Path) -> None:

@@ -10,7 +10,7 @@ from datetime import date
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
 
-from gpuspawner.core.identity import Identity
+from gpuspawner.core.identity import Identity, Subject
 from gpuspawner.core.roster import Entry, KeptHome, Kind, Role, Roster, RosterVersion, Who, order_entries
 
 from .audit_unit import AuditUnit
@@ -130,17 +130,17 @@ class CourseUnit(AuditUnit):
             one["keep_days"],
         )
 
-    def bind_roster(self, identity: Identity) -> tuple[str, ...]:
-        """Bind the entries that mean somebody, and nobody so far, to them; says of which courses they are."""
-        row, subject = roster_entries.c, identity.subject
-        named = []
-        # What two services call somebody says nothing, here as in bound().
-        alike = sa.select(sa.func.count()).where(identities.c.subject == subject.id)
-        if (self._db.execute(alike).scalar() or 0) <= 1:
-            named.append(sa.and_(row.kind == Kind.SUBJECT.value, row.value == subject.id))
-        if identity.email:
-            named.append(sa.and_(row.kind == Kind.MAIL.value, row.value == identity.email.lower()))
-        open_ = sa.and_(row.person.is_(None), sa.or_(sa.false(), *named))
+    def bind_roster(self, identity: Identity, services: Collection[str] = ()) -> tuple[str, ...]:
+        """Bind the entries that mean somebody, and nobody so far, to them.
+
+        Args:
+            identity: Somebody who has logged in.
+            services: Those by which people log in; none where they are not known.
+
+        Returns:
+            Of which courses the entries are.
+        """
+        row, open_ = roster_entries.c, self._meaning(identity, services)
         courses = tuple(self._db.execute(sa.select(row.course).where(open_).distinct()).scalars())
         if courses:
             self._db.execute(sa.update(roster_entries).where(open_).values(person=identity.name))
@@ -148,19 +148,39 @@ class CourseUnit(AuditUnit):
             self._db.execute(sa.update(rosters).where(rosters.c.course.in_(courses)).values(revised))
         return courses
 
-    def has_open_entry(self, identity: Identity) -> bool:
+    def has_open_entry(self, identity: Identity, services: Collection[str] = ()) -> bool:
         """Whether :meth:`bind_roster` would bind anything."""
-        row, named = roster_entries.c, [identity.subject.id, identity.email.lower()]
-        found = self._db.execute(
-            sa.select(row.kind, row.value).where(row.person.is_(None), row.value.in_(named))
-        )
-        wanted = {(Kind.SUBJECT.value, named[0]), (Kind.MAIL.value, named[1])}
-        return any((kind, value) in wanted for kind, value in found)
+        found = sa.select(roster_entries.c.course).where(self._meaning(identity, services))
+        return self._db.execute(found.limit(1)).first() is not None
 
-    def bound(self, entries: Iterable[Entry], course: str) -> tuple[Entry, ...]:
+    def _meaning(self, identity: Identity, services: Collection[str]) -> sa.ColumnElement[bool]:
+        """The entries that mean somebody, and nobody so far."""
+        row, subject = roster_entries.c, identity.subject
+        texts = [str(subject)]
+        meant = subject.is_meant(subject.id, services)
+        if meant or (meant is None and self._is_alone(subject)):
+            texts.append(subject.id)
+        named = [sa.and_(row.kind == Kind.SUBJECT.value, row.value.in_(texts))]
+        if identity.email:
+            named.append(sa.and_(row.kind == Kind.MAIL.value, row.value == identity.email.lower()))
+        return sa.and_(row.person.is_(None), sa.or_(*named))
+
+    def _is_alone(self, subject: Subject) -> bool:
+        """Whether no two services call somebody so, in which case it would say nothing."""
+        alike = sa.select(sa.func.count()).where(identities.c.subject == subject.id)
+        return (self._db.execute(alike).scalar() or 0) <= 1
+
+    def bound(
+        self, entries: Iterable[Entry], course: str, services: Collection[str] = ()
+    ) -> tuple[Entry, ...]:
         """Entries, each with the person that it means, as far as they have a name here.
 
         An entry that was bound in this course before stays that person's, as does one that names a person.
+
+        Args:
+            entries: The entries.
+            course: Of which course.
+            services: As for :meth:`bind_roster`.
         """
         row = roster_entries.c
         found = self._db.execute(
@@ -169,9 +189,14 @@ class CourseUnit(AuditUnit):
         before = {(kind, value): person for kind, value, person in found}
         who = identities.c
         # An address that was given to somebody else is that of whom the login service named last.
-        known = self._db.execute(sa.select(who.subject, who.name, who.email).order_by(who.last_seen)).all()
-        times = Counter(subject for subject, _, _ in known)
-        by_subject = {subject: name for subject, name, _ in known if times[subject] == 1}
+        named = sa.select(who.provider, who.subject, who.name, who.email).order_by(who.last_seen)
+        known = [(Subject(service, own), name, mail) for service, own, name, mail in self._db.execute(named)]
+        times = Counter(subject.id for subject, _, _ in known)
+        by_subject = {str(subject): name for subject, name, _ in known}
+        for subject, name, _ in known:
+            meant = subject.is_meant(subject.id, services)
+            if meant or (meant is None and times[subject.id] == 1):
+                by_subject[subject.id] = name
         by_mail = {email.lower(): name for _, name, email in known if email}
         found_now = {Kind.MAIL: by_mail, Kind.SUBJECT: by_subject}
 
