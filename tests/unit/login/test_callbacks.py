@@ -319,5 +319,6 @@ async def test_cookies_over_https_cross_sites_and_do_not_last(
 def test_no_other_pages(tmp_path: Path, service: Service) -> None:
     """None for signing up, and no description that promises what is not there."""
     way = make_way(tmp_path, {"provider": "local", "allow": {"everybody": True}})
-    assert [path for path, _ in way.get_handlers(None)] == ["/login", "/invitation", "/password"]
+    pages = ["/login", "/invitation", "/password"]
+    assert [path for path, _ in way.get_handlers(None)] == [*pages, "/api/users/([^/]+)"]
     assert len(Platform(tmp_path, service).way.get_handlers(None)) == 3

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from gpuspawner.allocator.ssh import SshKeys
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
-from gpuspawner.login.known import Denied, ServiceSilent
+from gpuspawner.login.known import Denied, LedgerUnusable, ServiceSilent
 from gpuspawner.login.recognised import Recognised
 from gpuspawner.login.tokens import ALGORITHMS
 from support.provider import CLIENT, SECRET, Service
+from support.ssh import KEYS
 from tornado.web import HTTPError
 
 MakeLogin = Callable[..., Recognised]
@@ -493,12 +495,13 @@ class Spawner:
 @pytest.mark.parametrize("status", [500, 503, 429])
 async def test_down_at_a_login(service: Service, make_login: MakeLogin, part: str, status: int) -> None:
     service.fails = {part: status}
-    login = make_login()
+    login: Any = make_login()
     with pytest.raises(ServiceSilent) as error:
         await come_back(login, service)
     assert error.value.status_code == 503
     assert "Try again" in error.value.jupyterhub_message
     service.fails = {}
+    login.keys._silent_until = 0.0  # a moment later
     assert await come_back(login, service)
 
 
@@ -652,10 +655,23 @@ async def test_tokens_of_who_may_not_come_any_more(service: Service, make_login:
             await come_back(login, service)
 
 
-def test_who_was_let_in_once_is_not_let_in_for_ever(make_login: MakeLogin) -> None:
+async def test_who_was_let_in_once_is_not_let_in_for_ever(make_login: MakeLogin) -> None:
     for provider in ("oidc", "github"):
         login = make_login(provider, allow={"users": ["ada"]})
         assert login.allow_existing_users is False
         login.add_user(User({"name": "eve", "auth_state": None}))
-        login.delete_user(User({"name": "ada", "auth_state": None}))
+        await login.delete_user(User({"name": "ada", "auth_state": None}))
         assert login.allowed_users == {"ada"}
+
+
+async def test_who_is_deleted_at_the_hub_has_no_keys_any_more(make_login: MakeLogin) -> None:
+    login = make_login()
+    await login.in_ledger(lambda people: people.list())
+    keys = SshKeys(login._identities._ledger)
+    for number, name in enumerate(("ada", "eve")):
+        keys.add(name, KEYS[number], actor=Actor(name, ActorKind.PERSON))
+    await login.delete_user(User({"name": "ada", "auth_state": None}))
+    assert [key.owner for key in keys.list()] == ["eve"]
+    login.ledger, login._identities = "/nonexistent/ledger.db", None
+    with pytest.raises(LedgerUnusable):  # so the Hub deletes nobody whose keys would stay
+        await login.delete_user(User({"name": "eve", "auth_state": None}))
