@@ -22,7 +22,13 @@ from traitlets import List, Unicode
 
 from gpuspawner.allocator.identities import Said
 from gpuspawner.core.errors import Refused
-from gpuspawner.core.identity import Identity, describe_unknown_course, read_subject
+from gpuspawner.core.identity import (
+    Identity,
+    describe_unknown_course,
+    read_checked_address,
+    read_shown,
+    read_subject,
+)
 from gpuspawner.core.launch import find_role, list_groups, read_enrolments, renew, write_enrolments
 
 from .known import Denied, KnownPeople, LedgerUnusable, Removed, ServiceSilent
@@ -144,11 +150,11 @@ class LtiLogin(KnownPeople, LTI13Authenticator):
         now = datetime.now(UTC)
         before = await self._find_before(handler, subject)
         enrolments = renew(before, course, find_role(claims[ROLES]), now)
-        email = claims.get("email") if claims.get("email_verified") is True else ""
+        checked = claims.get("email_verified") is True
         said = Said(
-            self._find_name(claims),
+            read_shown(self._find_name(claims)),
             list_groups(enrolments, now),
-            email=email if isinstance(email, str) else "",
+            email=read_checked_address(claims.get("email")) if checked else "",
             chosen=self.username_key != "sub",
         )
         return await self.make_model(subject, said, {_COURSES: write_enrolments(enrolments)})

@@ -118,7 +118,8 @@ async def check_token(
         )
     except (jwt.PyJWTError, TypeError) as error:  # the latter for a key of another kind than the token says
         raise BadToken(f"is not valid: {type(error).__name__}") from None
-    if claims.get("azp", audience) != audience:
+    alone = claims["aud"] in (audience, [audience])
+    if claims.get("azp", audience if alone else None) != audience:
         raise BadToken("is for another hub")
     return claims
 
@@ -132,6 +133,6 @@ def _read_keys(found: dict[str, Any]) -> dict[str, jwt.PyJWK]:
             continue
         try:
             keys[str(one.get("kid", number))] = jwt.PyJWK.from_dict(one)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, TypeError, ValueError):  # the others for what is no text or no number
             continue
     return keys

@@ -222,6 +222,48 @@ async def test_only_checked_addresses_are_kept(service: Service, make_login: Mak
         assert person.email == address
 
 
+@pytest.mark.parametrize(
+    "called",
+    ["\ud800ada", "ada\x00", "ada\n", "\u202eada", "a" * 100_000, "\U0001f600", "../ada", "ada/x", "."],
+)
+async def test_names_that_nobody_is_called_by(service: Service, make_login: MakeLogin, called: str) -> None:
+    service.userinfo = {"sub": "s-1", "preferred_username": called, "groups": ["ml"]}
+    login = make_login(allow={"users": ["ada"], "groups": ["ml"]}, admins={"users": ["ada"]})
+    found = await come_back(login, service)
+    assert found is not None
+    assert (found["name"] == "ada", found["admin"]) == (False, False)
+    (person,) = await login.in_ledger(lambda people: people.list())
+    assert len(person.shown) <= 255
+    assert person.shown.isprintable()
+    assert len(found["name"]) <= 50
+    assert await login.refresh_user(User(found))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "\u212aate@example.org",  # in small letters it is kate's
+        "kate@\uff45xample.org",
+        "kate@example.org\n",
+        " kate@example.org",
+        "\ud800@example.org",
+        "k" * 300,
+        ["kate@example.org"],
+        {"kate@example.org": True},
+    ],
+)
+async def test_an_address_is_nobody_else_s(service: Service, make_login: MakeLogin, address: Any) -> None:
+    login = make_login()
+    service.userinfo |= {"email": address, "email_verified": True}
+    assert await come_back(login, service)
+    (person,) = await login.in_ledger(lambda people: people.list())
+    assert person.email == ""
+    service.userinfo |= {"email": "K\u00e4te@example.org"}
+    assert await come_back(login, service)
+    (person,) = await login.in_ledger(lambda people: people.list())
+    assert person.email == "K\u00e4te@example.org"
+
+
 async def test_a_group_by_itself_is_not_its_letters(service: Service, make_login: MakeLogin) -> None:
     service.userinfo = {**KEYCLOAK, "groups": "ml"}
     login = make_login(allow={"groups": ["m", "l"]})
@@ -397,7 +439,24 @@ async def test_two_hundred_groups_at_each(service: Service, make_login: MakeLogi
 
 
 @pytest.mark.parametrize("provider", ["oidc", "gitlab", "cilogon"])
-@pytest.mark.parametrize("claim", ["ml", "m,l", "ml m", {"ml": True}, 7, None, True, [["ml"]]])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "ml",
+        "m,l",
+        "ml m",
+        {"ml": True},
+        7,
+        None,
+        True,
+        [["ml"]],
+        '["ml"]',
+        "ml\n",
+        "ml,",
+        ["\ud800ml"],
+        [b"ml".hex()],
+    ],
+)
 async def test_a_claim_that_is_no_list(
     service: Service, make_login: MakeLogin, provider: str, claim: Any
 ) -> None:

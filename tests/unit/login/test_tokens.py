@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import jwt
@@ -12,8 +15,10 @@ from gpuspawner.login.tokens import (
     FIRST_PAUSE_S,
     KEYS_AGAIN_AFTER_S,
     KEYS_LAST_S,
+    LEEWAY_S,
     BadToken,
     Keys,
+    check_token,
 )
 
 SIGNING = rsa.generate_private_key(65537, 2048)
@@ -87,3 +92,129 @@ async def test_one_who_gives_up_leaves_the_turn_to_the_next() -> None:
     await asyncio.sleep(0)
     first.cancel()
     assert await second == "found"
+
+
+# -- what is in keys and tokens -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {**PUBLIC, "alg": ["RS256"]},
+        {**PUBLIC, "n": 5},
+        {**PUBLIC, "e": "\u00e9"},
+        {"kty": ["RSA"], "kid": "one"},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": None, "kid": "two"},
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "one"},
+        {**PUBLIC, "use": "enc"},
+        "one",
+        None,
+    ],
+)
+async def test_a_key_that_cannot_be_used_spoils_no_other(odd: Any) -> None:
+    service = Service()
+    service.answer = {"keys": [PUBLIC, odd, {**PUBLIC, "kid": "last"}]}
+    assert [await service.find(key_id) for key_id in ("one", "last")] == ["found", "found"]
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"keys": None}, {"keys": {"one": PUBLIC}}, {"keys": "one"}, {"keys": []}]
+)
+async def test_an_answer_without_keys_makes_no_token_good(answer: dict[str, Any]) -> None:
+    service = Service()
+    service.answer = answer
+    assert [await service.find(key_id) for key_id in ("one", None, 0, "0")] == ["BadToken"] * 4
+
+
+def make_token(**change: Any) -> str:
+    now = int(time.time())
+    claims = {"iss": "https://login", "aud": "hub", "iat": now, "exp": now + 300, "sub": "s-1", **change}
+    return sign(json.dumps(claims).encode())
+
+
+def sign(payload: bytes) -> str:
+    return jwt.PyJWS().encode(payload, SIGNING, "RS256", headers={"kid": "one"})
+
+
+async def check(token: object) -> dict[str, Any]:
+    return await check_token(token, Service().keys, "https://keys", audience="hub", issuer="https://login")
+
+
+GOOD: list[dict[str, Any]] = [{}, {"aud": ["hub"]}, {"aud": ["hub", "other"], "azp": "hub"}]
+BAD: list[dict[str, Any]] = [
+    {"aud": ["hub", "other"]},  # for two, and for whom of them is not said
+    {"aud": ["hub", "hub"], "azp": "other"},
+    {"aud": ["HUB"]},
+    {"aud": "hub "},
+    {"aud": "hub,other"},
+    {"aud": []},
+    {"aud": {"hub": True}},
+    {"azp": ["hub"]},
+    {"azp": ""},
+    {"azp": None},
+    {"iss": "https://login/"},
+    {"iss": "https://LOGIN"},
+    {"iss": ["https://login"]},
+    {"exp": int(time.time()) - LEEWAY_S - 1},
+    {"exp": "never"},
+    {"exp": None},
+    {"exp": float("nan")},
+    {"exp": float("inf")},
+    {"exp": float("-inf")},
+    {"iat": float("inf")},
+    {"nbf": float("inf")},
+    {"nbf": int(time.time()) + 3600},
+]
+
+
+@pytest.mark.parametrize("change", GOOD, ids=str)
+async def test_a_token_for_this_hub(change: dict[str, Any]) -> None:
+    assert (await check(make_token(**change)))["sub"] == "s-1"
+
+
+@pytest.mark.parametrize("change", BAD, ids=str)
+async def test_a_token_for_no_such_hub_or_time(change: dict[str, Any]) -> None:
+    with pytest.raises(BadToken):
+        await check(make_token(**change))
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b'"hub"', b"\xff", b"", b"[" * 50_000])
+async def test_claims_that_are_none(payload: bytes) -> None:
+    with pytest.raises(BadToken):
+        await check(sign(payload))
+
+
+def encode(text: bytes) -> str:
+    return urlsafe_b64encode(text).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 50_000,
+        b'{"alg":"RS256","kid":' + b"[" * 50_000,
+        b'{"alg":["RS256"],"kid":"one"}',
+        b'{"alg":"rs256","kid":"one"}',
+        b'{"alg":"RS256 ","kid":"one"}',
+        b'{"alg":"RS256","kid":["one"]}',
+        b'{"alg":"RS256","kid":1e999}',
+        b'{"alg":"RS256","kid":"\\ud800"}',
+        b'{"alg":"RS256","kid":"one","crit":["x"]}',
+        b'{"alg":"RS256","kid":"one","b64":false}',
+        b'{"alg":"RS256","jwk":{"kty":"oct","k":"AA"}}',
+        b'{"alg":"none","alg":"None"}',
+        b"null",
+        b"\xff",
+        b"",
+    ],
+)
+async def test_a_header_that_somebody_made_up(header: bytes) -> None:
+    _, claims, signature = make_token().split(".")
+    with pytest.raises(BadToken):
+        await check(f"{encode(header)}.{claims}.{signature}")
+
+
+@pytest.mark.parametrize("token", [None, 7, b"a.b.c", ["a.b.c"], "", "...", "a" * 1_000_000, "a.b.c.d.e"])
+async def test_what_is_no_token(token: object) -> None:
+    with pytest.raises(BadToken):
+        await check(token)
