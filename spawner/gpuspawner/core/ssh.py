@@ -19,6 +19,9 @@ RELAY_PORT = 2200
 FIRST_DOOR = IPv4Address("127.64.0.0")
 MOST_DOORS = 1 << 22
 """Addresses of the host itself, one for each server that anybody ever had: 127.64.0.0 to 127.127.255.255."""
+FIRST_WAY = IPv4Address("127.128.0.1")
+MOST_WAYS = 1 << 20
+"""Addresses that connections through port 443 come from: one for each person in each place."""
 MOST_RESTING = 10
 """Doors of servers that do not run, which are opened and shown all the same."""
 MOST_KEYS = 50
@@ -40,6 +43,8 @@ NO_ANSWER = mark(
 )
 """Why connections end, as the gateway tells it."""
 TOO_OFTEN = mark("You connect too often. Wait a minute, and connect again.")
+TOO_MANY = mark(f"You have {MOST_OPEN} connections open, and one person may have no more.")
+NOT_THEIR_WAY = mark("This key came through port 443 with somebody else's token. Use one of your own.")
 _PLAIN = re.compile(r"[^a-z0-9-]+")
 
 
@@ -201,7 +206,7 @@ def why_not_server(
         name = door.server
         return mark(f"The server {name} does not run.") if name else mark("Your server does not run.")
     if open_already >= MOST_OPEN:
-        return mark(f"You have {MOST_OPEN} connections open, and one person may have no more.")
+        return TOO_MANY
     return None
 
 
