@@ -94,7 +94,7 @@ def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool
     house = House(auth, services, metrics, ticking, Watch(services.see_line), ways=ways)
     port, inside = settings.controller.port, settings.network.hub_address
     try:
-        door = make_ssh_door(services, ways) if settings.ssh.enabled else None
+        door = make_ssh_door(services, metrics.count_ssh_refusal, ways) if settings.ssh.enabled else None
         return asyncio.run(serve(house, token, port, inside, door))
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:

@@ -95,11 +95,11 @@ class Ways:
     def open(self, owner: str, token: str, source: str, end: Callable[[str], None]) -> Way:
         """Open a way. Raises: Conflict: There are too many, or too many in a short time."""
         if sum(one.owner == owner for one in self._open) >= MOST_OPEN:
-            raise Conflict(TOO_MANY)
+            raise Conflict(TOO_MANY.text)
         if len(self._open) >= MOST_IN_ALL:
             raise Conflict(CROWDED)
         if not self._pace.allows(owner, self._clock()):
-            raise Conflict(TOO_OFTEN)
+            raise Conflict(TOO_OFTEN.text)
         way = Way(owner, token, source, self._choose_address(owner, source), end)
         self._open.append(way)
         self._by_address[way.address] = way

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from jupyterhub.services.auth import HubOAuth
 
@@ -23,6 +24,7 @@ from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
+from gpuspawner.core.ssh import Cause
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
@@ -152,10 +154,10 @@ def _find_ssh(settings: Settings) -> SshPlace | None:
     return SshPlace(settings.ssh_host, ssh.port, ssh.account, files, ssh.ways, ssh.client)
 
 
-def make_ssh_door(services: Services, ways: Ways | None) -> SshDoor:
-    """What answers the gateway of SSH."""
+def make_ssh_door(services: Services, count: Callable[[Cause], None], ways: Ways | None) -> SshDoor:
+    """What answers the gateway of SSH; each refusal is counted."""
     why_not = WhyNot(services.hub, services.policies)
-    desk = SshDesk(services.ledger, services.host, why_not, services.clock)
+    desk = SshDesk(services.ledger, services.host, why_not, services.clock, count)
     return SshDoor(desk, DockerEngine(timeout_seconds=ENGINE_SECONDS), ways)
 
 

@@ -323,12 +323,19 @@ def find_parts(policy: Policy, person: str, groups: Collection[str], image: str)
         Part(
             course.name,
             course.work,
-            grades=roles[course.name] is not Role.STUDENT,
-            team=teams.get(course.name, ""),
+            roles[course.name],
+            teams.get(course.name, ""),
+            find_data(policy, course),
         )
         for course in policy.courses
         if course.name in roles and course.image == image
     )
+
+
+def find_data(policy: Policy, course: Course) -> tuple[Mount, ...]:
+    """What all people of a course can read: its own directories, those of its group and everybody's."""
+    data = (*policy.data.get(DEFAULT, ()), *policy.data.get(course.group, ()), *course.mounts)
+    return tuple(mount for mount in data if mount.read_only)
 
 
 def find_notebooks(policy: Policy, person: str, groups: Collection[str]) -> dict[str, tuple[str, Notebooks]]:

@@ -17,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from gpuspawner.adapters.process import raise_open_files
-from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.adapters.ssh_files import SSHD, SshFiles
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.ssh import without_doors
 from gpuspawner.policy.settings import Settings
 
 from .config import BANNER, PENALTIES, Setup, build_config
@@ -32,7 +33,6 @@ SECRET_SECONDS = 60.0
 """How long a controller may take to start."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
-SSHD = "/usr/sbin/sshd"
 SEPARATE = Path("/run/sshd")
 """Where sshd's processes are locked up that talk to strangers; the program itself wants it to be there."""
 PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
@@ -138,9 +138,17 @@ class Keeper:
         if not answer["line"]:
             self._monitors.forget(asker)
             return ""
-        self._relay.open_doors(answer["addresses"])
-        self._monitors.note(asker, answer["fingerprint"], answer["addresses"])
-        return str(answer["line"])
+        shut = self._relay.open_doors(answer["addresses"])
+        for address, why in shut.items():
+            with suppress(Away):
+                await self._desk.ask("shut", fingerprint=answer["fingerprint"], address=address, why=why)
+        line = without_doors(answer["line"], shut)
+        if not line:
+            self._monitors.forget(asker)
+            return ""
+        # What somebody else listens at is not a door of ours, and nobody is led there.
+        self._monitors.note(asker, answer["fingerprint"], set(answer["addresses"]) - shut.keys())
+        return line
 
     async def _report_on_and_on(self) -> None:
         while True:

@@ -230,6 +230,11 @@ class Ssh(_Section):
         more = self.ways == "both" and self.address not in (EVERYWHERE, LOOPBACK)
         return (self.address, LOOPBACK) if more else (self.address,)
 
+    @property
+    def reached_at(self) -> str:
+        """Where this host itself reaches the gateway."""
+        return {EVERYWHERE: LOOPBACK, "::": "::1"}.get(self.addresses[0], self.addresses[0])
+
 
 class DemoUser(_Section):
     """A login of the demo. Real installations use an authenticator of JupyterHub."""

@@ -211,7 +211,7 @@ class ContainerSpawner(PersonalSpawner):
 
         await self._off_loop(prepare)
         self.course_mounts = (*mounts, *(folder.at(base) for folder in folders))
-        self.course_environment = describe_parts(parts)
+        self.course_environment = describe_parts(parts, mounts)
         if notebooks:
             landing = f"/{pull_path(notebooks, access.notebooks()[notebooks][1])}"
             self.course_environment = {**self.course_environment, LANDING_VARIABLE: landing}

@@ -10,10 +10,11 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
+from gpuspawner.allocator.ssh_disputes import DISPUTED, count_disputes
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.identity import Subject
-from gpuspawner.core.model import LeaseState
+from gpuspawner.core.model import Event, LeaseState
 from gpuspawner.core.ssh import MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
 from support.build import HOST, NOW, lease
 from support.ssh import KEYS, make_key
@@ -184,12 +185,12 @@ def test_who_connects_on_and_on_is_slowed_and_does_not_fill_the_ledger(site: Sit
     site.runs("l2", owner="bob")
     for _ in range(MOST_AT_ONCE):
         site.desk.fail(site.enter(key).session.id, "It ended.")
-    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
-    assert site.key().refused == TOO_OFTEN
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN.text
+    assert site.key().refused == TOO_OFTEN.text
     assert site.enter(other, "127.64.0.1"), "nobody else is kept out"
     site.now += timedelta(seconds=0.5)
     site.enter(key)
-    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN.text
     assert len(site.keys.recent("ada", 1000)) == MOST_AT_ONCE + 1
 
 
@@ -200,3 +201,43 @@ def test_a_removed_key_that_somebody_else_adds_lets_nothing_go_on(site: Site) ->
     site.keys.remove("ada", key.id, actor=ADA)
     site.keys.add("eve", KEYS[0], actor=ADA)
     assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}
+
+
+def disputes(site: Site) -> list[Event]:
+    with site.ledger.read() as unit:
+        return list(unit.recent_events(10, prefix=DISPUTED))
+
+
+def test_who_added_another_s_public_key_keeps_them_out_only_until_an_administrator_knows(site: Site) -> None:
+    eve = Actor("eve", ActorKind.PERSON)
+    taken = site.keys.add("eve", KEYS[0], actor=eve)
+    for _ in range(3):
+        with pytest.raises(Conflict, match=r"If it is yours, tell the administrator"):
+            site.keys.add("ada", KEYS[0], actor=ADA)
+    (told,) = disputes(site)
+    assert told.reason == f"ada wants to add the key {taken.fingerprint}, and eve has it"
+    assert (told.actor, told.data["held_by"], told.data["used_at"]) == ("ada", "eve", None)
+    with site.ledger.read() as unit:
+        assert count_disputes(unit, site.now) == 1
+        assert count_disputes(unit, site.now + timedelta(days=2)) == 0
+    site.keys.remove("eve", taken.id, actor=Actor("root", ActorKind.SHELL))
+    site.keys.add("ada", KEYS[0], actor=ADA)
+    with pytest.raises(Conflict, match="Somebody else"):
+        site.keys.add("eve", KEYS[0], actor=eve)
+    assert [one.data["owner"] for one in disputes(site)] == ["eve", "ada"]
+    with site.ledger.read() as unit:
+        added = unit.recent_events(10, prefix="ssh.key-added")
+    assert [(one.actor, one.data["fingerprint"]) for one in added] == [
+        ("ada", taken.fingerprint),
+        ("eve", taken.fingerprint),
+    ]
+
+
+def test_a_key_that_another_has_added_leads_into_no_server_of_theirs(site: Site) -> None:
+    """Whose door a client names, only their key opens: a colleague's way does not lead into the thief's."""
+    site.keys.add("ada", KEYS[1], actor=ADA)
+    stolen = site.keys.add("eve", KEYS[0], actor=Actor("eve", ActorKind.PERSON))
+    site.runs("l1")
+    site.runs("l2", owner="eve", container="c2")
+    (mine,) = site.keys.doors("ada", [""])
+    assert site.desk.enter(stolen.fingerprint, mine.address, "", "g1") == "There is no such server of yours."

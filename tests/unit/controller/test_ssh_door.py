@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk, SshKeys
 from gpuspawner.allocator.ssh_rights import SshRights
+from gpuspawner.controller import sshdoor as module
 from gpuspawner.controller.sshdoor import SshDoor, WhyNot
 from gpuspawner.controller.sshways import Ways
 from gpuspawner.core.claims import Actor, ActorKind
@@ -32,8 +34,9 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def door(office: Office, engine: FakeEngine) -> SshDoor:
     office.hub.people["ada"] = frozenset({"students"})
-    why_not = WhyNot(office.hub, office.services.policies)
-    return SshDoor(SshDesk(office.services.ledger, HOST, why_not, office.services.clock), engine)
+    why_not, services = WhyNot(office.hub, office.services.policies), office.services
+    desk = SshDesk(services.ledger, HOST, why_not, services.clock, office.metrics.count_ssh_refusal)
+    return SshDoor(desk, engine)
 
 
 @pytest.fixture
@@ -146,3 +149,54 @@ async def test_the_socket_is_closed_to_others_and_survives_nonsense(door: SshDoo
             writer.close()
         assert json.loads(answer)["line"] == ""
         server.close()
+
+
+def test_of_a_door_that_cannot_be_opened_its_person_is_told(
+    office: Office, door: SshDoor, running: str
+) -> None:
+    def said() -> str:
+        return SshKeys(office.services.ledger).list("ada")[0].refused
+
+    for address in ("127.64.0.9", "nonsense"):
+        assert ask(door, "shut", fingerprint=running, address=address, why="Address already in use") == {}
+        assert said() == ""
+    assert ask(door, "shut", fingerprint="SHA256:none", address="127.64.0.0", why="x") == {}
+    assert ask(door, "shut", fingerprint=running, address="127.64.0.0", why="Address already in use") == {}
+    assert said() == (
+        "The gateway cannot take connections to this server: Address already in use. Tell the administrator."
+    )
+    assert 'gpuspawner_ssh_refusals_total{cause="shut"} 1.0' in office.metrics.render().decode()
+
+
+async def test_questions_without_end_hold_up_nobody_else(
+    door: SshDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = Event()
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["ask"] == "key":
+            assert go.wait(20)
+        return {"told": asked["ask"]}
+
+    monkeypatch.setattr(door, "answer", answer)
+    monkeypatch.setattr(module, "MOST_WAITING", 20)
+    files = SshFiles(tmp_path / "ssh")
+    async with await door.listen(files):
+        many = [asyncio.ensure_future(knock(files, "key")) for _ in range(module.MOST_WAITING)]
+        async with asyncio.timeout(20):
+            while door._waiting < module.MOST_WAITING:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert await knock(files, "report") == {"told": "report"}
+            assert await knock(files, "key") == {"error": "busy"}
+            assert await asyncio.to_thread(lambda: "pages") == "pages", "others have their own threads"
+            go.set()
+            assert await asyncio.gather(*many) == [{"told": "key"}] * module.MOST_WAITING
+            assert await knock(files, "key") == {"told": "key"}
+
+
+async def knock(files: SshFiles, what: str) -> Any:
+    reader, writer = await asyncio.open_unix_connection(str(files.socket))
+    writer.write(json.dumps({"ask": what}).encode() + b"\n")
+    answer = json.loads(await reader.readline())
+    writer.close()
+    return answer

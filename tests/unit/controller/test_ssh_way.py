@@ -225,7 +225,7 @@ async def test_while_something_is_away_nobody_new_comes_in(place: Place) -> None
 async def test_one_person_has_so_many_open_and_nobody_else_is_kept_out(place: Place) -> None:
     for _ in range(MOST_OPEN):
         client = await place.open("ssh-ada")
-    assert await place.refusal("ssh-ada-too") == (429, f"{TOO_MANY}\n")
+    assert await place.refusal("ssh-ada-too") == (429, f"{TOO_MANY.text}\n")
     await place.open("ssh-bob")
     client.close()
     await asyncio.wait_for(place.gateway.ended.get(), 20)
@@ -236,7 +236,7 @@ async def test_one_person_has_so_many_open_and_nobody_else_is_kept_out(place: Pl
 async def test_who_connects_too_often_waits(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(MOST_AT_ONCE):
         place.ways.close(place.ways.open("ada", "ssh-ada", "192.0.2.7", lambda _: None))
-    assert await place.refusal("ssh-ada") == (429, f"{TOO_OFTEN}\n")
+    assert await place.refusal("ssh-ada") == (429, f"{TOO_OFTEN.text}\n")
     monkeypatch.setattr(sshways, "MOST_IN_ALL", 0)
     assert (await place.refusal("ssh-bob"))[1] == "Too many connections are open here. Try again later.\n"
 

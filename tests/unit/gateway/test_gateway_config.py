@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gpuspawner.adapters.ssh_files import SSHD
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.gateway import ask
 from gpuspawner.gateway.config import Setup, build_config
-from gpuspawner.gateway.keeper import SEPARATE, SSHD, Keeper, _write_config, raise_open_files, require_ready
+from gpuspawner.gateway.keeper import SEPARATE, Keeper, _write_config, raise_open_files, require_ready
 from gpuspawner.policy.settings import Settings
 
 
@@ -175,6 +176,32 @@ async def test_a_stranger_on_this_host_who_asks_what_a_key_opens_is_sent_away_at
         async with asyncio.timeout(5):
             assert await reader.read() == b"", "also one who says nothing"
         writer.close()
+
+
+async def test_a_key_opens_the_doors_that_can_be_opened_and_none_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(make_settings(tmp_path, enabled=True), tmp_path)
+    doors, asked = ["127.64.0.0", "127.64.0.1"], []
+    line = "restrict," + ",".join(f'permitopen="{one}:2200"' for one in doors) + " ssh-ed25519 AAAA"
+
+    async def ask(what: str, **said: object) -> dict[str, object]:
+        asked.append((what, said))
+        return {"line": line, "fingerprint": "SHA256:x", "addresses": doors}
+
+    shut = {"127.64.0.0": "Address already in use"}
+    monkeypatch.setattr(keeper._desk, "ask", ask)
+    monkeypatch.setattr(keeper._relay, "open_doors", lambda _: shut)
+    assert await keeper._judge("ssh-ed25519 AAAA", os.getpid()) == (
+        'restrict,permitopen="127.64.0.1:2200" ssh-ed25519 AAAA'
+    )
+    (one,) = keeper._monitors.living()
+    assert one.addresses == {"127.64.0.1"}
+    told = {"fingerprint": "SHA256:x", "address": "127.64.0.0", "why": "Address already in use"}
+    assert asked[1:] == [("shut", told)]
+    shut["127.64.0.1"] = "Too many open files"
+    assert await keeper._judge("ssh-ed25519 AAAA", os.getpid()) == ""
+    assert keeper._monitors.living() == []
 
 
 def test_as_many_files_as_may_be_are_open() -> None:
