@@ -27,6 +27,7 @@ from gpuspawner.core.claims import (
     TicketState,
     Usage,
 )
+from gpuspawner.core.coursechoice import find_courses
 from gpuspawner.core.model import Device, DeviceRecord, Health, Lease, LeaseState, Party, Sample, SpawnRequest
 from gpuspawner.core.occurrences import open_occurrences
 from gpuspawner.core.policy import Policy, find_party, find_terms, resolve_allowance
@@ -252,11 +253,17 @@ def _make_sessions(
             state_since=began,
             image="registry.example.org/image0:1",
             container_id=f"{count:064x}",
-            party=find_party(policy, owner, groups_of[owner], "image0"),
+            party=_find_party(policy, owner, groups_of[owner], "image0"),
             ends_at=NOW + timedelta(minutes=chance.randrange(5, 720)),
             end_reason="a session may last 12 h at most",
         )
         n, count = n + gpus, count + 1
+
+
+def _find_party(policy: Policy, owner: str, groups: tuple[str, ...], image: str) -> Party:
+    """That of a session for the first of somebody's courses with an image."""
+    courses = find_courses(policy, owner, groups)
+    return find_party(policy, owner, groups, next((one for one in courses if courses[one] == image), None))
 
 
 def _make_tickets(
@@ -270,7 +277,7 @@ def _make_tickets(
     for n in range(count):
         owner, image = people[n % len(people)], f"image{n % 4}"
         if (owner, image) not in terms:
-            party = find_party(policy, owner, groups_of[owner], image)
+            party = _find_party(policy, owner, groups_of[owner], image)
             allowance = resolve_allowance(policy, owner, groups_of[owner])
             terms[owner, image] = party, find_terms(policy, party, allowance)
         party, theirs = terms[owner, image]

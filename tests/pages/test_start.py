@@ -434,3 +434,30 @@ def tab_until(page: Page, name: str) -> None:
         if page.evaluate("document.activeElement.name") == name:
             return
     raise AssertionError(f"Tab does not come to {name!r}")
+
+
+def test_which_course_it_is_for(form: Form, visit: Visit) -> None:
+    """The course goes with the image, and who has several with one image says which."""
+    form.values["courses"] = {"vision": "PyTorch 2.7", "sound": "PyTorch 2.7", "maps": "maps"}
+    form.values["notebooks"] = {"sound": "PyTorch 2.7"}
+    form.values["images"] = ["PyTorch 2.9", "PyTorch 2.7", "maps"]
+    reader = visit()
+    page = reader.page
+    course, image = page.get_by_label("Course that your server is for"), page.get_by_label("Software image")
+    notebooks = page.get_by_label("Notebooks to open")
+    expect(course).to_have_value("none")
+    image.select_option("maps")
+    expect(course).to_have_value("course:maps")
+    image.select_option("PyTorch 2.7")
+    expect(course).to_have_value("")
+    assert course.evaluate("one => !one.checkValidity()"), "nothing is started before it is said"
+    notebooks.select_option("sound")
+    expect(course).to_have_value("course:sound")
+    course.select_option("course:vision")
+    expect(notebooks).to_have_value("")
+    course.select_option("none")
+    expect(image).to_have_value("PyTorch 2.7")
+    course.select_option("course:maps")
+    expect(image).to_have_value("maps")
+    image.select_option("PyTorch 2.9")
+    expect(course).to_have_value("none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,9 @@ class Office:
     def hub_starts(self, owner: str, server: str = "", gpus: int = 1, *, runs: bool = True) -> Lease:
         """What the Hub's spawner does at a start: takes up what is offered, or asks for it."""
         allocator = Allocator(self.services.ledger, HOST, allow(2, 4), STALE, lambda: self.now[0])
-        asked = SpawnRequest(gpus, image=None)
+        with self.services.ledger.read() as unit:
+            ticket = unit.ticket_of(HOST, owner, server)
+        asked = replace(ticket.request, gpus=gpus) if ticket else SpawnRequest(gpus, image=None)
         made = allocator.reserve(asked, owner=owner, server=server, claimant="run1", image="demo/base:1")
         return allocator.activate(made.id, container_id="c1", claimant="run1") if runs else made
 

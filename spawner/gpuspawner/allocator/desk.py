@@ -65,6 +65,8 @@ class Desk:
             return None
         if request.gpus != len(lease.devices) or request.image != ticket.request.image:
             return None
+        if (request.course or "") != (ticket.request.course or ""):
+            return None
         inventory = {record.device.uuid: record for record in self.unit.inventory(self.host)}
         if why_unfit(lease, inventory, self.unit.drains(self.host), self.now):
             return None
@@ -77,7 +79,13 @@ class Desk:
     ) -> Lease:
         """A hub starts the server of an offer: from now on the hub answers for the lease."""
         lease = replace(
-            lease, claimant=claimant, claim_by=None, image=image, digest=digest, state_since=self.now
+            lease,
+            claimant=claimant,
+            claim_by=None,
+            image=image,
+            digest=digest,
+            party=ticket.party,
+            state_since=self.now,
         )
         self.unit.update_lease(lease)
         self._tell(

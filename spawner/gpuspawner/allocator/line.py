@@ -374,6 +374,8 @@ class Line:
                 elif found != _found_before(ticket):
                     # Also of an offer: it may come back into the line.
                     request = replace(ticket.request, needs=found[2])
+                    if ticket.party.courses != found[0].courses:
+                        request = replace(request, course="".join(found[0].courses))
                     fresh = replace(ticket, request=request, party=found[0], terms=found[1])
                     unit.update_ticket(fresh)
                     changed.append(fresh)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from gpuspawner.allocator import Rosters, utc_now
 from gpuspawner.core.claims import Terms
+from gpuspawner.core.coursechoice import find_courses, fit_image, keep_course, settle_course
 from gpuspawner.core.errors import RefusalKind, Refused
 from gpuspawner.core.idleness import Limits as IdleLimits
 from gpuspawner.core.images import find_fleet, list_everybodys, list_offered, order_for_default
@@ -16,7 +17,9 @@ from gpuspawner.core.policy import (
     IdleSessions,
     Limit,
     Policy,
+    choose_notebooks,
     find_idle_limits,
+    find_notebooks,
     find_party,
     find_terms,
     resolve_allowance,
@@ -125,7 +128,12 @@ class PolicyReader:
     ) -> Wish:
         policy = self.current()
         allowance = resolve_allowance(policy, person, groups)
+        courses = find_courses(policy, person, groups)
+        if asked_now:
+            request, _ = choose_notebooks(request, find_notebooks(policy, person, groups))
+            request = fit_image(request, courses)
         image = choose_image(request, self._order_images(inventory), allowance)
+        request = (settle_course if asked_now else keep_course)(request, image, courses)
         known = self.image_needs()
         if request.gpus and asked_now and self._known and image not in known:
             why = self._known.find(image).problem
@@ -134,7 +142,7 @@ class PolicyReader:
         request = replace(request, needs=known.get(image, request.needs) if request.gpus else None)
         judge_quota(request, person, (), allowance)
         judge_devices(request, inventory, allowance)
-        party = find_party(policy, person, groups, image)
+        party = find_party(policy, person, groups, request.course)
         return Wish(request, self._images.get(image, ""), party, find_terms(policy, party, allowance))
 
     def image_needs(self) -> Mapping[str, ImageNeeds | None]:

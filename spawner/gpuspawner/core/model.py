@@ -204,6 +204,8 @@ class SpawnRequest:
     """Whether a place in line is taken when the devices are not free."""
     notebooks: str | None = None
     """Course whose notebooks are pulled and opened, or None."""
+    course: str | None = None
+    """The one course that it is for; empty for none, None where that was not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,8 @@ class Party(NamedTuple):
     groups: tuple[str, ...] = ()
     """The person's groups that the policy knows, in order."""
     courses: tuple[str, ...] = ()
-    """Courses whose image it runs: it takes one of their seats, and their teachers may see it."""
+    """The course that it is for: it takes one of its seats, and its teachers may see it. A session has one at
+    most; what somebody belongs to without one may be several."""
 
 
 NO_PARTY = Party()

@@ -254,13 +254,11 @@ def _leave_candidates_out(rule: Rule, everybodys: frozenset[str] | None) -> Rule
     return Rule(rule.name, {"images": everybodys}) if rule.limits["images"] is None else rule
 
 
-def find_party(policy: Policy, person: str, groups: Collection[str], image: str) -> Party:
-    """Whom a session with this image of the catalogue counts for, beside the person."""
-    mine, courses = policy.groups_of(person, groups), policy.courses_of(person, groups)
-    return Party(
-        tuple(sorted(name for name in mine if name in policy.groups and name != DEFAULT)),
-        tuple(course.name for course in courses if course.image == image),
-    )
+def find_party(policy: Policy, person: str, groups: Collection[str], course: str | None) -> Party:
+    """Whom a session counts for, beside the person: all of their groups, and the one course it is for."""
+    mine = policy.groups_of(person, groups)
+    known = sorted(name for name in mine if name in policy.groups and name != DEFAULT)
+    return Party(tuple(known), (course,) if course else ())
 
 
 def find_terms(policy: Policy, party: Party, allowance: Allowance) -> Terms:
@@ -304,32 +302,27 @@ def allow(gpus_per_server: int = 1, gpus_per_person: int = 1, **limits: Any) -> 
     return resolve_allowance(Policy(base), "", ())
 
 
-def choose_mounts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Mount, ...]:
-    """What a person's server gets mounted: their groups' data, and what their courses have for this image.
+def choose_mounts(
+    policy: Policy, person: str, groups: Collection[str], course: str | None
+) -> tuple[Mount, ...]:
+    """What a person's server gets mounted: their groups' data, and what the course has that it is for.
 
     Each target is there once.
     """
     mine = policy.groups_of(person, groups) | {DEFAULT}
     mounts = [mount for name, data in policy.data.items() if name in mine for mount in data]
     courses = policy.courses_of(person, groups)
-    mounts += [mount for course in courses if course.image == image for mount in course.mounts]
+    mounts += [mount for one in courses if one.name == course for mount in one.mounts]
     return tuple({mount.target: mount for mount in mounts}.values())
 
 
-def find_parts(policy: Policy, person: str, groups: Collection[str], image: str) -> tuple[Part, ...]:
-    """How a person takes part in those of their courses that have this image."""
-    roles, teams = policy.roles_of(person, groups), policy.enrolment.teams_of(person)
-    return tuple(
-        Part(
-            course.name,
-            course.work,
-            roles[course.name],
-            teams.get(course.name, ""),
-            find_data(policy, course),
-        )
-        for course in policy.courses
-        if course.name in roles and course.image == image
-    )
+def find_part(policy: Policy, person: str, groups: Collection[str], course: str | None) -> Part | None:
+    """How a person takes part in a course; None where it is none of theirs."""
+    role, team = policy.roles_of(person, groups).get(course or ""), policy.enrolment.teams_of(person)
+    for one in policy.courses:
+        if one.name == course and role is not None:
+            return Part(one.name, one.work, role, team.get(one.name, ""), find_data(policy, one))
+    return None
 
 
 def find_data(policy: Policy, course: Course) -> tuple[Mount, ...]:

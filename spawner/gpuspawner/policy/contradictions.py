@@ -105,15 +105,14 @@ def _require_shares(file: YamlFile, entries: PolicyEntries) -> None:
 
 
 def _require_targets(file: YamlFile, courses: dict[str, CourseEntry], home_dir: str) -> None:
-    """A place in a server holds one thing, also for somebody who is in two courses of the same image."""
-    taken: dict[tuple[str, str], tuple[str, Any]] = {}
+    """A place in a server holds one thing; no server is of two courses."""
     for name, course in courses.items():
+        taken: dict[str, Any] = {}
         for section in ("materials", "mounts"):
             for n, mount in enumerate(getattr(course, section)):
                 way = ["courses", name, section, n, "target"]
                 if f"{home_dir}/".startswith(f"{mount.target}/"):
                     raise file.error(way, f": {mount.target} would hide people's homes in {home_dir}.")
                 what = (mount.path, getattr(mount, "mode", "ro"))
-                holder, known = taken.setdefault((course.image, mount.target), (name, what))
-                if known != what:
-                    raise file.error(way, f": course {holder!r} has something else at {mount.target}.")
+                if taken.setdefault(mount.target, what) != what:
+                    raise file.error(way, f": course {name!r} has something else at {mount.target}.")

@@ -75,6 +75,14 @@ class UserOptions(BaseModel):
             description="Course whose notebooks are pulled and opened; it has an image.",
         ),
     ] = None
+    course: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="Course that the server is for; empty for none. It must be said where several have "
+            "the image.",
+        ),
+    ] = None
 
 
 class StartOptions(UserOptions):
@@ -144,6 +152,7 @@ def read_options(options: UserOptions, *, images: Collection[str], most_gpus: in
         shorten=options.shorten,
         wait=options.wait,
         notebooks=options.notebooks,
+        course=options.course,
     )
 
 
@@ -176,6 +185,7 @@ def write_options(request: SpawnRequest, *, turn: str | None = None) -> dict[str
         "shorten": True if request.shorten else None,
         "wait": None if request.wait else False,
         "notebooks": request.notebooks,
+        "course": request.course,
         "turn": turn,
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -207,4 +217,5 @@ def _explain(error: ValidationError, most_gpus: int) -> str:
     if first["type"] == "value_error":
         why = first["msg"].removeprefix("Value error, ")
         return mark(f"{name} is wrong: {why}; you sent {shorten(first['input'])}.")
-    return mark(f"{name} must be a text of 1 to 200 characters; you sent {shorten(first['input'])}.")
+    least = 0 if name == "course" else 1
+    return mark(f"{name} must be a text of {least} to 200 characters; you sent {shorten(first['input'])}.")

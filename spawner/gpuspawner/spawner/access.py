@@ -14,6 +14,7 @@ from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
+from gpuspawner.core.coursechoice import find_courses, fit_image, settle_course
 from gpuspawner.core.coursework import Notebooks, Part
 from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
@@ -28,7 +29,7 @@ from gpuspawner.core.policy import (
     choose_notebooks,
     find_idle_limits,
     find_notebooks,
-    find_parts,
+    find_part,
     find_party,
     find_terms,
     resolve_allowance,
@@ -59,9 +60,13 @@ class Access:
     policy: Policy
     allowance: Allowance
 
-    def party(self, image: str = "") -> Party:
-        """Whom a session with this image of the catalogue counts for, beside the person."""
-        return find_party(self.policy, self.person, self.groups, image)
+    def party(self, course: str | None = None) -> Party:
+        """Whom a session for this course, or for none, counts for, beside the person."""
+        return find_party(self.policy, self.person, self.groups, course)
+
+    def courses(self) -> dict[str, str]:
+        """The images of the person's courses, by course."""
+        return find_courses(self.policy, self.person, self.groups)
 
     def terms(self, party: Party) -> Terms:
         """What the line needs to know of what the person may use."""
@@ -71,17 +76,17 @@ class Access:
         """How long a session of theirs may do nothing, if it is started now."""
         return find_idle_limits(self.allowance, self.policy.warn_minutes)
 
-    def mounts(self, image: str) -> tuple[Mount, ...]:
-        """What a server with this image of the catalogue gets mounted."""
-        return choose_mounts(self.policy, self.person, self.groups, image)
+    def mounts(self, course: str | None) -> tuple[Mount, ...]:
+        """What a server for this course, or for none, gets mounted."""
+        return choose_mounts(self.policy, self.person, self.groups, course)
 
     def notebooks(self) -> dict[str, tuple[str, Notebooks]]:
         """By course of theirs that has notebooks: its image, and where they come from."""
         return find_notebooks(self.policy, self.person, self.groups)
 
-    def parts(self, image: str) -> tuple[Part, ...]:
-        """How the person takes part in those of their courses that have this image."""
-        return find_parts(self.policy, self.person, self.groups, image)
+    def part(self, course: str | None) -> Part | None:
+        """How the person takes part in this course; None where it is none of theirs."""
+        return find_part(self.policy, self.person, self.groups, course)
 
 
 class PersonalSpawner(SpawnerSettings):
@@ -195,7 +200,7 @@ class PersonalSpawner(SpawnerSettings):
             held_back: Images that it gets only if it names them, or if no other is allowed.
 
         Returns:
-            The request, and the name of the image that it gets.
+            The request, which says for which course it is, and the name of the image that it gets.
 
         Raises:
             InvalidRequest: It is malformed.
@@ -205,7 +210,10 @@ class PersonalSpawner(SpawnerSettings):
             request = self.parse_request(options)
             judge_server(request, self.allowance)
             request, _ = choose_notebooks(request, self.access.notebooks() if self.access else {})
+            courses = self.access.courses() if self.access else {}
+            request = fit_image(request, courses)
             image = choose_image(request, order_for_default(self.catalogue, held_back), self.allowance)
+            request = settle_course(request, image, courses)
         except (InvalidRequest, Refused):
             # JupyterHub has stored it already, and every later start without options would be refused for it.
             self.orm_spawner.user_options = {}

@@ -66,6 +66,7 @@ class ChoosingSpawner(ContainerSpawner):
             ended=await self.find_last_end(),
             refused=self._failed_start,
             notebooks={course: image for course, (image, _) in access.notebooks().items()},
+            courses=access.courses(),
         )
         return render_page(page, self.find_language())
 

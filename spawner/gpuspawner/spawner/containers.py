@@ -31,7 +31,7 @@ from gpuspawner.core.container import (
 )
 from gpuspawner.core.coursework import LANDING_VARIABLE, describe_parts, plan_folders, pull_path
 from gpuspawner.core.errors import EngineError, GpuSpawnerError
-from gpuspawner.core.model import Home, Lease
+from gpuspawner.core.model import Home, Lease, SpawnRequest
 from gpuspawner.core.sharing import Mount
 from gpuspawner.core.words import mark
 
@@ -188,18 +188,18 @@ class ContainerSpawner(PersonalSpawner):
         ):
             return await super().create_object()
 
-    async def find_coursework(self, access: Access, image: str, notebooks: str | None) -> None:
-        """Find what groups and courses have for a server with this image, and make what is missing.
+    async def find_coursework(self, access: Access, request: SpawnRequest) -> None:
+        """Find what groups, and the course that a server is for, have for it, and make what is missing.
 
         Args:
             access: What the person may use.
-            image: Its name in the catalogue.
-            notebooks: Course whose notebooks are opened, if any; it is one of theirs.
+            request: What it was asked for with; course and notebooks are of theirs.
 
         Raises:
             SettingsError: A directory may not be shared, or a folder cannot be made.
         """
-        parts, mounts = access.parts(image), access.mounts(image)
+        part, mounts = access.part(request.course), access.mounts(request.course)
+        parts = (part,) if part else ()
         folders = plan_folders(self.user.name, parts) if self.course_base else ()
         base, private = self.course_base, self.private_places
         makes = CourseFolders(Path(base), uid=self.uid, gid=self.gid)
@@ -212,8 +212,8 @@ class ContainerSpawner(PersonalSpawner):
         await self._off_loop(prepare)
         self.course_mounts = (*mounts, *(folder.at(base) for folder in folders))
         self.course_environment = describe_parts(parts, mounts)
-        if notebooks:
-            landing = f"/{pull_path(notebooks, access.notebooks()[notebooks][1])}"
+        if request.notebooks:
+            landing = f"/{pull_path(request.notebooks, access.notebooks()[request.notebooks][1])}"
             self.course_environment = {**self.course_environment, LANDING_VARIABLE: landing}
 
     async def _site_settings(self) -> tuple[dict[str, object], dict[str, object]]:

@@ -104,12 +104,12 @@ class GPUSpawner(ChoosingSpawner):
         self.orm_spawner.user_options, turn = split_turn(self.user_options)
         self.image = self.catalogue[image]
         self._step = (10, mark("Choosing your GPU" if request.gpus else "Preparing your server"))
-        party = access.party(image)
+        party = access.party(request.course)
         self.digest = await self.find_digest(self.image)
         request = await self._add_needs(request, image)
         self.lease = await self._reserve(request, party, access.terms(party), turn, choices)
         self.home = await self._find_home()
-        await self.find_coursework(access, image, choices.notebooks)
+        await self.find_coursework(access, choices)
         self.ssh_mount = await self.prepare_ssh()
         self._step = (30, mark("Creating your server"))
         self._building = True

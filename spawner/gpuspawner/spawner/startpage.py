@@ -15,6 +15,7 @@ from gpuspawner.core.quota import find_most_gpus, why_no_gpus
 from gpuspawner.passport.model import Passport
 from gpuspawner.policy.units import read_duration
 
+from .coursechoices import CourseChoice, list_courses, preselect_course
 from .imagechoices import ANY_MODEL, ImageChoice, list_images
 
 NO_GPU = "none"
@@ -98,16 +99,6 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
-class CourseChoice:
-    """A course whose notebooks can be opened."""
-
-    name: str
-    image: str
-    """What they are opened in."""
-    selected: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Tally:
     """Devices of one sort that the person may use."""
 
@@ -168,6 +159,10 @@ class StartPage:
     server_cpus: float | None = None
     courses: tuple[CourseChoice, ...] = ()
     """Those with notebooks."""
+    purposes: tuple[CourseChoice, ...] = ()
+    """Those that the server can be for."""
+    undecided: bool = False
+    """Whether it is for its person to say which of several it is for."""
 
 
 def build_page(
@@ -186,6 +181,7 @@ def build_page(
     ended: LastEnd | None = None,
     refused: bool = False,
     notebooks: Mapping[str, str] | None = None,
+    courses: Mapping[str, str] | None = None,
 ) -> StartPage:
     """Build the page.
 
@@ -204,16 +200,20 @@ def build_page(
         ended: How the last server ended, if there is something to tell.
         refused: Whether a start was refused just now; the same is not offered again then.
         notebooks: By course that has notebooks, the image that they are opened in.
+        courses: The images of the person's courses.
     """
     barred = why_no_gpus(allowance)
     offers = [replace(offer, barred=barred or offer.barred) for offer in stock.offers]
     usable = [offer for offer in offers if offer.barred is None]
     most = max(find_most_gpus(allowance, max((o.total for o in usable), default=0), stock.holding), 1)
     choices = _list_choices(offers, _Judge(stock, now, bool(queue_url), most))
-    found = list_images(images, allowance, last.get("image"), passports or {}, usable, fleet=fleet)
+    courses = courses or {}
+    image = last.get("image") or courses.get(str(last.get("course")))
+    found = list_images(images, allowance, image, passports or {}, usable, fleet=fleet)
     advice = _advise(stock, offers, usable, bool(queue_url))
     balance = stock.balance
     limit = balance.limit.value if balance else None
+    course = preselect_course(courses, [one.name for one in found if one.selected], last.get("course"))
     # Where nobody keeps a line, nobody ends sessions either.
     longest = allowance.longest_session.value if queue_url else None
     return StartPage(
@@ -239,18 +239,18 @@ def build_page(
         count=_offer_count(last.get("gpus"), most),
         server_memory=allowance.memory.value,
         server_cpus=allowance.cpus.value,
-        courses=tuple(
-            CourseChoice(name, image, selected=name == last.get("notebooks"))
-            for name, image in (notebooks or {}).items()
-        ),
+        courses=list_courses(notebooks or {}, last.get("notebooks")),
+        purposes=list_courses(courses, course),
+        undecided=course is None,
     )
 
 
 def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """Turn form or query fields into options; what is not understood is passed on, to be refused by name.
 
-    The form's own fields are ``device`` (a choice's value), ``count``, ``session`` and ``image``. A link may
-    also give the options by their API names, such as ``/hub/spawn?opt-gpus=1``.
+    The form's own fields are ``device`` (a choice's value), ``count``, ``session``, ``image``, ``notebooks``
+    and ``for`` (``none``, or ``course:`` and its name). A link may also give the options by their API names,
+    such as ``/hub/spawn?opt-gpus=1``.
     """
     options: dict[str, object] = {
         name: values[0] if len(values) == 1 else list(values)
@@ -259,6 +259,10 @@ def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
     }
     if "gpus" in options:
         options["gpus"] = _whole_number(options["gpus"])
+    purpose = options.get("for")
+    if isinstance(purpose, str) and (purpose == "none" or purpose.startswith("course:")):
+        options["course"] = purpose.partition(":")[2]
+        del options["for"]
     if "device" in options:
         device, count = options.pop("device"), options.pop("count", "1")
         options["gpus"] = 0 if device == NO_GPU else _whole_number(count)

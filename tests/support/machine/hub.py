@@ -13,6 +13,7 @@ from typing import Protocol
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.container import LABEL_LEASE, build_labels
+from gpuspawner.core.coursechoice import find_courses, keep_course
 from gpuspawner.core.errors import (
     EngineError,
     GpuSpawnerError,
@@ -247,7 +248,8 @@ class Hub:
         allowance = find_allowance(policy, owner)
         request = parse_options(found.options, images=CATALOGUE, most_gpus=8)
         image = choose_image(request, list(CATALOGUE), allowance)
-        party = find_party(policy, owner, GROUPS[owner], image)
+        request = keep_course(request, image, find_courses(policy, owner, GROUPS[owner]))
+        party = find_party(policy, owner, GROUPS[owner], request.course)
         assert self.lock
         found.lease = self._place.make_allocator(allowance).reserve(
             request,

@@ -25,6 +25,7 @@ from gpuspawner.controller.loop import Tick
 from gpuspawner.controller.turns import KeepTurns
 from gpuspawner.core.claims import Reservation, Terms, Ticket
 from gpuspawner.core.container import LABEL_LEASE
+from gpuspawner.core.coursechoice import find_courses, keep_course
 from gpuspawner.core.errors import EngineError, Refused
 from gpuspawner.core.model import ContainerState, GpuProcess, ImageNeeds, Lease, Party, SpawnRequest
 from gpuspawner.core.policy import Allowance, Policy, allow, find_party, find_terms
@@ -311,14 +312,14 @@ class World:
 
     def ask(self, person: str, server: str, request: SpawnRequest) -> Ticket:
         """What the controller's API does: judge, then take a place in line. Raises: Refused."""
-        image, party, terms = self._judge(person, request)
+        request, image, party, terms = self._judge(person, request)
         return self.line.ask(
             request, owner=person, server=server, party=party, terms=terms, image=CATALOGUE[image]
         )
 
     def change(self, ticket: Ticket, request: SpawnRequest) -> Ticket:
         """Judge, then change what a ticket asks for. Raises: Refused, InvalidRequest, NotFound."""
-        image, party, terms = self._judge(ticket.owner, request)
+        request, image, party, terms = self._judge(ticket.owner, request)
         return self.line.change(
             ticket.id, request, party=party, terms=terms, image=CATALOGUE[image], actor=ticket.owner
         )
@@ -328,19 +329,20 @@ class World:
     def find_terms(self, ticket: Ticket) -> tuple[Party, Terms, ImageNeeds | None] | str:
         """What a ticket's person may use now, or why they may not have it any more."""
         try:
-            return (*self._judge(ticket.owner, ticket.request)[1:], ticket.request.needs)
+            return (*self._judge(ticket.owner, ticket.request)[2:], ticket.request.needs)
         except Refused as error:
             return str(error)
 
-    def _judge(self, person: str, request: SpawnRequest) -> tuple[str, Party, Terms]:
-        """The image, and whom a session counts for; Refused when no waiting would help."""
+    def _judge(self, person: str, request: SpawnRequest) -> tuple[SpawnRequest, str, Party, Terms]:
+        """The request, the image, and whom a session counts for; Refused when no waiting would help."""
         allowance = find_allowance(self.policy, person)
         judge_quota(request, person, (), allowance)
         with self.ledger.read() as unit:
             judge_devices(request, unit.inventory(HOST), allowance)
         image = choose_image(request, list(CATALOGUE), allowance)
-        party = find_party(self.policy, person, GROUPS[person], image)
-        return image, party, find_terms(self.policy, party, allowance)
+        request = keep_course(request, image, find_courses(self.policy, person, GROUPS[person]))
+        party = find_party(self.policy, person, GROUPS[person], request.course)
+        return request, image, party, find_terms(self.policy, party, allowance)
 
 
 def make_template(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from gpuspawner.allocator.identities import Identities
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.model import LeaseState, Party, SpawnRequest
 from gpuspawner.core.policy import allow
+from pydantic_core import to_json
 from support.build import HOST, NOW
 from support.office import STALE
 
@@ -35,6 +36,25 @@ RESERVATION = (
 )
 FEED = (
     f"INSERT INTO calendar_feeds (owner, digest, made_at, party) VALUES ('ada', '{'d' * 64}', '{AT}', '{{}}')"
+)
+REQUEST = (
+    '{{"gpus": 1, "model": null, "image": null, "slice_bytes": null, "memory_bytes": null,'
+    ' "compute_capability": null, "session_seconds": null, "shorten": false, "wait": true}}'
+)
+TERMS = (
+    '{{"cards": null, "slices": null, "longest_seconds": null, "weight": 1.0, "shares": [],'
+    ' "gpus_per_person": null, "gpu_hours": null, "seats": []}}'
+)
+LEASE_OF_PARTY = (
+    "INSERT INTO leases (id, host, owner, server, state, reason, claimant, created_at, state_since, image,"
+    f" evidence, party) VALUES ('{{name}}', '{HOST}', 'ada', '{{name}}', 'active', 'runs', 'run1', '{AT}',"
+    f" '{AT}', 'base', '', '{{party}}')"
+)
+TICKET_OF_PARTY = (
+    "INSERT INTO tickets (id, host, owner, server, request, image, asked_at, queued_at, state, state_since,"
+    " reason, terms, party, returns, failures, live)"
+    f" VALUES ('{{name}}', '{HOST}', 'ada', '{{name}}', '{REQUEST}', 'base', '{AT}', '{AT}', 'waiting',"
+    f" '{AT}', '', '{TERMS}', '{{party}}', 0, 0, 1)"
 )
 
 
@@ -121,4 +141,26 @@ def test_somebody_who_logged_in_before_addresses_were_kept_has_none_yet(tmp_path
     ledger = Ledger(tmp_path / "ledger.db")
     (kept,) = Identities(ledger).list()
     assert (kept.name, kept.email) == ("ada", "")
+    ledger.close()
+
+
+def test_a_session_that_counted_for_several_courses_counts_for_none(tmp_path: Path) -> None:
+    """Which was meant is not known, so that no teacher of either is let in; one that was alone stays."""
+    courses = {"both": ["vision", "sound"], "one": ["vision"], "none": []}
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.begin() as connection:
+        upgrade(connection, "0013")
+        connection.exec_driver_sql(ROWS[1].format(n=0, state="active"))
+        for name, said in courses.items():
+            party = to_json({"groups": ["students"], "courses": said}).decode()
+            connection.exec_driver_sql(LEASE_OF_PARTY.format(name=name, party=party))
+            connection.exec_driver_sql(TICKET_OF_PARTY.format(name=name, party=party))
+    engine.dispose()
+    ledger = Ledger(tmp_path / "ledger.db")
+    leases = {one.id: one.party for one in Allocator(ledger, HOST, allow(1, 2), STALE).status().leases}
+    empty, vision = Party(("students",)), Party(("students",), ("vision",))
+    assert leases == {"old0": Party(), "both": empty, "one": vision, "none": empty}
+    with ledger.read() as unit:
+        places = {one.id: (one.party, one.request.course) for one in unit.live_tickets(HOST)}
+    assert places == {"both": (empty, ""), "one": (vision, "vision"), "none": (empty, "")}
     ledger.close()

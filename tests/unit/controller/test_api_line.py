@@ -63,7 +63,7 @@ def test_everything_that_was_asked_for_is_told(office: Office) -> None:
         ticket = unit.ticket(place["id"])
     assert ticket
     assert ticket.request == SpawnRequest(
-        1, "A100", memory_bytes=20 * GIB, session=timedelta(minutes=90), shorten=True
+        1, "A100", memory_bytes=20 * GIB, session=timedelta(minutes=90), shorten=True, course="vision"
     )
 
 

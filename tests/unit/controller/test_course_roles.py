@@ -166,3 +166,40 @@ def test_who_is_put_out_of_the_roster_may_nothing_more(office: Office, lab: str)
     assert office.ask("PUT", "/courses/vision/roster", "grace", body).status_code == 200
     assert office.ask("GET", "/courses/vision/roster", "tom").status_code == 403
     assert office.ask("GET", "/courses/vision/roster", "tim").status_code == 200
+
+
+def test_whoever_names_somebody_later_has_nothing_of_what_they_began(office: Office, tmp_path: Path) -> None:
+    """Two courses with one image: ada works and waits for one, and the teacher of the other imports her."""
+    policy = tmp_path / "policy.yml"
+    policy.write_text(
+        policy.read_text()
+        .replace("grace: {}", "grace: {}\n  bob: {}")
+        .replace("students:", "drawers: {}\n  students:")
+        + "  sound: {group: drawers, teachers: [bob], image: base}\n"
+    )
+    options = {"options": {"gpus": 1}}
+    place = office.ask("POST", "/queue", "ada", options).json()["id"]
+    office.add_lease("ada", "hers", party=Party(("students",), ("vision",)), ends_at=END, warned=15)
+    body = {"csv": "person,role\nada,student\n", "seen": 0}
+    assert office.ask("PUT", "/courses/sound/roster", "bob", body).status_code == 200
+    assert office.ask("GET", "/leases/hers", "grace").status_code == 200
+    for method, path, sent in (
+        ("GET", "", None),
+        ("POST", "/stop", {"reason": "x"}),
+        ("POST", "/message", {"text": "x"}),
+    ):
+        assert office.ask(method, f"/leases/hers{path}", "bob", sent).status_code == 404
+    assert "ada" not in office.raw("GET", "/courses/sound", "bob").text
+    with office.services.ledger.read() as unit:
+        ticket = unit.ticket(place)
+        inventory = unit.inventory(office.services.host)
+    assert ticket
+    assert ticket.party.courses == ("vision",)
+    again = office.services.policies.judge("ada", ("students",), ticket.request, inventory)
+    assert again.party.courses == ("vision",)
+    refused = office.refusal("POST", "/queue", "ada", {**options, "server": "two"})
+    assert "You are in several courses with the image 'base'" in refused[2]
+    for course in ("sound", ""):
+        body = {"server": "two", "options": {"gpus": 1, "course": course}}
+        assert office.ask("POST", "/queue", "ada", body).status_code in (200, 201)
+        assert ("ada" in office.raw("GET", "/courses/sound", "bob").text) is (course == "sound")

@@ -155,6 +155,7 @@ def test_when_to_warn() -> None:
 
 
 def test_mounts() -> None:
+    """Those of the one course that a server is for, and of nobody else's course."""
     data, notes = Mount("/srv/data", "/data"), Mount("/srv/notes", "/notes")
     other = Mount("/srv/other", "/other", read_only=False)
     policy = Policy(
@@ -164,13 +165,15 @@ def test_mounts() -> None:
             course("cs8", image="base", mounts=(other,)),
         )
     )
-    assert choose_mounts(policy, "zoe", (), "torch") == ()
-    assert choose_mounts(policy, "zoe", ("students",), "torch") == (data, notes)
-    assert choose_mounts(policy, "zoe", ("students",), "base") == (other,)
-    assert choose_mounts(policy, "zoe", ("students", "phd"), "torch") == (data, notes, other)
-    assert choose_mounts(policy, "grace", (), "torch") == (data, notes)
+    assert choose_mounts(policy, "zoe", (), "cs231") == ()
+    assert choose_mounts(policy, "zoe", ("students",), "cs231") == (data, notes)
+    assert choose_mounts(policy, "zoe", ("students",), "cs8") == (other,)
+    assert choose_mounts(policy, "zoe", ("students",), "cs7") == ()
+    assert choose_mounts(policy, "zoe", ("students", "phd"), "cs231") == (data, notes)
+    assert choose_mounts(policy, "zoe", ("students", "phd"), "") == ()
+    assert choose_mounts(policy, "grace", (), "cs231") == (data, notes)
     enrolled = Policy(people={"zoe": person("students")}, courses=policy.courses)
-    assert choose_mounts(enrolled, "zoe", (), "torch") == (data, notes)
+    assert choose_mounts(enrolled, "zoe", (), "cs231") == (data, notes)
 
 
 # -- properties ---------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from gpuspawner.core.coursechoice import find_courses
+from gpuspawner.core.model import Party
 from gpuspawner.core.policy import Course, Person, Policy, Rule, find_party, resolve_allowance, settings_rule
 from gpuspawner.core.roster import RIGHTS, Entry, Kind, Right, Role, Who, compare, enrol, order_entries
 
@@ -29,8 +31,8 @@ def test_a_roster_gives_the_course_its_limits_and_its_group() -> None:
     allowance = resolve_allowance(POLICY, "ada", ())
     assert allowance.gpus_per_person.rules == ("course `cs231`",)
     assert POLICY.groups_of("ada", ()) == {"students"}
-    assert find_party(POLICY, "ada", (), "torch").courses == ("cs231",)
-    assert find_party(POLICY, "ada", (), "torch").groups == ("students",)
+    assert find_courses(POLICY, "ada", ()) == {"cs231": "torch"}
+    assert find_party(POLICY, "ada", (), "cs231") == Party(("students",), ("cs231",))
 
 
 def test_it_gives_no_other_course_of_the_same_group_and_nobody_else() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from gpuspawner.core.coursework import Coursework, Notebooks
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.core.policy import Policy, choose_mounts, find_parts
+from gpuspawner.core.policy import Policy, choose_mounts, find_part
 from gpuspawner.core.sharing import Mount, Places
 from gpuspawner.policy.policy import load_policy
 
@@ -31,9 +31,9 @@ def data(path: str = "/srv/data", target: str = "/data") -> dict[str, Any]:
 def test_data_is_for_the_people_of_a_group_and_for_nobody_else(tmp_path: Path) -> None:
     policy = load(tmp_path, groups={"default": data("/srv/all", "/all"), "lab": data()})
     everybody, lab = Mount("/srv/all", "/all"), Mount("/srv/data", "/data")
-    assert choose_mounts(policy, "ada", ["lab"], "base") == (everybody, lab)
-    assert choose_mounts(policy, "bob", ["students"], "base") == (everybody,)
-    assert choose_mounts(policy, "eve", ["Lab", "lab "], "other") == (everybody,)
+    assert choose_mounts(policy, "ada", ["lab"], None) == (everybody, lab)
+    assert choose_mounts(policy, "bob", ["students"], None) == (everybody,)
+    assert choose_mounts(policy, "eve", ["Lab", "lab "], None) == (everybody,)
 
 
 @pytest.mark.parametrize("path", ["/etc", "/srv/homes/ada", "/srv", "/proc", "/var/run/docker.sock"])
@@ -73,7 +73,7 @@ def test_two_things_at_one_place_are_refused(tmp_path: Path, other: str) -> None
 
 def test_two_groups_may_have_the_same(tmp_path: Path) -> None:
     policy = load(tmp_path, groups={"lab": data(), "students": data()})
-    assert choose_mounts(policy, "ada", ["lab", "students"], "base") == (Mount("/srv/data", "/data"),)
+    assert choose_mounts(policy, "ada", ["lab", "students"], None) == (Mount("/srv/data", "/data"),)
 
 
 def test_nothing_is_shared_out_of_a_directory_that_people_can_write(tmp_path: Path) -> None:
@@ -94,7 +94,8 @@ def test_hand_in_and_notebooks_of_a_course(tmp_path: Path) -> None:
 def test_assistants_grade_if_the_policy_says_so(tmp_path: Path, assistants: bool) -> None:
     course = {"hand_in": True, "assistants": ["amy"]} | ({"assistants_grade": True} if assistants else {})
     policy = load(tmp_path, course=course, people={"amy": {}})
-    (part,) = find_parts(policy, "amy", (), policy.courses[0].image)
+    part = find_part(policy, "amy", (), policy.courses[0].name)
+    assert part is not None
     assert part.grades is assistants
 
 
@@ -113,7 +114,8 @@ def test_what_all_of_a_course_can_read(tmp_path: Path) -> None:
         "students": data("/srv/s", "/s"),
     }
     policy = load(tmp_path, groups=groups, course=course, people={"amy": {"groups": ["students", "lab"]}})
-    (part,) = find_parts(policy, "amy", (), policy.courses[0].image)
+    part = find_part(policy, "amy", (), policy.courses[0].name)
+    assert part is not None
     assert [mount.target for mount in part.data] == ["/all", "/s", "/notes", "/ro"]
 
 

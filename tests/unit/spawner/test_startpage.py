@@ -419,7 +419,7 @@ async def test_the_same_again(hub: MockHub, ledger: Ledger) -> None:
     assert f'href="?opt-again={lease.id}"' in form
     assert "Start again with the same choices" in form
     again = await spawner.options_from_query({"again": [ended.again]})
-    assert again == {**chosen, "session": "7200.000 s", "image": IMAGES[0]}
+    assert again == {**chosen, "session": "7200.000 s", "image": IMAGES[0], "course": ""}
     # Another start in between is another matter.
     spawner.orm_spawner.user_options = {"gpus": 2}
     assert await spawner.options_from_query({"again": [ended.again]}) == again
@@ -473,6 +473,9 @@ async def test_page_after_odd_options(hub: MockHub) -> None:
             {"gpus": ["1"], "model": ["A100"], "image": ["base"]},
             {"gpus": 1, "model": "A100", "image": "base"},
         ),
+        ({"device": ["none"], "for": ["none"]}, {"gpus": 0, "course": ""}),
+        ({"device": ["none"], "for": ["course:cs: 1"]}, {"gpus": 0, "course": "cs: 1"}),
+        ({"device": ["none"], "for": [""]}, {"gpus": 0}),
         ({"_xsrf": ["x"]}, {}),
         ({}, {}),
     ],

@@ -251,7 +251,7 @@ async def test_refused_options_are_forgotten(hub: MockHub, docker: FakeDocker) -
         await hub.start(HOSTILE)
     assert refused.value.jupyterhub_message == (
         "There is no option 'extra_host_config'. The options are: gpus, model, image, slice, memory, "
-        "compute_capability, session, shorten, wait, notebooks."
+        "compute_capability, session, shorten, wait, notebooks, course."
     )
     assert refused.value.status_code == 400
     assert "create_container" not in docker.methods()

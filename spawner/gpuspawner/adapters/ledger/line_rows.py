@@ -42,6 +42,7 @@ def request_to_json(request: SpawnRequest) -> dict[str, Any]:
         "shorten": request.shorten,
         "wait": request.wait,
         "notebooks": request.notebooks,
+        "course": request.course,
     }
 
 
@@ -60,6 +61,7 @@ def json_to_request(data: Row) -> SpawnRequest:
         shorten=data["shorten"],
         wait=data["wait"],
         notebooks=data.get("notebooks"),
+        course=data.get("course"),
     )
 
 

@@ -110,18 +110,24 @@
     document.getElementById("gpu-old").hidden = Date.now() - known < OLD;
   }
 
-  // Notebooks are opened in the image of their course; whoever takes another image takes no notebooks.
-  function fitImage(event) {
+  // A server for a course has its image, and opens no notebooks of another. Which course an image is for goes
+  // without saying where one alone has it.
+  function fitCourse(event) {
+    const course = document.getElementById("gpu-course");
     const notebooks = document.getElementById("gpu-notebooks");
     const image = document.getElementById("gpu-image");
-    if (!notebooks) return;
-    const wanted = notebooks.selectedOptions[0]?.dataset.image;
-    if (event.target === notebooks && wanted) image.value = wanted;
-    if (event.target === image && wanted && image.value !== wanted) notebooks.value = "";
+    if (!course) return;
+    if (event.target === notebooks && notebooks.value) course.value = `course:${notebooks.value}`;
+    const wanted = course.selectedOptions[0]?.dataset.image;
+    if (event.target === image && image.value !== wanted) {
+      const fitting = [...course.options].filter((option) => option.dataset.image === image.value);
+      course.value = fitting.length > 1 ? "" : (fitting[0]?.value ?? "none");
+    } else if (wanted) image.value = wanted;
+    if (notebooks?.value && course.value !== `course:${notebooks.value}`) notebooks.value = "";
   }
 
   showTimes(page);
-  form.addEventListener("change", fitImage);
+  form.addEventListener("change", fitCourse);
   form.addEventListener("change", settle);
   form.addEventListener("input", settle);
   form.addEventListener("submit", () => { submitted = true; });
