@@ -20,6 +20,7 @@ from gpuspawner.core.ssh import (
     GATEWAY_ENDED,
     KEEP_SESSIONS,
     MOST_KEYS,
+    NOT_THEIR_WAY,
     TOO_OFTEN,
     Cause,
     Door,
@@ -225,7 +226,9 @@ class SshDesk:
         self._refuse(key, found)
         return None
 
-    def enter(self, fingerprint: str, address: str, source: str, gateway: str) -> Entrance | str:
+    def enter(
+        self, fingerprint: str, address: str, source: str, gateway: str, holder: str | None = None
+    ) -> Entrance | str:
         """A connection that was let in goes on into a server, or why it does not.
 
         Args:
@@ -233,6 +236,7 @@ class SshDesk:
             address: Of the door.
             source: Where it comes from.
             gateway: The run of the gateway.
+            holder: Whose token opened the way, where it comes through port 443.
 
         Raises:
             LedgerError: The ledger cannot be used.
@@ -240,6 +244,9 @@ class SshDesk:
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
         now = self._clock()
+        if key is not None and holder not in (None, key.owner):
+            self._refuse(key, NOT_THEIR_WAY)
+            return NOT_THEIR_WAY.text
         if key is not None and not self._pace.allows(key.owner, now):
             self._refuse(key, TOO_OFTEN)
             return TOO_OFTEN.text

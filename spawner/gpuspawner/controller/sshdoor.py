@@ -25,6 +25,7 @@ from gpuspawner.ports import ContainerEngine, HubApi
 
 from .people import PolicyReader
 from .services import Services
+from .sshways import Ways
 
 MOST_BYTES = 4 * 1024 * 1024
 MOST_AT_ONCE = 4
@@ -104,10 +105,11 @@ class SshDoor:
     Args:
         desk: Decides.
         engine: Knows where containers are.
+        ways: What comes through port 443; None where nothing does.
     """
 
-    def __init__(self, desk: SshDesk, engine: ContainerEngine) -> None:
-        self._desk, self._engine = desk, engine
+    def __init__(self, desk: SshDesk, engine: ContainerEngine, ways: Ways | None = None) -> None:
+        self._desk, self._engine, self._ways = desk, engine, ways
         # Threads of its own: who knocks on and on must keep neither pages waiting nor what must end.
         self._asking = ThreadPoolExecutor(MOST_AT_ONCE, "ssh")
         self._reporting = ThreadPoolExecutor(1, "ssh-report")
@@ -188,7 +190,10 @@ class SshDoor:
 
     def _enter(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Where a connection goes on."""
-        found = self._desk.enter(asked["fingerprint"], asked["address"], asked["source"], asked["gateway"])
+        source = asked["source"]
+        way = self._ways.find(source) if self._ways else None
+        source, holder = (way.shown, way.owner) if way else (source, None)
+        found = self._desk.enter(asked["fingerprint"], asked["address"], source, asked["gateway"], holder)
         if not isinstance(found, Entrance):
             return {"refused": found}
         session = found.session

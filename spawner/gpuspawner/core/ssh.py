@@ -20,6 +20,9 @@ RELAY_PORT = 2200
 FIRST_DOOR = IPv4Address("127.64.0.0")
 MOST_DOORS = 1 << 22
 """Addresses of the host itself, one for each server that anybody ever had: 127.64.0.0 to 127.127.255.255."""
+FIRST_WAY = IPv4Address("127.128.0.1")
+MOST_WAYS = 1 << 20
+"""Addresses that connections through port 443 come from: one for each person in each place."""
 MOST_RESTING = 10
 """Doors of servers that do not run, which are opened and shown all the same."""
 MOST_KEYS = 50
@@ -74,6 +77,13 @@ class Refusal:
 
 
 TOO_OFTEN = Refusal(Cause.TOO_OFTEN, mark("You connect too often. Wait a minute, and connect again."))
+TOO_MANY = Refusal(
+    Cause.TOO_MANY, mark(f"You have {MOST_OPEN} connections open, and one person may have no more.")
+)
+NOT_THEIR_WAY = Refusal(
+    Cause.NOT_THEIRS,
+    mark("This key came through port 443 with somebody else's token. Use one of your own."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +261,7 @@ def why_not_server(
         text = mark(f"The server {name} does not run.") if name else mark("Your server does not run.")
         return Refusal(Cause.NO_SERVER, text)
     if open_already >= MOST_OPEN:
-        text = mark(f"You have {MOST_OPEN} connections open, and one person may have no more.")
-        return Refusal(Cause.TOO_MANY, text)
+        return TOO_MANY
     return None
 
 

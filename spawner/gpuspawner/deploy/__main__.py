@@ -83,6 +83,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
     settings, text = make_settings(request["settings"] or {}, place, file)
     release = pack(checkout, Path(request["archives"]))
     network = settings.network
+    ssh = settings.ssh.model_dump_json(exclude={"client"})  # which the gateway knows nothing of
     return {
         "release": release.name,
         "archive": str(release.archive),
@@ -100,7 +101,8 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "controller": settings.controller.port if settings.controller.enabled else None,
         "ssh": settings.ssh.port if settings.ssh.enabled else None,
         "ssh_address": settings.ssh.reached_at,
-        "ssh_inputs": f"{settings.ssh.model_dump_json()} {settings.hub_origin}{settings.base_url}",
+        "ssh_by_port": settings.ssh.ways != "web",
+        "ssh_inputs": f"{ssh} {settings.hub_origin}{settings.base_url}",
         "ssh_version": ssh_version(checkout),
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
         "course_directory": str(settings.courses.directory or ""),

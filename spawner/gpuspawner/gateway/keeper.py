@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import pwd
-import resource
 import secrets
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gpuspawner.adapters.process import raise_open_files
 from gpuspawner.adapters.ssh_files import SSHD, SshFiles
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.core.ssh import without_doors
@@ -31,8 +31,6 @@ REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
 SECRET_SECONDS = 60.0
 """How long a controller may take to start."""
-MOST_FILES = 1 << 16
-"""Usual are 1024, which doors and connections of a few hundred people take."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
 SEPARATE = Path("/run/sshd")
@@ -77,7 +75,7 @@ class Keeper:
             start_new_session=True,
         )
         where = self._settings.ssh
-        log.info("The gateway of SSH listens on %s:%s", where.address, where.port)
+        log.info("The gateway of SSH listens on %s, port %s", ", ".join(where.addresses), where.port)
         report = loop.create_task(self._report_on_and_on())
         ended = loop.create_task(sshd.wait())
         stopped = loop.create_task(stop.wait())
@@ -108,7 +106,7 @@ class Keeper:
         page = f"{self._settings.hub_origin}{self._settings.service_url}ssh"
         _write(folder / "banner", BANNER.format(page=page), 0o644)
         setup = Setup(
-            folder, ssh.address, ssh.port, ssh.account, _find_python(),
+            folder, ssh.addresses, ssh.port, ssh.account, _find_python(),
             Path(__file__).with_name("ask.py").read_text(), f"gpuspawner-ssh-{self._run}",
         )  # fmt: skip
         _write_config(folder / "config", build_config(setup))
@@ -216,14 +214,6 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.write(text)
     partial.chmod(mode)
     partial.replace(path)
-
-
-def raise_open_files() -> None:
-    """Let this process have as many files open as it may: one for each door, and two for each connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def await_secret(settings: Settings, seconds: float = SECRET_SECONDS) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.controller import sshdoor as module
 from gpuspawner.controller.sshdoor import SshDoor, WhyNot
+from gpuspawner.controller.sshways import Ways
 from gpuspawner.core.claims import Actor, ActorKind
 from support.build import HOST
 from support.fake_engine import FakeEngine
@@ -58,6 +60,28 @@ def test_from_a_key_to_its_server(door: SshDoor, running: str) -> None:
     told = [{"id": entered["session"], "sent": 1, "received": 2}]
     assert ask(door, "report", gateway="g", told=told, keys=[running]) == {"end": {}, "bad": []}
     assert ask(door, "report", gateway="g", told=[], keys=["SHA256:other"])["bad"] == ["SHA256:other"]
+
+
+def test_a_way_through_port_443_is_named_and_is_for_the_keys_of_its_person(
+    office: Office, engine: FakeEngine, running: str
+) -> None:
+    office.hub.people["ada"] = frozenset()
+    why_not = WhyNot(office.hub, office.services.policies)
+    ways = Ways(2222, office.auth, SshRights(office.services.ledger, why_not), office.services.clock)
+    desk = SshDesk(office.services.ledger, HOST, why_not, office.services.clock)
+    door = SshDoor(desk, engine, ways)
+    own, other = (ways.open(who, "t", "192.0.2.7", lambda _: None) for who in ("ada", "eve"))
+    asked = {"fingerprint": running, "address": "127.64.0.0", "gateway": "g"}
+    assert ask(door, "enter", **asked, source=own.address)["owner"] == "ada"
+    refused = ask(door, "enter", **asked, source=other.address)["refused"]
+    assert refused == "This key came through port 443 with somebody else's token. Use one of your own."
+    with office.services.ledger.read() as unit:
+        assert [one.source for one in unit.open_ssh_sessions("ada")] == ["192.0.2.7 (443)"]
+        key = unit.ssh_key(running)
+    assert key is not None
+    assert key.refused == refused, "its person reads it"
+    ways.close(other)
+    assert ask(door, "enter", **asked, source="192.0.2.9")["owner"] == "ada"
 
 
 def test_a_key_that_nobody_has_opens_nothing(door: SshDoor) -> None:

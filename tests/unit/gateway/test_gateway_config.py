@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from gpuspawner.policy.settings import Settings
 
 def make_setup(folder: Path, address: str = "127.0.0.1") -> Setup:
     program = Path(ask.__file__).read_text()
-    return Setup(folder, address, 2222, "nobody", Path("/usr/bin/python3"), program, "gpuspawner-ssh-test")
+    return Setup(folder, (address,), 2222, "nobody", Path("/usr/bin/python3"), program, "gpuspawner-ssh-test")
 
 
 @pytest.fixture
@@ -85,6 +86,28 @@ def test_an_option_of_newer_versions_is_left_out_where_this_one_does_not_know_it
 
 def test_an_address_of_version_6_stands_in_brackets(tmp_path: Path) -> None:
     assert "ListenAddress [::]:2222" in build_config(make_setup(tmp_path, "::"))
+
+
+@pytest.mark.parametrize(
+    ("ssh", "listens"),
+    [
+        ({}, ("0.0.0.0",)),
+        ({"ways": "port"}, ("0.0.0.0",)),
+        ({"ways": "web"}, ("127.0.0.1",)),
+        ({"ways": "web", "address": "192.0.2.1"}, ("127.0.0.1",)),
+        ({"address": "127.0.0.1"}, ("127.0.0.1",)),
+        ({"address": "192.0.2.1"}, ("192.0.2.1", "127.0.0.1")),
+        ({"address": "::"}, ("::", "127.0.0.1")),
+        ({"address": "::", "ways": "port"}, ("::",)),
+    ],
+)
+def test_it_listens_where_people_come_from(
+    tmp_path: Path, ssh: dict[str, object], listens: tuple[str, ...]
+) -> None:
+    assert make_settings(tmp_path, enabled=True, **ssh).ssh.addresses == listens
+    setup = replace(make_setup(tmp_path), addresses=listens)
+    found = [line for line in build_config(setup).splitlines() if line.startswith("ListenAddress")]
+    assert len(found) == len(listens)
 
 
 @pytest.mark.parametrize(
