@@ -20,7 +20,7 @@ from nativeauthenticator.orm import UserInfo
 
 from gpuspawner.allocator.accounts import Accounts, Holder
 from gpuspawner.allocator.identities import Said
-from gpuspawner.core.accounts import LONGEST_PASSWORD, WRONG, judge_password
+from gpuspawner.core.accounts import LOCAL, LONGEST_PASSWORD, WRONG, judge_password
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.identity import LONGEST_NAME
@@ -44,6 +44,11 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
         super().__init__(add_new_table=False, **kwargs)
         self._accounts: Accounts | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The accounts here, which are the only ones."""
+        return frozenset({LOCAL})
 
     # -- logging in -----------------------------------------------------------------------------------------
 
