@@ -35,6 +35,7 @@ NAMED_SERVERS = 4
 
 SESSION = "custom:gpu:session"
 KEYS = "custom:gpu:keys"
+SSH = "custom:gpu:ssh"
 CUSTOM_SCOPES = {
     "custom:gpu:read": {"description": "See the GPUs, and what is one's own: sessions, place in line, use."},
     "custom:gpu:manage": {
@@ -46,6 +47,7 @@ CUSTOM_SCOPES = {
         "description": "Add and remove one's own keys for SSH, which open one's servers.",
         "subscopes": ["custom:gpu:read"],
     },
+    SSH: {"description": "Reach the gateway of SSH through port 443, for which a key is needed as well."},
     SESSION: {"description": "See, keep and end the session of one server, from inside of it."},
 }
 """What somebody may do at the controller. The hub's administrators may do all, see :data:`ADMIN_MARK`."""
@@ -207,12 +209,12 @@ def _apply_controller(c: Any, settings: Settings, token: str) -> None:
             "api_token": token,
             "oauth_no_confirm": True,
             # What a login at the controller carries over from the person; less would hide an administrator.
-            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *sorted(set(CUSTOM_SCOPES) - {SESSION})],
+            "oauth_client_allowed_scopes": [ACCESS, ADMIN_MARK, *sorted(set(CUSTOM_SCOPES) - {SESSION, SSH})],
         }
     ]
     # Everybody may see. Who else may manage or reserve gets that by roles of the site (docs/controller.md).
-    # A server's token may do no more than its person: so they have its scope too, which is of no use to them.
-    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", KEYS, SESSION}
+    # A token may do no more than its person: so they have the scopes of a server's, and of one for SSH, too.
+    hub.extra_user_scopes = {ACCESS, "custom:gpu:read", KEYS, SESSION, SSH}
     hub.load_roles = [
         {"name": "gpu-controller", "scopes": list(CONTROLLER_SCOPES), "services": [SERVICE]},
         {"name": "server", "scopes": list(SERVER_SCOPES)},

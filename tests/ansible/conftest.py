@@ -1,4 +1,4 @@
-"""One fresh server for all tests that need one, brought to a hub by the commands of docs/install.md."""
+"""The servers that tests share: a bare one, and one brought to a hub by the commands of docs/install.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,31 @@ from support.playing import SETTINGS, address, commands, log_in
 
 FIRST_KILL = "Make the directories"
 """A task of the first installation at which it is killed, before it is run as the page says."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those that need a server on which nothing is come before those that bring one to a hub."""
+    items.sort(key=lambda item: "untouched" not in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def bare() -> Iterator[FreshServer]:
+    """A server on which nothing is installed but what runs the playbooks.
+
+    Those that need it so have ``untouched`` and come first, and leave it as it was. What is made of it after
+    them is for the tests of one file.
+    """
+    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"], "bare") as server:
+        server.shell("apt-get update && apt-get install -y git make python3-venv && make ansible", minutes=15)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def untouched(bare: FreshServer) -> dict[str, str]:
+    """How the bare server was before the first of the tests."""
+    there = bare.run("test", "-e", "/opt/gpuspawner").returncode == 0
+    assert not there, "this server is a hub already: tests with `untouched` come first"
+    return bare.state()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from support.fake_packages import KEY, driver, engine, make_source, toolkit
+from support.fake_packages import KEY, driver, engine, make_source, newer_engine, toolkit
 from support.fresh_server import HOME, FreshServer, fresh_server
 from support.playing import SETTINGS, must_play, must_refuse, play
 
@@ -37,8 +37,10 @@ def server() -> Iterator[FreshServer]:
     release = os.environ["GPUSPAWNER_TEST_SERVER"]
     with fresh_server(release) as server:
         server.shell("apt-get update && apt-get install -y git make python3-venv && make ansible", minutes=15)
+        with newer_engine(server, release):
+            docker = make_source(server, "docker", engine(), release)
         sources = {
-            "docker_repository": make_source(server, "docker", engine(), release),
+            "docker_repository": docker,
             "nvidia_driver_repository": make_source(
                 server, "driver", [*driver(OLD), *driver(WANTED), *driver(NEW)]
             ),

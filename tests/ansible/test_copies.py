@@ -132,7 +132,8 @@ def test_settings_and_units_are_what_they_were(server: Server) -> None:
     (server.etc / "gpuspawner.yml").write_text("new")
     (server.etc / "more.d").mkdir()
     (server.etc / "more.d" / "new.py").write_text("new")
-    for name in ("gpuspawner-hub", "gpuspawner-more", "others"):
+    # Backups were switched on meanwhile; their timer would have nothing to start.
+    for name in ("gpuspawner-hub", "gpuspawner-more", "gpuspawner-backup", "others"):
         (server.units / f"{name}.service").write_text("new")
     server.run("keep-files", server.kept)  # again: they stay those of before
     assert server.run("put-back-files", server.kept).split() == ["gpuspawner-more.service"]
@@ -141,6 +142,7 @@ def test_settings_and_units_are_what_they_were(server: Server) -> None:
     assert stat.S_IMODE((server.etc / "gpuspawner.yml").stat().st_mode) == 0o640
     assert (server.units / "gpuspawner-hub.service").read_text() == "old"
     assert (server.units / "others.service").read_text() == "new"
+    assert (server.units / "gpuspawner-backup.service").read_text() == "new"
 
 
 def test_where_homes_are_is_read_from_the_ledger(backup: ModuleType, server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -198,3 +199,47 @@ def test_the_newest_backup_is_not_taken_if_it_is_of_a_new_server(
     if named:
         values["restore_backup"] = "1a2b3c4d"
     assert holds(check["ansible.builtin.assert"]["that"], **values) is taken
+
+
+UNITS = ANSIBLE / "roles" / "gpuspawner" / "templates"
+
+
+def test_whoever_wants_others_is_stopped_before_them() -> None:
+    """One that starts itself anew meanwhile would bring back what was stopped."""
+    stop = task("uninstall.yml", "Stop them")
+    order = stop["vars"]["uninstall_order"]
+    for template in UNITS.glob("*.service.j2"):
+        unit = f"gpuspawner-{template.name.removesuffix('.j2')}"
+        wants = re.findall(r"^Wants=(.*)$", template.read_text(), re.MULTILINE)
+        for wanted in re.findall(r"gpuspawner-\w+\.service", " ".join(wants)):
+            assert order.index(unit) < order.index(wanted), f"{unit} wants {wanted}"
+    names = ["gpuspawner-firewall.service", "gpuspawner-proxy.service", "gpuspawner-hub.service"]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    loop = environment.compile_expression(stop["loop"].strip("{} "))
+    assert loop(uninstall_names=names, uninstall_order=order) == [names[2], names[1], names[0]]
+
+
+@pytest.mark.parametrize(
+    ("repository", "shown"),
+    [
+        ("rest:https://ada:se:cr@et@backup.example.org/hub", "rest:https://***@backup.example.org/hub"),
+        ("rest:https://backup.example.org:8000/a@b", "rest:https://backup.example.org:8000/a@b"),
+        ("/mnt/backup/hub", "/mnt/backup/hub"),
+    ],
+)
+@pytest.mark.parametrize("says", ["wrong password", "Head {}/config: no such host"])
+def test_a_password_in_the_address_of_backups_is_not_shown(repository: str, shown: str, says: str) -> None:
+    asking = task("roles/backup/tasks/ask.yml", "Require that it is there, and that the password opens it")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment.filters["regex_replace"] = lambda text, old, new: re.sub(old, new, text)
+    values: dict[str, Any] = {
+        "backup_repository": repository,
+        "backup_said": says.format(repository.removeprefix("rest:")),
+        "backup_secret": asking["vars"]["backup_secret"],
+    }
+    values["backup_shown"] = environment.from_string(asking["vars"]["backup_shown"]).render(values)
+    told = environment.from_string(asking["ansible.builtin.assert"]["fail_msg"]).render(values)
+    assert shown in told
+    assert "cr@et" not in told
+    if "{}" in says:
+        assert f"Head {shown.removeprefix('rest:')}/config" in told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from support.certificates import make_certificate
 from support.client import Client
-from support.fresh_server import HOME, FreshServer, fresh_server
+from support.fresh_server import HOME, FreshServer
 from support.playing import SETTINGS, must_play
 from support.sessions import run_in_kernel
 from tornado.httpclient import HTTPRequest
@@ -36,19 +35,19 @@ METADATA = ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.1
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FreshServer]:
+def server(bare: FreshServer) -> Iterator[FreshServer]:
     """A hub at a name below which everybody's servers have names of their own."""
-    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"]) as server:
-        server.shell("apt-get update && apt-get install -y git make python3-venv && make ansible", minutes=15)
-        folder = f"{HOME}/ansible/inventory"
-        here = address(server)
-        server.shell(
-            f"echo '{here} {HUB}' >>/etc/hosts; cp -r {folder}/simulated {folder}/mine;"
-            f"sed -i 's/^tls_names: .*/tls_names: [{HUB}, {here}]/' {SETTINGS};"
-            f"printf 'tls_subdomains: true\\nimages_names: [minimal]\\n' >>{SETTINGS}"
-        )
-        must_play(server, "site")
-        yield server
+    folder = f"{HOME}/ansible/inventory"
+    here = address(bare)
+    bare.shell(
+        f"echo '{here} {HUB}' >>/etc/hosts; rm -rf {folder}/mine; cp -r {folder}/simulated {folder}/mine;"
+        f"sed -i 's/^tls_names: .*/tls_names: [{HUB}, {here}]/' {SETTINGS};"
+        f"printf 'tls_subdomains: true\\nimages_names: [minimal]\\n' >>{SETTINGS}"
+    )
+    must_play(bare, "site")
+    yield bare
+    # It is there until the last test of all, and would take memory and time from the others.
+    bare.run("sh", "-c", "systemctl stop 'gpuspawner-*' caddy; docker ps -q | xargs -r docker kill")
 
 
 def address(server: FreshServer) -> str:

@@ -1,10 +1,8 @@
-"""The roles, without a server: variables are documented as they are, and units are what systemd takes."""
+"""The roles: variables are documented as they are, and units are what systemd takes."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from ast import literal_eval
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import jinja2
 import pytest
 import yaml
 from gpuspawner.setup.paths import CHECKOUT
+from support.fresh_server import FreshServer
 
 ALL = CHECKOUT / "ansible" / "roles"
 SPECIFIED = sorted(path.parent.parent for path in ALL.glob("*/meta/argument_specs.yml"))
@@ -24,6 +23,7 @@ PLAN = {
     "proxy": "127.0.0.1:8000", "proxy_api": "127.0.0.1:8001", "hub_url": "http://10.201.0.1:8081/hub",
     "simulation_version": "0123456789abcdef", "home_directory": "", "course_directory": "",
     "controller": 8082, "base_url": "/", "subdomain_host": "", "ssh": 2222, "ssh_inputs": "",
+    "ssh_version": "0123456789ab",
 }  # fmt: skip
 
 
@@ -80,8 +80,7 @@ def flatten(role: Path, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> None:
     known = read(ALL / "gpuspawner" / "vars" / "main.yml")
     followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])
-    without_database = {"ssh"}
-    assert set(known["gpuspawner_followers"]) == set(followers) - without_database
+    assert set(known["gpuspawner_followers"]) == set(followers)
 
 
 def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_its_name() -> None:
@@ -95,7 +94,7 @@ def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_
     # Jinja reads the backslash, and Ansible keeps it.
     find = find.replace("\\", "\\\\")
     found = environment.from_string(find).render(gpuspawner_followers=known["gpuspawner_followers"])
-    assert set(literal_eval(found)) == {f"gpuspawner-{name}.service" for name in followers}
+    assert set(literal_eval(found)) == {f"gpuspawner-{name}.service" for name in (*followers, "ssh")}
     wait = tasks["Wait until its hub answers"]
     for network, name in (
         ({"subdomain_host": "https://hub.example.org:8443"}, {"Host": "hub.example.org:8443"}),
@@ -105,6 +104,62 @@ def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_
         text = named.render(gpuspawner_again_read={"network": network})
         asked = environment.from_string(wait["ansible.builtin.uri"]["headers"])
         assert literal_eval(asked.render(gpuspawner_again_named=text)) == name
+
+
+def test_all_that_writes_units_comes_behind_the_copy_that_a_failed_upgrade_puts_back() -> None:
+    """Else what is kept is of the new release. But for backups, which are no part of a release."""
+    tasks = read(ALL / "gpuspawner" / "tasks" / "activate.yml")
+    names = [task["name"] for task in tasks]
+    force = tasks[names.index("Bring the release into force")]
+    assert names.index("Keep what is there before another release") < names.index(force["name"])
+    roles = [
+        task["ansible.builtin.import_role"]["name"]
+        for task in force["block"]
+        if "ansible.builtin.import_role" in task
+    ]
+    assert roles == ["firewall"]
+    writing = [role.name for role in ALL.iterdir() if writes_units(role)]
+    assert sorted(writing) == ["backup", "firewall", "gpuspawner"]
+    before = [one["role"] for one in read(CHECKOUT / "ansible" / "site.yml")[1]["roles"]]
+    assert "firewall" not in before
+
+
+def writes_units(role: Path) -> bool:
+    """Whether a role writes or removes units of ours."""
+    places = [
+        str(task.get(f"ansible.builtin.{module}", {}))
+        for file in (role / "tasks").glob("*.yml")
+        for task in flatten(role, read(file))
+        for module in ("template", "copy", "file")
+    ]
+    return any("/etc/systemd/system/gpuspawner-" in place for place in places)
+
+
+def test_a_unit_that_is_no_longer_wanted_is_ended() -> None:
+    units = read(ALL / "gpuspawner" / "vars" / "main.yml")["gpuspawner_units"]
+    sometimes = re.findall(r"\(\[\{'name': '(\w+)'", units)
+    tasks = {task["name"]: task for task in read(ALL / "gpuspawner" / "tasks" / "configure.yml")}
+    looked = tasks["Look for units that are no longer wanted"]["loop"]
+    assert set(re.findall(r"'(\w+)'", looked.partition("|")[0])) == set(sometimes)
+
+
+def test_rules_and_units_that_are_put_back_are_in_force_again() -> None:
+    tasks = read(ALL / "gpuspawner" / "tasks" / "back.yml")
+    names = [task["name"] for task in tasks]
+    again = tasks[names.index("Put them in force")]
+    assert names.index("Put back settings and units") < names.index(again["name"])
+    asked = again["ansible.builtin.systemd_service"]
+    # Not restarted: for a moment there would be none.
+    assert asked == {
+        "name": "gpuspawner-firewall.service", "state": "reloaded", "enabled": True, "daemon_reload": True,
+    }  # fmt: skip
+    holds = jinja2.Environment(autoescape=False).compile_expression(again["when"])
+    for files, there, done in ((True, True, True), (True, False, False), (False, True, False)):
+        stat = {"stat": {"exists": there}}
+        assert bool(holds(gpuspawner_back_files=files, gpuspawner_back_rules=stat)) is done
+    # One that the newer release took away was also kept from starting at boot.
+    started = {task["name"]: task for task in read(ALL / "gpuspawner" / "tasks" / "again.yml")}["Start it"]
+    assert started["ansible.builtin.systemd_service"]["enabled"] is True
 
 
 def render(template: Path, **more: Any) -> str:
@@ -130,16 +185,49 @@ def test_each_unit_says_what_it_was_started_with(template: Path) -> None:
     assert ("readlink /opt/gpuspawner/current" in written[0]) is follows
 
 
-@pytest.mark.parametrize("template", UNITS, ids=lambda path: path.name.partition(".")[0])
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_takes_each_unit(template: Path, tmp_path: Path) -> None:
-    unit = tmp_path / f"gpuspawner-{template.name.removesuffix('.j2')}"
-    # The programs are on no machine but the server.
-    unit.write_text(render(template).replace("/opt/gpuspawner/current/venv/bin/", "/bin/echo ").replace(
-        "/opt/gpuspawner/current/node/bin/", "/bin/echo "))  # fmt: skip
-    command = ["systemd-analyze", "verify", str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+@pytest.mark.docker
+@pytest.mark.server
+def test_systemd_takes_each_unit(server: FreshServer) -> None:
+    units = {f"gpuspawner-{template.name.removesuffix('.j2')}": render(template) for template in UNITS}
+    for name, text in units.items():
+        # As if they were not there yet.
+        program = text.replace("/opt/gpuspawner/current/venv/bin/", "/bin/echo ")
+        server.write(f"/tmp/units/{name}", program.replace("/opt/gpuspawner/current/node/bin/", "/bin/echo "))
+    files = [f"/tmp/units/{name}" for name in units]
+    done = server.run("systemd-analyze", "verify", "--man=no", *files)
+    assert [line for line in done.stdout.splitlines() if "gpuspawner-" in line] == [], done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_agent_may_open_cards() -> None:
+    template = next(path for path in UNITS if path.name.startswith("agent."))
+    lines = render(template, gpuspawner_simulated_cards="").splitlines()
+    assert not [
+        line for line in lines if line.startswith(("PrivateDevices=", "DeviceAllow=", "DevicePolicy="))
+    ]
+    assert [line for line in lines if line.startswith("ProtectClock=")][-1] == "ProtectClock=no"
+
+
+def test_the_release_that_the_gateway_of_ssh_runs_from_is_kept() -> None:
+    template = next(path for path in UNITS if path.name.startswith("ssh."))
+    (line,) = [line for line in render(template).splitlines() if "/run/gpuspawner-ssh/release" in line]
+    assert line == "ExecStartPre=/bin/sh -c 'readlink /opt/gpuspawner/current >/run/gpuspawner-ssh/release'"
+    tasks = {task["name"]: task for task in read(ALL / "gpuspawner" / "tasks" / "prune.yml")}
+    asked = tasks["Ask which release the gateway of SSH runs from"]
+    assert asked["ansible.builtin.command"] == "cat /run/gpuspawner-ssh/release"
+    environment = jinja2.Environment(autoescape=False)
+    environment.tests["in"] = lambda one, many: one in many
+    prunable = environment.from_string(tasks["Remove the oldest"]["vars"]["gpuspawner_prunable"])
+    files = [{"path": f"/opt/gpuspawner/releases/{name}", "mtime": n} for n, name in enumerate("abcd")]
+    values = {
+        "gpuspawner_releases": {"files": files}, "gpuspawner_release": "/opt/gpuspawner/releases/d",
+        "gpuspawner_old": "c", "gpuspawner_proxy_program": {"stat": {}},
+    }  # fmt: skip
+    for told, left in (
+        ({"stdout": "releases/a"}, ["/opt/gpuspawner/releases/b"]),
+        ({"stdout": ""}, ["/opt/gpuspawner/releases/b", "/opt/gpuspawner/releases/a"]),
+    ):
+        assert literal_eval(prunable.render(**values, gpuspawner_gateway_release=told)) == left
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.server]
 PAGE = "maintenance.md"
 FOLLOW = {"gpuspawner-agent", "gpuspawner-hub", "gpuspawner-controller"}
 """What is restarted with a release."""
+RULES = ("nft", "--stateless", "list", "table", "inet", "gpuspawner")
+"""What people's servers may reach, as the kernel has it."""
 VERSIONS = f"{HOME}/spawner/gpuspawner/adapters/ledger/migrations/versions"
 MIGRATION = '''
 """What a later release may change."""
@@ -144,20 +146,24 @@ def test_a_release_that_does_not_come_up_is_taken_back_by_itself(
     server: FreshServer, people: list[Worker], original: str
 ) -> None:
     held, settings = leases(server), server.must("cat", "/etc/gpuspawner/gpuspawner.yml")
-    before = server.started()
+    before, rules = server.started(), server.must(*RULES)
     break_release(server)
-    server.shell(f"sed -i 's/shm: 256M/shm: 300M/' {SETTINGS}")
+    server.shell(
+        f"sed -i 's/shm: 256M/shm: 300M/' {SETTINGS}; echo 'firewall_host_ports: [9797]' >>{SETTINGS}"
+    )
     try:
         code, printed = play(server, "upgrade")
     finally:
         mend_release(server)
-        server.shell(f"sed -i 's/shm: 300M/shm: 256M/' {SETTINGS}")
+        server.shell(f"sed -i 's/shm: 300M/shm: 256M/; /^firewall_host_ports/d' {SETTINGS}")
     assert code != 0
     assert "did not come up" in printed
     assert f"release {original.rpartition('/')[2]} runs again" in " ".join(printed.split())
     assert current(server) == original
     assert form(server) != "9999"  # the broken release had the migration too
     assert server.must("cat", "/etc/gpuspawner/gpuspawner.yml") == settings
+    assert server.must(*RULES) == rules
+    assert "9797" not in server.must("cat", "/etc/gpuspawner/firewall.nft")
     after = server.started()
     assert {name for name in before if before[name] != after[name]} == FOLLOW
     assert leases(server) == held

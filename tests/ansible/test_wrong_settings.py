@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from shlex import quote
 
 import pytest
 from support.certificates import make_certificate
-from support.fresh_server import HOME, FreshServer, fresh_server
+from support.fresh_server import HOME, FreshServer
 from support.playing import SETTINGS, must_refuse, play
 
-pytestmark = [pytest.mark.docker, pytest.mark.server]
+pytestmark = [pytest.mark.docker, pytest.mark.server, pytest.mark.usefixtures("untouched")]
 
 INVENTORY = f"{HOME}/ansible/inventory"
-
-
-@pytest.fixture(scope="module")
-def bare() -> Iterator[FreshServer]:
-    """A server on which nothing is installed but what runs the playbooks."""
-    with fresh_server(os.environ["GPUSPAWNER_TEST_SERVER"]) as server:
-        server.shell("apt-get update && apt-get install -y git make python3-venv && make ansible", minutes=15)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def untouched(bare: FreshServer) -> dict[str, str]:
-    """How it was before the first of these tests."""
-    return bare.state()
 
 
 def begin(server: FreshServer, example: str, change: str) -> None:

@@ -25,6 +25,7 @@ from .machine import describe
 from .measure import measure_burst, measure_poll, measure_real_burst, measure_restart, measure_single
 from .rules import measure_policy
 from .sides import Pair, both_sides
+from .ssh import measure_ssh
 from .sweep import measure_sweep
 from .threads import measure_threads
 from .weeks import measure_weeks
@@ -37,6 +38,7 @@ ALONE: dict[str, Callable[[int], list[Figure]]] = {
     "week": measure_weeks,
     "board": measure_board,
     "sweep": measure_sweep,
+    "ssh": measure_ssh,
 }
 """Measured by themselves: no Docker, no other side."""
 MEASUREMENTS: dict[str, Callable[[Pair, int], list[Figure]]] = {

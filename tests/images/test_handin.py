@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gpuspawner.core.sharing import Mount
 from gpuspawner.setup.images import ImageEntry
 from support.classroom import COURSE, Classroom, Seat
 from support.sessions import HOME
@@ -45,8 +46,14 @@ PROBLEM = notebook(
 
 @pytest.fixture(scope="module")
 def classroom(image: ImageEntry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classroom]:
-    base = tmp_path_factory.mktemp("courses") / "base"
-    room = Classroom(image, base)
+    top = tmp_path_factory.mktemp("courses")
+    base = top / "base"
+    mounts = []
+    for name, target in (("data", "/materials"), ("scans", "/scans"), ("tools", "/opt/tools")):
+        (top / name).mkdir()
+        (top / name / "it.txt").write_text(name)
+        mounts.append(Mount(str(top / name), target))
+    room = Classroom(image, base, mounts[0], others=tuple(mounts[1:]))
     yield room
     room.close()
     shutil.rmtree(base, ignore_errors=True)
@@ -148,6 +155,8 @@ def test_nobody_hands_in_for_another(teacher: Seat, ada: Seat, bob: Seat) -> Non
         f"ln -s {GRADING}/gradebook.db $it/notes.txt",
         f"rm -rf $it && ln -s {GRADING}/source/ps1 $it",
         "mkfifo $it/pipe",
+        "rm -rf $it && mkfifo $it",
+        "rm -rf $it && touch $it",
         "mkdir $it/deep && ln -s / $it/deep/root",
         "mv $it $box/ada+ps1+yesterday+x",
         "mv $it $box/ada+ps1+9999999999-01-01+x",
@@ -177,7 +186,7 @@ def test_a_teacher_of_another_course_has_nothing_of_this_one(classroom: Classroo
 
 
 SPY = """
-import json, os, pathlib, socket, subprocess
+import json, os, pathlib, shutil, socket, subprocess
 def attempt(what):
     try:
         return repr(what())
@@ -197,7 +206,13 @@ told = {
     "first": attempt(lambda: open("/proc/1/environ", "rb").read(9)),
     "kill": attempt(lambda: os.kill(os.getppid(), 0)),
     "child": attempt(lambda: subprocess.run(["ls", "/home/jovyan"], capture_output=True, check=True)),
+    "lab": attempt(lambda: open("/scans/it.txt").read()),
+    "tools": attempt(lambda: open("/opt/tools/it.txt").read()),
+    "agent": attempt(lambda: socket.socket(socket.AF_UNIX).connect("/home/jovyan/agent")),
     "own": attempt(lambda: pathlib.Path("made.txt").write_text("x")),
+    "data": attempt(lambda: open("/materials/it.txt").read()),
+    "copy": attempt(lambda: shutil.copy2("made.txt", "copied.txt")),
+    "mode": attempt(lambda: os.chmod("/home/jovyan/courses/cs231/grading/gradebook.db", 0o777)),
 }
 pathlib.Path("told.json").write_text(json.dumps(told))
 def double(x): return 2 * x
@@ -206,17 +221,41 @@ def double(x): return 2 * x
 
 def test_what_is_graded_reaches_nothing_of_who_grades_it(classroom: Classroom, teacher: Seat) -> None:
     hand_in(classroom.seat("mallory"), SPY)
-    where = f"{GRADING}/autograded/mallory/ps1"
+    where, mode = f"{GRADING}/autograded/mallory/ps1", f"stat -c %a {GRADING}/gradebook.db"
+    before = teacher(mode)
+    listen = (
+        "import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('agent'); s.listen(); time.sleep(600)"
+    )
+    teacher(f'cd; python3 -c "{listen}" >/dev/null 2>&1 &')
     teacher(
         f"cd {GRADING} && nbgrader collect ps1 --update && nbgrader autograde ps1 --create --student=mallory"
     )
     told = json.loads(teacher(f"cat {where}/told.json"))
     assert told.pop("own") == "1"
+    assert told.pop("data") == "'data'", "what all of the course can read"
+    assert told.pop("copy") == "'copied.txt'"
+    assert told.pop("mode") == "None"
+    assert teacher(mode) == before
     assert told.pop("environ") == "[]"
     assert told.pop("child") == "CalledProcessError"
     assert set(told.values()) == {"PermissionError"}, told
     assert scores(teacher)["mallory"] == 2
     assert teacher("ls -d /tmp/sealed-* 2>/dev/null; true") == ""
+
+
+def test_when_something_was_handed_in_is_not_for_the_student_to_say(
+    classroom: Classroom, teacher: Seat
+) -> None:
+    zoe = hand_in(classroom.seat("zoe"), "def double(x): return 2 * x")
+    box, old = "/exchange/cs231/inbound", "2020-01-01 00:00:00.000000 UTC"
+    zoe(f"cd {box} && chmod -R u+w . && echo '{old}' > zoe+ps1+*/timestamp.txt")
+    zoe(f"cd {box} && touch -d 2020-01-01 zoe+ps1+*/* zoe+ps1+* && mv zoe+ps1+* 'zoe+ps1+{old}+x'")
+    said = teacher(f"cd {GRADING} && nbgrader collect ps1 --student=zoe 2>&1")
+    assert "by its own word of 2020-01-01 00:00:00, and was written at" in said
+    at = teacher(f"cat {GRADING}/submitted/zoe/ps1/timestamp.txt")
+    assert re.fullmatch(HAND_IN, at.strip())
+    assert not at.startswith("2020")
+    assert re.search(rf"cs231 zoe ps1 {old} .*\(written {at[:16]}", teacher("nbgrader list --inbound 2>&1"))
 
 
 def test_formgrader_is_for_who_grades(teacher: Seat, ada: Seat) -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.docker
 
 IMAGE = next((name for name in default_images() if name.startswith("Course")), "")
 OTHER = next(iter(default_images()))
-PEOPLE = ("grace", "ada", "bob", "eve", "mallory")
+PEOPLE = ("grace", "ada", "bob", "eve", "mallory", "amy")
 
 
 def make_repository(folder: Path) -> None:
@@ -86,7 +86,11 @@ def site(folder: Path) -> Iterator[Installation]:
         "homes": {"kind": "bind", "directory": str(folder / "homes")},
     }
     with Installation(users=PEOPLE, settings=settings, controller=True) as installation:
-        people = (("ada", Role.STUDENT, "blue"), ("bob", Role.STUDENT, "blue"))
+        people = (
+            ("ada", Role.STUDENT, "blue"),
+            ("bob", Role.STUDENT, "blue"),
+            ("amy", Role.ASSISTANT, ""),
+        )
         entries = tuple(Entry(Who(Kind.PERSON, name), role, team, person=name) for name, role, team in people)
         with installation.ledger.write() as unit:
             unit.put_roster(Roster("cs231", 1, entries, datetime.now(UTC), "test"), "imported")
@@ -149,6 +153,20 @@ def test_hand_ins_are_the_students_own_and_formgrader_the_teachers(site: Install
     for name in ("ada", "mallory"):
         assert site.client(name).page("/user/grace/formgrader").status_code == 403
     assert "the first is yours" not in page.text
+
+
+def test_an_assistant_grades_only_where_the_course_says_so(site: Installation) -> None:
+    start(site, "amy")
+    assert say(site, "amy", "ls /courses/cs231") == "data\nteams"
+    assert say(site, "amy", "ls /exchange/cs231/inbound") == ""
+    assert site.client("amy").page("/user/amy/formgrader").status_code == 404
+    site.client("amy").stop()
+    pages = {name: site.client(name) for name in ("amy", "grace")}
+    for client in pages.values():
+        client.log_in_to_controller()
+    shown = {name: client.page("/services/gpu/courses/cs231").text for name, client in pages.items()}
+    assert "formgrader" in shown["grace"]
+    assert "formgrader" not in shown["amy"]
 
 
 def test_the_link_of_a_course_starts_its_image_and_pulls_its_notebooks(site: Installation) -> None:

@@ -10,18 +10,22 @@ import re
 import shlex
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.core.activity import SshUse
 from support.client import text_of
-from support.installation import HOST, Installation, wait_for
+from support.installation import CHECKOUT, HOST, Installation, wait_for
 from support.side_by_side import free_port
 from support.ssh import Laptop
 from support.ssh_site import BANNER, answers, copied, forwarding, keys_of
@@ -272,3 +276,73 @@ def test_what_is_typed_is_seen_and_an_open_connection_is_no_typing(site: Install
     assert "last typed at" in dry_run
     terminal.terminate()
     terminal.communicate(timeout=20)
+
+
+def make_token(site: Installation, user: str, *scopes: str) -> dict[str, Any]:
+    """As the button of the hub's page of tokens does."""
+    body = {"note": "SSH through port 443", "expires_in": 30 * 86400, "scopes": list(scopes)}
+    answer = site.client(user).api("POST", f"/users/{user}/tokens", json=body)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def through_443(site: Installation, laptop: Laptop, folder: Path, token: str) -> Laptop:
+    """The same machine in a network that lets out nothing but the web."""
+    html = site.client("ada").page("/services/gpu/ssh").text
+    found = dict(re.findall(r'(?s)<textarea[^>]* id="([\w-]+)"[^>]*>(.*?)</textarea>', html))
+    config, known_hosts = copied(site, "ada")
+    file = folder / "token"
+    file.write_text(f"{token}\n")
+    file.chmod(0o600)
+    client = f"{sys.executable} -m gpuspawner_session ssh-proxy --token-file {file}"
+    through = unescape(found["through"]).replace("gpuspawner-session ssh-proxy", client)
+    assert f"{site.url}/services/gpu/ssh/way" in through
+    away = copy(laptop)
+    away.folder = folder
+    blocked = config.replace(f"Port {site.ssh_port}", "Port 1")
+    assert blocked != config, "its own port leads nowhere"
+    away.write(blocked + through, known_hosts)
+    return away
+
+
+def test_through_port_443_alone_all_is_the_same(
+    site: Installation, ada: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT / "images" / "session"))
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    made = make_token(site, "ada", "custom:gpu:ssh")
+    away = through_443(site, ada, tmp_path, made["token"])
+    done = away.run("gpu", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, "out\n"), done.stderr
+    assert BANNER in done.stderr
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(20 * 1024 * 1024))
+    digest = hashlib.sha256(big.read_bytes()).hexdigest()
+    assert away.run(str(big), "gpu:by443", program="scp").returncode == 0
+    assert away.run("gpu", "sha256sum by443").stdout.split()[0] == digest
+    assert away.run("gpu:by443", f"{big}.back", program="scp").returncode == 0
+    assert hashlib.sha256(Path(f"{big}.back").read_bytes()).hexdigest() == digest
+    away.run("gpu", "rm by443")
+    assert keys_of(site).recent("ada", 1)[0].source == "127.0.0.1 (443)"
+    # A token that was revoked opens nothing, and what it had opened ends.
+    open_still = away.open("gpu", "echo here; sleep 600")
+    assert open_still.stdout
+    assert open_still.stdout.readline() == "here\n"
+    assert site.client("ada").api("DELETE", f"/users/ada/tokens/{made['id']}").status_code == 204
+    assert open_still.wait(60) == 255
+    assert open_still.stderr
+    assert "The hub has ended it: The token is wrong, was revoked" in open_still.stderr.read()
+    done = away.run("gpu", "true")
+    assert done.returncode == 255
+    assert f"Make a new one on {site.url}/services/gpu/ssh" in done.stderr
+
+
+def test_a_token_that_can_do_more_does_not_open_port_443(
+    site: Installation, ada: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT / "images" / "session"))
+    made = make_token(site, "ada", "custom:gpu:ssh", "custom:gpu:read")
+    done = through_443(site, ada, tmp_path, made["token"]).run("gpu", "true")
+    assert done.returncode == 255
+    assert "The token must have the scope custom:gpu:ssh and no other." in done.stderr

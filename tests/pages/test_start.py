@@ -288,6 +288,18 @@ def test_the_server_starts_while_its_start_page_is_open(visit: Visit, hub: HubPa
     expect(page.get_by_role("heading", name="Your server is starting")).to_be_visible()
 
 
+def test_the_hub_s_page_of_tokens_is_filled_in_for_ssh(visit: Visit) -> None:
+    page = visit("/hub/token#ssh").page
+    expect(page.get_by_role("heading", name="A token for SSH through port 443")).to_be_visible()
+    expect(page.get_by_label("Permissions")).to_have_value("custom:gpu:ssh")
+    expect(page.get_by_label("Token expires in")).to_have_value("2592000")
+    expect(page.get_by_label("Note")).to_have_value("SSH through port 443")
+    page = visit("/hub/token").page
+    expect(page.get_by_role("button", name="Request new API token")).to_be_visible()
+    expect(page.get_by_text("A token for SSH through port 443")).to_be_hidden()
+    expect(page.get_by_label("Permissions")).to_have_value("")
+
+
 def test_the_keyboard_alone(visit: Visit, hub: HubPages) -> None:
     page = visit().page
     tab_until(page, "device")

@@ -10,6 +10,7 @@ from gpuspawner.adapters.course_folders import CourseFolders
 from gpuspawner.core.container import build_mounts
 from gpuspawner.core.coursework import Coursework, Part, describe_parts, plan_folders
 from gpuspawner.core.model import Home, HomeKind
+from gpuspawner.core.roster import Role
 from gpuspawner.core.sharing import Mount
 from gpuspawner.setup.images import ImageEntry
 
@@ -50,11 +51,12 @@ class Classroom:
     Args:
         image: What all of them run.
         base: Where the hub makes folders of courses.
-        shared: What all have, as the policy says.
+        shared: What all of the course have, as the policy says.
+        others: What else is mounted in everybody's server.
     """
 
-    def __init__(self, image: ImageEntry, base: Path, *shared: Mount) -> None:
-        self.base, self._image, self._shared = base, image, shared
+    def __init__(self, image: ImageEntry, base: Path, *shared: Mount, others: tuple[Mount, ...] = ()) -> None:
+        self.base, self._image, self._shared, self._others = base, image, shared, others
         self._seats: dict[str, Seat] = {}
         self._stack = ExitStack()
 
@@ -63,18 +65,19 @@ class Classroom:
     ) -> Seat:
         """Somebody's seat, with JupyterLab running."""
         if person not in self._seats:
-            part = Part(course, WORK, grades, team)
+            role = Role.TEACHER if grades else Role.STUDENT
+            part = Part(course, WORK, role, team, self._shared)
             folders = plan_folders(person, [part])
             CourseFolders(self.base, uid=1000, gid=1000).ensure(folders)
             own = self.base.parent / "homes" / person
             own.mkdir(parents=True)
             os.chown(own, uid, 1000)
             home = Home(person, HomeKind.BIND, str(own))
-            mounts = [*self._shared, *(folder.at(str(self.base)) for folder in folders)]
+            mounts = [*self._shared, *self._others, *(folder.at(str(self.base)) for folder in folders)]
             session = Session(
                 self._image,
                 mounts=build_mounts(home, HOME, mounts),
-                environment={"JUPYTERHUB_USER": person, **describe_parts([part])},
+                environment={"JUPYTERHUB_USER": person, **describe_parts([part], self._shared)},
                 user=f"{uid}:1000",
             )
             self._stack.enter_context(session)

@@ -19,7 +19,7 @@ from gpuspawner.controller.api.openapi import build_document
 from gpuspawner.controller.api.table import ROUTES
 from gpuspawner.controller.app import make_app
 from gpuspawner.controller.base import House
-from gpuspawner.controller.identity import KEYS, MANAGE, READ, RESERVE, SESSION, make_auth
+from gpuspawner.controller.identity import KEYS, MANAGE, READ, RESERVE, SESSION, SSH, make_auth
 from gpuspawner.controller.live import Watch
 from gpuspawner.controller.loop import Tick, Ticking
 from gpuspawner.controller.metrics import Metrics
@@ -66,6 +66,12 @@ def server_token(name: str, server: str = "", *more: str, groups: tuple[str, ...
     return model(name, *scopes, f"{SESSION}!server={name}/{server}", *more, groups=groups)
 
 
+def ssh_token(name: str, *more: str) -> dict[str, Any]:
+    """What the Hub says of a token for the way of SSH through port 443."""
+    scopes = [SSH, f"read:users:name!user={name}", f"read:users:groups!user={name}", *more]
+    return {"name": name, "kind": "user", "groups": [], "scopes": scopes}
+
+
 TOKENS = {
     "inside-ada": server_token("ada", groups=("students",)),
     "inside-ada-two": server_token("ada", "two", groups=("students",)),
@@ -86,6 +92,12 @@ TOKENS = {
     "admin": model("admin", READ, MANAGE, RESERVE),
     "hub-admin": model("hub-admin", READ, "admin-ui"),
     "service-ada": model("ada", READ, KEYS, kind="service"),
+    # What the page of SSH makes, with what the Hub adds to all of them.
+    "ssh-ada": ssh_token("ada"),
+    "ssh-ada-too": ssh_token("ada"),
+    "ssh-bob": ssh_token("bob"),
+    "ssh-and-more": ssh_token("ada", READ),
+    "ssh-service": {"name": "ada", "kind": "service", "scopes": [SSH]},
     "stranger": {"name": "eve", "kind": "user", "groups": [], "scopes": ["read:users:name!user=eve"]},
     "blind": model("blind"),
     "filtered": model("mallory", READ, f"{MANAGE}!user=mallory"),

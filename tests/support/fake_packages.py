@@ -7,7 +7,8 @@ units are enabled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .fresh_server import FreshServer
@@ -146,6 +147,34 @@ def toolkit(version: str) -> list[Fake]:
         Fake("nvidia-container-toolkit", f"{version}-1", f"nvidia-container-toolkit-base (= {version}-1)"),
         Fake("nvidia-container-toolkit-base", f"{version}-1", files=base),
     ]
+
+
+NEWER = """\
+Package: *
+Pin: release n=trixie*
+Pin-Priority: -1
+
+Package: docker.io docker-cli docker-buildx
+Pin: release n=trixie*
+Pin-Priority: 990
+"""
+
+
+@contextmanager
+def newer_engine(server: FreshServer, release: str) -> Iterator[None]:
+    """Where Debian's own Engine is too old to pretend with, the next Debian's can be had for a while."""
+    if release != "bookworm":
+        yield
+        return
+    pin, source = "/etc/apt/preferences.d/newer", "/etc/apt/sources.list.d/newer.list"
+    key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    server.write(pin, NEWER)
+    server.write(source, f"deb {key} http://deb.debian.org/debian trixie main\n")
+    server.shell("apt-get update")
+    try:
+        yield
+    finally:
+        server.shell(f"rm {pin} {source}; apt-get update")
 
 
 def engine() -> list[Fake | Renamed]:

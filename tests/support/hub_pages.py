@@ -45,7 +45,7 @@ class HubPages:
     def app(self) -> Application:
         handlers: list[Any] = [
             (r"/hub/spawn(?:/.*)?", SpawnPage, {"pages": self}),
-            (r"/hub/(not_running|spawn_pending|login)", OtherPage, {"pages": self}),
+            (r"/hub/(not_running|spawn_pending|login|token)", OtherPage, {"pages": self}),
             (r"/hub/api/.*", Silent),
         ]
         return with_hub_files(Application(handlers))
@@ -137,6 +137,14 @@ class OtherPage(HubHandler):
         values = {"failed": failed, "failed_message": plain, "failed_html_message": html}
         if name == "login":
             values |= {"user": None, "authenticator": SimpleNamespace(request_otp=False)}
+        if name == "token":
+            options = '<option value="3600">1 Hour</option><option value="2592000">1 Month</option>'
+            never = '<option value="" selected="selected">Never</option>'
+            values |= {
+                "api_tokens": [],
+                "oauth_clients": [],
+                "token_expires_in_options_html": options + never,
+            }
         self.write(
             await self.pages.render(
                 self, f"{name}.html", spawn_url="/hub/spawn/ada/", progress_url="/hub/api/x", **values

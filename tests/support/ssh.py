@@ -71,7 +71,8 @@ Host *
         return subprocess.Popen(self.command(*words), text=True, **{**pipes, **more})
 
 
-def give_gateway(office: Any, folder: Path) -> None:
+def give_gateway(office: Any, folder: Path, ways: str = "both") -> None:
     """The installation behind an API has a gateway, as far as its pages know."""
-    place = SshPlace("hub.example.org", 2222, "gpu-ssh", SshFiles(folder / "ssh"))
+    client = "pip install gpuspawner-session"
+    place = SshPlace("hub.example.org", 2222, "gpu-ssh", SshFiles(folder / "ssh"), ways, client)
     object.__setattr__(office.services, "ssh", place)

@@ -178,6 +178,7 @@ def test_a_controller_is_a_service_with_as_few_rights_as_it_needs() -> None:
         "custom:gpu:keys",
         "custom:gpu:read",
         "custom:gpu:session",
+        "custom:gpu:ssh",
     }
     role, server = hub.load_roles
     assert server == {

@@ -6,9 +6,14 @@ import argparse
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from . import sshd, stamp, verify
+from . import sshd, sshproxy, stamp, verify
 
-COMMANDS: tuple[Callable[..., None], ...] = (sshd.register, stamp.register, verify.register)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    sshd.register,
+    sshproxy.register,
+    stamp.register,
+    verify.register,
+)
 """Each adds a command to the parser, with a default ``run``: parsed arguments in, exit status out."""
 
 

@@ -3,36 +3,27 @@
 Upstream's exchange is one directory for all, and rests on owners and modes. Here a student's server has a
 box of its own in the place of ``inbound``, and feedback of its own in the place of ``feedback``; a grader's
 server has the boxes of all, by student, to read. So the name of a box, which the hub gave, says whose a
-hand-in is, and nothing in it is believed: no link is followed, and what is no plain tree of files is left
-out.
+hand-in is, and nothing in it is believed: no link is followed, what is no plain tree of files is left out,
+and when it was handed in says the file system (:mod:`gpuspawner_session.boxes`).
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import stat
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.exchange import ExchangeError, default
+from nbgrader.exchange import default
 from nbgrader.utils import parse_utc
+
+from .boxes import HandIn, Refused, choose_hand_in, collect_plain, list_hand_ins, read_hand_in
 
 EXCHANGE = "/exchange"
 """Where the hub mounts it."""
 VARIABLE = "GPUSPAWNER_COURSES"
 """``cs231=student,ml=grader``: set by the hub. To change it opens nothing, since folders are not there."""
-_MOST_FILES = 10_000
-"""In one hand-in."""
-_SLACK = timedelta(minutes=10)
-"""By how much a hand-in may be older by its own word than by the file system's."""
-
-
-class Refused(ExchangeError):  # type: ignore[misc]
-    """A hand-in is left out; says why."""
 
 
 def read_roles(text: str) -> dict[str, str]:
@@ -115,18 +106,27 @@ class List(_Mounted, default.ExchangeList):  # type: ignore[misc]
         if self.inbound:
             course = self.coursedir.course_id or "*"
             boxes = Path(self.root).glob(f"{course}/inbound/*")
-            found = (
-                one for box in boxes for one in _list_hand_ins(box, self.coursedir.assignment_id or None)
-            )
+            found = (one for box in boxes for one in list_hand_ins(box, self.coursedir.assignment_id or None))
             self.assignments = sorted({*self.assignments, *map(str, found)})
 
     def parse_assignment(self, assignment: str) -> dict[str, str]:
-        """Take a path apart; the box says whose it is."""
+        """Take a path apart; the box says whose it is, and the file system since when it is there."""
         path = Path(assignment)
-        if self.inbound and path.parent.parent.name == "inbound":
-            flat = path.parent.parent / f"{path.parent.name}+{path.name.split('+', 1)[1]}"
-            return dict(super().parse_assignment(str(flat)))
-        return dict(super().parse_assignment(assignment))
+        if not (self.inbound and path.parent.parent.name == "inbound"):
+            return dict(super().parse_assignment(assignment))
+        flat = path.parent.parent / f"{path.parent.name}+{path.name.split('+', 1)[1]}"
+        found = dict(super().parse_assignment(str(flat)))
+        try:
+            one = read_hand_in(path, parse_utc)
+            found["written"] = f"{one.at} UTC" if one.differs else ""
+        except (ValueError, OverflowError, OSError, Refused) as error:
+            found["written"] = f"never: {error}"
+        return found
+
+    def format_inbound_assignment(self, info: dict[str, Any]) -> str:
+        """A line for a hand-in; with the time that counts where its own word is another one."""
+        written = f" (written {info['written']})" if info.get("written") else ""
+        return f"{super().format_inbound_assignment(info)}{written}"
 
 
 class Collect(_Mounted, default.ExchangeCollect):  # type: ignore[misc]
@@ -139,8 +139,8 @@ class Collect(_Mounted, default.ExchangeCollect):  # type: ignore[misc]
         self.ensure_directory(self.inbound_path, 0)
         due = self._find_due_date() if self.before_duedate else None
         boxes = sorted(Path(self.inbound_path).glob(self.coursedir.student_id or "*"))
-        chosen = (self._choose(box, due) for box in boxes)
-        self.src_records = [record for record in chosen if record is not None]
+        chosen = (choose_hand_in(self._read(box), due) for box in boxes)
+        self.src_records = [self._record(one) for one in chosen if one is not None]
 
     def _find_due_date(self) -> datetime | None:
         with Gradebook(self.coursedir.db_url, self.coursedir.course_id) as gradebook:
@@ -150,30 +150,26 @@ class Collect(_Mounted, default.ExchangeCollect):  # type: ignore[misc]
                 return None
             return due
 
-    def _choose(self, box: Path, due: datetime | None) -> dict[str, Any] | None:
-        found = []
-        for path in _list_hand_ins(box, self.coursedir.assignment_id):
+    def _read(self, box: Path) -> Iterator[HandIn]:
+        for path in list_hand_ins(box, self.coursedir.assignment_id):
             try:
-                at = parse_utc(path.name.split("+")[2])
-                require_plain(path)
-            except (ValueError, OverflowError, IndexError, OSError, Refused) as error:
+                yield read_hand_in(path, parse_utc)
+            except (ValueError, OverflowError, OSError, Refused) as error:
                 self.log.warning("%r is left out: %s", str(path), error)
-                continue
-            written = datetime.fromtimestamp(path.lstat().st_ctime, UTC).replace(tzinfo=None)
-            if written - at > _SLACK:
-                self.log.warning("%r is said to be of %s and was written at %s", str(path), at, written)
-            found.append({"username": box.name, "filename": f"{box.name}/{path.name}", "timestamp": at})
-        found.sort(key=lambda one: one["timestamp"], reverse=True)
-        in_time = [one for one in found if due is None or one["timestamp"] <= due]
-        return next(iter([*in_time, *found]), None)
+
+    def _record(self, one: HandIn) -> dict[str, Any]:
+        if one.differs:
+            self.log.warning("%r is by its own word of %s, and was written at %s UTC, which counts",
+                             str(one.path), one.said, one.at)  # fmt: skip
+        box = one.path.parent.name
+        return {"username": box, "filename": f"{box}/{one.path.name}", "timestamp": one.at}
 
     def do_copy(self, src: str, dest: str, log: object = None) -> None:
         """Copy a hand-in; what became no plain tree of files meanwhile is left out."""
         try:
-            copy_plain(Path(src), Path(dest), most_bytes=1000 * self.coursedir.max_dir_size)
+            collect_plain(Path(src), Path(dest), most_bytes=1000 * self.coursedir.max_dir_size)
         except (OSError, Refused) as error:
             self.log.error("%r is left out: %s", src, error)
-            shutil.rmtree(dest, ignore_errors=True)
 
 
 class ReleaseFeedback(_Mounted, default.ExchangeReleaseFeedback):  # type: ignore[misc]
@@ -197,73 +193,3 @@ class ReleaseFeedback(_Mounted, default.ExchangeReleaseFeedback):  # type: ignor
                 )
             elif Path(self.src_path).is_dir():
                 super().copy_files()
-
-
-def _list_hand_ins(box: Path, assignment: str | None) -> list[Path]:
-    """What lies in a box and is called like a hand-in."""
-    if not box.is_dir() or box.is_symlink():
-        return []
-    named = (one for one in sorted(box.iterdir()) if len(one.name.split("+")) >= 3)
-    return [one for one in named if assignment is None or one.name.split("+")[1] == assignment]
-
-
-def require_plain(tree: Path) -> None:
-    """Look through a hand-in.
-
-    Raises:
-        Refused: Something in it is no file and no directory, or there is too much of it.
-        OSError: It cannot be read.
-    """
-    for _ in _walk_plain(tree):
-        pass
-
-
-def copy_plain(tree: Path, to: Path, *, most_bytes: int) -> None:
-    """Copy a hand-in whose maker may change it meanwhile; nothing outside of it is ever read.
-
-    Args:
-        tree: The hand-in.
-        to: Where to; it must not be there.
-        most_bytes: Of all files together.
-
-    Raises:
-        Refused: Something in it is no file and no directory, or there is too much of it.
-        OSError: It cannot be read or written.
-    """
-    to.mkdir(parents=True)
-    left = most_bytes
-    for where, name, opened in _walk_plain(tree):
-        if opened is None:
-            (to / where / name).mkdir()
-            continue
-        with os.fdopen(os.dup(opened), "rb") as source, (to / where / name).open("xb") as target:
-            while block := source.read(min(1 << 20, left + 1)):
-                left -= len(block)
-                if left < 0:
-                    raise Refused(f"it has more than {most_bytes // 10**6} MB")
-                target.write(block)
-
-
-def _walk_plain(tree: Path) -> Iterator[tuple[Path, str, int | None]]:
-    """Each directory (None) and each file, opened to be read, of a tree, by its place in it.
-
-    Files are opened below the directory that was looked at, and no link on the way is followed.
-    """
-    if tree.is_symlink():
-        raise Refused("it is a link")
-    count = 0
-    for path, directories, files, at in os.fwalk(tree, follow_symlinks=False):
-        where = Path(path).relative_to(tree)
-        for name in [*directories, *files]:
-            count += 1
-            if count > _MOST_FILES:
-                raise Refused(f"it has more than {_MOST_FILES} files")
-            # Not one that waits for somebody to write, as a pipe would.
-            opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
-            try:
-                kind = os.fstat(opened).st_mode
-                if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-                    raise Refused(f"{where / name} is neither a file nor a directory")
-                yield where, name, opened if stat.S_ISREG(kind) else None
-            finally:
-                os.close(opened)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import threading
 import time
@@ -10,6 +11,8 @@ from collections.abc import Callable
 
 REPEAT_SECONDS = 300.0
 """A problem that lasts is told again after this."""
+MOST_FILES = 1 << 16
+"""Usual are 1024, which the connections of a few hundred people take."""
 
 
 class Complaints:
@@ -49,3 +52,11 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The library would tell each migration.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may: connections by SSH take two each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -26,6 +26,8 @@ from gpuspawner.core.keys import find_fingerprint
 
 from .secret import ensure_secret
 
+SSHD = "/usr/sbin/sshd"
+"""OpenSSH's server, as Debian has it."""
 GATEWAY = "gateway"
 """Whose host key that of the gateway is; people are told apart from it."""
 
@@ -63,10 +65,11 @@ class SshFiles:
     @property
     def has_secret(self) -> bool:
         """Whether the secret was made from which all host keys come."""
-        return self._secret.exists()
+        return self.secret.exists()
 
     @property
-    def _secret(self) -> Path:
+    def secret(self) -> Path:
+        """The file that all host keys come from."""
         return self._folder / "secret"
 
     def ensure(self) -> None:
@@ -118,7 +121,7 @@ class SshFiles:
 
     def _derive(self, purpose: str) -> HostKey:
         self.ensure()
-        secret = ensure_secret(self._secret)
+        secret = ensure_secret(self.secret)
         seed = hmac.new(secret.encode(), f"host key of {purpose}".encode(), hashlib.sha256).digest()
         key = Ed25519PrivateKey.from_private_bytes(seed)
         return HostKey(

@@ -27,6 +27,7 @@ from gpuspawner.core.model import Event
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
+from .key_ends import end_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class Accounts:
 
     # -- by an administrator --------------------------------------------------------------------------------
 
-    def invite(self, name: str, groups: Collection[str], email: str, *, actor: Actor) -> tuple[Identity, str]:
+    def invite(
+        self, name: str, groups: Collection[str], email: str, *, actor: Actor, old_home: bool = False
+    ) -> tuple[Identity, str]:
         """Make an account that nobody can use before its person has chosen a password.
 
         Args:
@@ -58,23 +61,29 @@ class Accounts:
             groups: What they are in.
             email: Where messages to them go, or nothing.
             actor: Who invites.
+            old_home: Whether they get the home that is there under this name, from before it was anybody's.
 
         Returns:
             The person, and the secret by which they choose their password.
 
         Raises:
             InvalidRequest: Name, groups or address cannot be taken.
-            Conflict: The name is, or was, somebody's.
+            Conflict: The name is, or was, somebody's; or it has a home, and `old_home` is not said.
+            NotFound: There is no such home.
             LedgerError: The ledger cannot be used.
         """
         name, groups, now = read_account_name(name), read_account_groups(groups), self._clock()
         subject, secret = Subject(LOCAL, uuid.uuid4().hex), secrets.token_urlsafe(32)
         identity = Identity(subject, name, name, groups, now, now, read_address(email))
         with self._ledger.write() as unit:
-            _require_free(unit, name)
+            _require_free(unit, name, old_home=old_home)
             unit.put_identity(identity)
             unit.put_account(invite(Account(subject), secret, now))
-            self._note(unit, "account.invited", mark(f"{name} was invited"), actor.name)
+            end_keys(unit, name, actor=actor, now=now)
+            reason = mark(f"{name} was invited")
+            if old_home:
+                reason = mark(f"{name} was invited, and gets the home under that name from before")
+            self._note(unit, "account.invited", reason, actor.name)
         return identity, secret
 
     def reset(self, name: str, *, actor: Actor) -> str:
@@ -203,17 +212,25 @@ def _find(unit: LedgerUnit, name: str) -> Holder:
     return Holder(identity, account)
 
 
-def _require_free(unit: LedgerUnit, name: str) -> None:
-    taken = unit.taken_names()
-    if name not in taken:
-        return
+def _require_free(unit: LedgerUnit, name: str, *, old_home: bool) -> None:
+    """Whether a name can be given to somebody new. Raises: Conflict, NotFound."""
+    taken, who = unit.taken_names(), unit.identity_named(name)
     number = next(n for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
-    who = unit.identity_named(name)
     if who is not None and who.removed_at is None:
         raise Conflict(
             f"{name!r} is somebody's name since {who.first_seen:%Y-%m-%d}. Take {name}-{number}, say."
         )
-    raise Conflict(
-        f"{name!r} was somebody's name, and the home under it stays theirs. If it is the same person: "
-        f"`gpuspawner people restore {name}`; else take another name, such as {name}-{number}."
-    )
+    if who is not None:
+        raise Conflict(
+            f"{name!r} was somebody's name, and the home under it stays theirs. If it is the same person: "
+            f"`gpuspawner people restore {name}`; else take another name, such as {name}-{number}."
+        )
+    home = unit.home_of(name)
+    if home is None and old_home:
+        raise NotFound(f"There is no home under the name {name!r} from before. Leave out --old-home.")
+    if home is not None and not old_home:
+        raise Conflict(
+            f"There is a home under the name {name!r} from before ({home.kind.value} {home.source}), and "
+            f"nobody has that name. If it is to be this person's: `gpuspawner people invite {name} "
+            f"--old-home`; else take another name, such as {name}-{number}."
+        )

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.core.accounts import LOCAL
 from gpuspawner.core.audit import EventSearch
-from gpuspawner.core.claims import Actor
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, NotFound
 from gpuspawner.core.identity import (
     Identity,
@@ -28,6 +28,7 @@ from gpuspawner.core.model import Event
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
+from .key_ends import end_keys, end_keys_of
 
 LOGIN = "login"
 """Who these events are of."""
@@ -62,6 +63,9 @@ class Said:
     """Whether the provider said anything of groups."""
     email: str = ""
     """Their address, if the provider has checked it."""
+    chosen: bool = False
+    """Whether they may call themselves there what they like: what rules and rosters say of the name is not
+    of them, then."""
 
 
 class Identities:
@@ -144,11 +148,12 @@ class Identities:
             found = self._make(unit, subject, said, now)
             unit.put_identity(found)
             unit.bind_roster(found, self._services)
+            end_keys(unit, found.name, actor=Actor(LOGIN, ActorKind.SERVICE), now=now)
             unit.add_event(Event(now, "login.first", describe_newcomer(found.name, said.name), LOGIN))
         return found
 
     def _make(self, unit: LedgerUnit, subject: Subject, said: Said, now: datetime) -> Identity:
-        own = {said.name.lower()} if said.name.isascii() else set()
+        own = {said.name.lower()} if said.name.isascii() and not said.chosen else set()
         spoken_of = self._reserved | unit.roster_names()
         name = choose_name(said.name, unit.taken_names() | (spoken_of - own))
         return Identity(subject, name, said.name, said.groups, now, now, said.email)
@@ -178,6 +183,7 @@ class Identities:
                 raise NotFound(f"Nobody has a home under the name {name!r}.")
             found = Identity(subject, name, name, (), now, now)
             unit.put_identity(found)
+            end_keys(unit, name, actor=actor, now=now)
             reason = mark(f"{name} is now the name of {subject.id!r} at {subject.provider}")
             data: dict[str, object] = {"owner": name, "acted_as": actor.kind.value}
             unit.add_event(Event(now, "login.linked", reason, actor.name, data=data))
@@ -218,7 +224,7 @@ class Identities:
                 unit.add_event(Event(self._clock(), ANSWERS, describe_answer(), LOGIN))
 
     def remove(self, name: str, *, actor: Actor, reason: str = "") -> Identity:
-        """Let somebody not come any more. Name and home stay theirs.
+        """Let somebody not come any more. Name and home stay theirs; their keys for SSH are removed.
 
         Args:
             name: Their name here.
@@ -230,6 +236,10 @@ class Identities:
             LedgerError: The ledger cannot be used.
         """
         return self._mark(name, self._clock(), "people.removed", actor, reason)
+
+    def end_keys(self, name: str, *, actor: Actor) -> None:
+        """Remove all keys for SSH of a name. Raises: LedgerError."""
+        end_keys_of(self._ledger, name, actor=actor, clock=self._clock)
 
     def restore(self, name: str, *, actor: Actor, reason: str = "") -> Identity:
         """Let somebody come again who was removed, to the home that they had. Raises: as :meth:`remove`."""
@@ -246,11 +256,19 @@ class Identities:
                 return known
             found = replace(known, removed_at=at, gone_at=None)
             unit.put_identity(found)
+            if at is not None:
+                end_keys(unit, name, actor=actor, now=at)
             data: dict[str, object] = {"owner": name, "acted_as": actor.kind.value}
             said = describe_removed(name) if at else describe_restored(name)
             text = f"{said}: {reason}" if reason else said
             unit.add_event(Event(self._clock(), kind, text, actor.name, data=data))
         return found
+
+    def is_removed(self, name: str) -> bool:
+        """Whether somebody may not come any more. Raises: LedgerError."""
+        with self._ledger.read() as unit:
+            known = unit.identity_named(name)
+        return known is not None and known.removed_at is not None
 
     def leaving(self) -> Sequence[Identity]:
         """Removed people of whom something may still be at the hub. Raises: LedgerError."""

@@ -20,10 +20,13 @@ from gpuspawner.core.ssh import (
     GATEWAY_ENDED,
     KEEP_SESSIONS,
     MOST_KEYS,
+    NOT_THEIR_WAY,
     TOO_OFTEN,
+    Cause,
     Door,
     Grant,
     Pace,
+    Refusal,
     SshKey,
     SshSession,
     judge_key,
@@ -33,6 +36,7 @@ from gpuspawner.core.ssh import (
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
+from .ssh_disputes import NOT_YOURS, note_dispute
 from .ssh_rights import SshRights, WhyNot
 
 NOTE_AGAIN = timedelta(seconds=20)
@@ -86,20 +90,18 @@ class SshKeys:
             mine = unit.ssh_keys(owner)
             if any(one.fingerprint == key.fingerprint for one in mine):
                 raise Conflict("This key is there already.")
-            if unit.ssh_key(key.fingerprint) is not None:
-                raise Conflict("This key belongs to somebody else here. Make one of your own.")
             if len(mine) >= MOST_KEYS:
                 raise Conflict(f"There are {MOST_KEYS} keys, and one person may have no more. Remove one.")
-            found = unit.add_ssh_key(SshKey(0, owner, called, key.text, key.fingerprint, now))
-            _ensure_doors(unit, owner, ("",))
-            _note(
-                unit,
-                "ssh.key-added",
-                mark(f"the key {key.fingerprint} was added"),
-                found,
-                actor=actor,
-                now=now,
-            )
+            held = unit.ssh_key(key.fingerprint)
+            if held is not None:
+                note_dispute(unit, held, owner, actor=actor, now=now)
+            else:
+                found = unit.add_ssh_key(SshKey(0, owner, called, key.text, key.fingerprint, now))
+                _ensure_doors(unit, owner, ("",))
+                text = mark(f"the key {key.fingerprint} was added")
+                _note(unit, "ssh.key-added", text, found, actor=actor, now=now)
+        if held is not None:
+            raise Conflict(NOT_YOURS)
         self._write(owner)
         return found
 
@@ -185,12 +187,18 @@ class SshDesk:
         host: Whose servers these are.
         why_not: Why somebody may not use SSH at all.
         clock: Says the present.
+        count: Is told of each refusal.
     """
 
     def __init__(
-        self, ledger: Ledger, host: str, why_not: WhyNot, clock: Callable[[], datetime] = utc_now
+        self,
+        ledger: Ledger,
+        host: str,
+        why_not: WhyNot,
+        clock: Callable[[], datetime] = utc_now,
+        count: Callable[[Cause], None] = lambda _: None,
     ) -> None:
-        self._ledger, self._host, self._clock = ledger, host, clock
+        self._ledger, self._host, self._clock, self._count = ledger, host, clock, count
         self._rights = SshRights(ledger, why_not)
         self._pace = Pace()
 
@@ -203,6 +211,7 @@ class SshDesk:
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
         if key is None:
+            self._count(Cause.UNKNOWN_KEY)
             return None
         refused = self._rights.why_not(key.owner)
         with self._ledger.read() as unit:
@@ -214,10 +223,12 @@ class SshDesk:
         found = judge_key(key, doors, running.keys(), refused)
         if isinstance(found, Grant):
             return key, found
-        self._note_refusal(key, found)
+        self._refuse(key, found)
         return None
 
-    def enter(self, fingerprint: str, address: str, source: str, gateway: str) -> Entrance | str:
+    def enter(
+        self, fingerprint: str, address: str, source: str, gateway: str, holder: str | None = None
+    ) -> Entrance | str:
         """A connection that was let in goes on into a server, or why it does not.
 
         Args:
@@ -225,6 +236,7 @@ class SshDesk:
             address: Of the door.
             source: Where it comes from.
             gateway: The run of the gateway.
+            holder: Whose token opened the way, where it comes through port 443.
 
         Raises:
             LedgerError: The ledger cannot be used.
@@ -232,9 +244,12 @@ class SshDesk:
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
         now = self._clock()
+        if key is not None and holder not in (None, key.owner):
+            self._refuse(key, NOT_THEIR_WAY)
+            return NOT_THEIR_WAY.text
         if key is not None and not self._pace.allows(key.owner, now):
-            self._note_refusal(key, TOO_OFTEN)
-            return TOO_OFTEN
+            self._refuse(key, TOO_OFTEN)
+            return TOO_OFTEN.text
         refused = self._rights.why_not(key.owner) if key else None
         with self._ledger.write() as unit:
             key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
@@ -246,8 +261,9 @@ class SshDesk:
             )
             if why is not None or key is None or door is None:
                 if key is not None and why is not None:
-                    unit.note_ssh_refusal(fingerprint, now, why)
-                return why or ""
+                    unit.note_ssh_refusal(fingerprint, now, why.text)
+                self._count(why.cause if why else Cause.UNKNOWN_KEY)
+                return str(why or "")
             lease, container = running[door.server]
             session = SshSession(
                 secrets.token_hex(8),
@@ -268,11 +284,25 @@ class SshDesk:
     def fail(self, session_id: str, why: str) -> None:
         """A connection could not go on after all. Raises: LedgerError."""
         now = self._clock()
+        self._count(Cause.NO_ANSWER)
         with self._ledger.write() as unit:
             session = unit.ssh_session(session_id)
             if session is not None and session.ended_at is None:
                 unit.put_ssh_session(replace(session, ended_at=now, seen_at=now, reason=why))
                 unit.note_ssh_refusal(session.fingerprint, now, why)
+
+    def shut(self, fingerprint: str, address: str, why: str) -> None:
+        """The gateway cannot take connections at a door; its person is told, if that server runs.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        with self._ledger.read() as unit:
+            key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
+            running = _running(unit, self._host, key.owner) if key else {}
+        if key is not None and door is not None and door.owner == key.owner and door.server in running:
+            text = mark(f"The gateway cannot take connections to this server: {why}. Tell the administrator.")
+            self._refuse(key, Refusal(Cause.SHUT, text))
 
     def report(self, gateway: str, told: Sequence[Told]) -> dict[str, str]:
         """Take in what the gateway says of its connections, and say which of them must end, and why.
@@ -326,8 +356,9 @@ class SshDesk:
         refused = self._rights.why_not_any_more(set(owners.values()))
         return [one for one in fingerprints if owners.get(one) is None or owners[one] in refused]
 
-    def _note_refusal(self, key: SshKey, why: str) -> None:
-        now = self._clock()
+    def _refuse(self, key: SshKey, refusal: Refusal) -> None:
+        self._count(refusal.cause)
+        now, why = self._clock(), refusal.text
         again = key.refused == why and key.refused_at is not None and now - key.refused_at < NOTE_AGAIN
         if not again:
             with self._ledger.write() as unit:
@@ -359,7 +390,7 @@ def _end(unit: LedgerUnit, session: SshSession, why: str, now: datetime) -> None
 
 def _note(unit: LedgerUnit, kind: str, text: str, key: SshKey, *, actor: Actor, now: datetime) -> None:
     data: dict[str, object] = {"owner": key.owner, "name": key.name, "acted_as": actor.kind.value}
-    unit.add_event(Event(now, kind, text, actor.name, data=data))
+    unit.add_event(Event(now, kind, text, actor.name, data={**data, "fingerprint": key.fingerprint}))
 
 
 def _ensure_doors(unit: LedgerUnit, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:

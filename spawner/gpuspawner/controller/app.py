@@ -14,6 +14,8 @@ from pathlib import Path
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RedirectHandler, StaticFileHandler
 
+from gpuspawner.core.words import mark
+
 from .api.handler import ApiHandler
 from .api.table import MOST_UPLOAD
 from .base import CallbackHandler, HealthHandler, House, MetricsHandler
@@ -32,6 +34,7 @@ from .pages.roster import RosterHandler
 from .pages.table import COURSE, DOWNLOADS, PAGES, PRESSES, RESERVATION, START
 from .pages.timetable import TimetableHandler
 from .sshdoor import SshDoor
+from .sshway import WAY, WayHandler
 
 ADDRESS = "127.0.0.1"
 """The proxy, which runs on the same host, is the only way in for people."""
@@ -42,6 +45,7 @@ THREADS = 16
 
 STATIC = Path(__file__).parent / "static"
 
+GOING_AWAY = mark("The hub restarts this service. Connect again in a moment.")
 log = logging.getLogger("gpuspawner.controller")
 
 
@@ -75,6 +79,7 @@ def make_app(house: House, token: str) -> Application:
             (rf"{prefix}/courses/{COURSE}/roster/(?P<step>check|take)", RosterHandler, arguments),
             (rf"{prefix}/courses/{COURSE}/timetable/(?P<step>check|take)", TimetableHandler, arguments),
             (rf"{prefix}/feed/(.*)", FeedHandler, arguments),
+            (rf"{prefix}/{WAY}", WayHandler, arguments),
             (rf"{prefix}/language", LanguageHandler, arguments),
             (rf"{prefix}/static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
             (rf"{prefix}/health", HealthHandler, arguments),
@@ -117,6 +122,7 @@ async def serve(
         doors[-1].listen(port, inside)
     place = house.services.ssh
     gateway = await ssh.listen(place.files) if ssh and place else None
+    watch = loop.create_task(house.ways.watch()) if house.ways else None
     settle_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -126,6 +132,9 @@ async def serve(
     log.info("The controller ends")
     for door in doors:
         door.stop()
+    if house.ways is not None and watch is not None:
+        watch.cancel()
+        house.ways.end_all(GOING_AWAY)
     if gateway is not None:
         gateway.close()
     ended = await asyncio.to_thread(house.ticking.stop, FAREWELL_SECONDS)

@@ -20,6 +20,7 @@ from .live import Watch
 from .loop import Ticking
 from .metrics import Metrics
 from .services import Services
+from .sshways import Ways
 
 T = TypeVar("T")
 log = logging.getLogger("gpuspawner.controller")
@@ -48,6 +49,8 @@ class House:
     """Before what keeps a processor busy: comparing a reservation with all others."""
     feeds: Gate = field(default_factory=lambda: Gate(4))
     """Before people's own calendars, for which the Hub is asked."""
+    ways: Ways | None = None
+    """To the gateway of SSH through port 443; None where there are none."""
 
 
 class OurHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]  # JupyterHub is untyped

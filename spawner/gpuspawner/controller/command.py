@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.adapters.process import log_to_stderr
+from gpuspawner.adapters.process import log_to_stderr, raise_open_files
 from gpuspawner.adapters.runlock import RunLock
 from gpuspawner.adapters.secret import ensure_secret
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
@@ -22,7 +22,7 @@ from .identity import make_auth
 from .live import Watch
 from .loop import Ticking
 from .metrics import Metrics
-from .wiring import make_services, make_ssh_door, make_tick
+from .wiring import make_services, make_ssh_door, make_ssh_ways, make_tick
 
 ONCE_SETTLE_SECONDS = 30.0
 """How long --once waits for the servers that it stops."""
@@ -87,10 +87,14 @@ def _work(settings: Settings, ledger: Ledger, token: str, *, once: bool) -> bool
         return True
     metrics = Metrics(ledger, services.host, services.clock, services.stale_after, tick.names)
     ticking = Ticking(tick, settings.controller.tick, metrics.observe_tick)
-    house = House(make_auth(settings, token), services, metrics, ticking, Watch(services.see_line))
+    auth = make_auth(settings, token)
+    ways = make_ssh_ways(services, auth)
+    if ways is not None:
+        raise_open_files()
+    house = House(auth, services, metrics, ticking, Watch(services.see_line), ways=ways)
     port, inside = settings.controller.port, settings.network.hub_address
     try:
-        door = make_ssh_door(services) if settings.ssh.enabled else None
+        door = make_ssh_door(services, metrics.count_ssh_refusal, ways) if settings.ssh.enabled else None
         return asyncio.run(serve(house, token, port, inside, door))
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:

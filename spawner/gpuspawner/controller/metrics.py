@@ -27,6 +27,7 @@ from gpuspawner.core.errors import LedgerError, RefusalKind
 from gpuspawner.core.idleness import Clock, Step, find_unknown
 from gpuspawner.core.model import Event, LeaseState
 from gpuspawner.core.notices import Channel
+from gpuspawner.core.ssh import Cause
 from gpuspawner.core.waits import REFUSED
 
 from .cardstate import CARD_STATES, by_device, fresh_sample, name_card_state
@@ -108,6 +109,14 @@ class Metrics:
         )
         for what in TROUBLE.values():
             self._logins.labels(what)
+        self._ssh = Counter(
+            "gpuspawner_ssh_refusals",
+            "Keys and connections by SSH that were not let in.",
+            ["cause"],
+            registry=registry,
+        )
+        for cause in Cause:
+            self._ssh.labels(cause.value)
         self._counted_until = clock()
         self._rendering = threading.Lock()
         for step in steps:
@@ -123,6 +132,10 @@ class Metrics:
         self._tick.observe(report.seconds)
         for step in report.failed:
             self._failures.labels(step).inc()
+
+    def count_ssh_refusal(self, cause: Cause) -> None:
+        """Count that somebody was not let in by SSH. Any thread may."""
+        self._ssh.labels(cause.value).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format. A ledger that cannot be read is itself a metric."""
@@ -178,6 +191,7 @@ class Metrics:
                         [channel.value for channel in Channel],
                     ),
                     self._login_gauge(unit),
+                    *_ssh_gauges(unit),
                 ]
         except LedgerError:
             found = []
@@ -303,6 +317,16 @@ def find_stop_reason(unit: LedgerUnit, event: Event) -> str | None:
     if idle.reason == FINISHED:
         return "finished"
     return "idle_session" if idle.data.get("clock") == Clock.SESSION.value else "idle_gpus"
+
+
+def _ssh_gauges(unit: LedgerUnit) -> Iterator[Metric]:
+    for name, text, number in (
+        ("gpuspawner_ssh_connections", "Connections by SSH that are open.", len(unit.open_ssh_sessions())),
+        ("gpuspawner_ssh_keys", "Keys that people have added for SSH.", len(unit.ssh_keys())),
+    ):
+        family = GaugeMetricFamily(name, text)
+        family.add_metric([], number)
+        yield family
 
 
 class _Gauges(Collector):

@@ -29,6 +29,20 @@ class SshPlace:
     port: int
     account: str
     files: SshFiles
+    ways: str = "both"
+    """``both``, ``port`` or ``web``, as in the settings."""
+    client: str = ""
+    """How people install the program that port 443 takes."""
+
+    @property
+    def by_port(self) -> bool:
+        """Whether people come in by the gateway's own port."""
+        return self.ways != "web"
+
+    @property
+    def by_web(self) -> bool:
+        """Whether people come in through the hub's own address."""
+        return self.ways != "port"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,13 @@ from gpuspawner.ports import ContainerEngine, HubApi
 
 from .people import PolicyReader
 from .services import Services
+from .sshways import Ways
 
 MOST_BYTES = 4 * 1024 * 1024
+MOST_AT_ONCE = 4
+"""Questions that are answered at once, besides the report."""
+MOST_WAITING = 200
+"""Questions that wait for their turn; sshd has at most 100 connections that have not logged in."""
 FILES_SECONDS = 5.0
 """From one look to the next."""
 BELIEVED_SECONDS = 10.0
@@ -99,10 +105,15 @@ class SshDoor:
     Args:
         desk: Decides.
         engine: Knows where containers are.
+        ways: What comes through port 443; None where nothing does.
     """
 
-    def __init__(self, desk: SshDesk, engine: ContainerEngine) -> None:
-        self._desk, self._engine = desk, engine
+    def __init__(self, desk: SshDesk, engine: ContainerEngine, ways: Ways | None = None) -> None:
+        self._desk, self._engine, self._ways = desk, engine, ways
+        # Threads of its own: who knocks on and on must keep neither pages waiting nor what must end.
+        self._asking = ThreadPoolExecutor(MOST_AT_ONCE, "ssh")
+        self._reporting = ThreadPoolExecutor(1, "ssh-report")
+        self._waiting = 0
 
     async def listen(self, files: SshFiles) -> asyncio.Server:
         """Begin to answer; the gateway, which may be root, finds what it needs and makes nothing there.
@@ -121,14 +132,15 @@ class SshDoor:
         _make_room(path)
         before = os.umask(0o177)
         try:
-            return await asyncio.start_unix_server(self._serve, str(path), limit=MOST_BYTES)
+            return await asyncio.start_unix_server(
+                self._serve, str(path), limit=MOST_BYTES, backlog=MOST_WAITING
+            )
         finally:
             os.umask(before)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = json.loads(await reader.readline())
-            answer = await asyncio.get_running_loop().run_in_executor(None, self.answer, asked)
+            answer = await self._answer_aside(json.loads(await reader.readline()))
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         except (OSError, ValueError) as error:
@@ -136,9 +148,28 @@ class SshDoor:
         finally:
             writer.close()
 
+    async def _answer_aside(self, asked: Any) -> dict[str, Any]:
+        """Answer in a thread; too many questions at once are not even looked at."""
+        loop = asyncio.get_running_loop()
+        if isinstance(asked, dict) and asked.get("ask") == "report":
+            return await loop.run_in_executor(self._reporting, self.answer, asked)
+        if self._waiting >= MOST_WAITING:
+            return {"error": "busy"}
+        self._waiting += 1
+        try:
+            return await loop.run_in_executor(self._asking, self.answer, asked)
+        finally:
+            self._waiting -= 1
+
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question; ``error`` in it where there is none."""
-        ways = {"key": self._key, "enter": self._enter, "fail": self._fail, "report": self._report}
+        ways = {
+            "key": self._key,
+            "enter": self._enter,
+            "fail": self._fail,
+            "shut": self._shut,
+            "report": self._report,
+        }
         try:
             return ways[asked["ask"]](asked)
         except GpuSpawnerError as error:
@@ -159,7 +190,10 @@ class SshDoor:
 
     def _enter(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Where a connection goes on."""
-        found = self._desk.enter(asked["fingerprint"], asked["address"], asked["source"], asked["gateway"])
+        source = asked["source"]
+        way = self._ways.find(source) if self._ways else None
+        source, holder = (way.shown, way.owner) if way else (source, None)
+        found = self._desk.enter(asked["fingerprint"], asked["address"], source, asked["gateway"], holder)
         if not isinstance(found, Entrance):
             return {"refused": found}
         session = found.session
@@ -178,6 +212,10 @@ class SshDoor:
 
     def _fail(self, asked: dict[str, Any]) -> dict[str, Any]:
         self._desk.fail(asked["session"], asked["why"])
+        return {}
+
+    def _shut(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self._desk.shut(asked["fingerprint"], asked["address"], str(asked["why"]))
         return {}
 
     def _report(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+
+from jupyterhub.services.auth import HubOAuth
 
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.docker_images import DockerImages
@@ -17,9 +20,11 @@ from gpuspawner.allocator.identities import Identities
 from gpuspawner.allocator.idle import IdleWatch
 from gpuspawner.allocator.outbox import Outbox
 from gpuspawner.allocator.ssh import SshDesk, count_open
+from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.allocator.sweep import Sweeper
 from gpuspawner.core.notices import Channel
 from gpuspawner.core.placement import STALE_AFTER
+from gpuspawner.core.ssh import Cause
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.policy.settings import Settings
@@ -32,6 +37,7 @@ from .loop import Tick
 from .people import PolicyReader
 from .services import Services, SshPlace
 from .sshdoor import KeepSshFiles, SshDoor, WhyNot
+from .sshways import Ways
 from .telling import Prepare, TellPeople, by_mail, by_webhook, in_terminals
 from .turns import KeepTurns
 from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, KeepRosters, ReturnSeats, SessionLook
@@ -145,14 +151,23 @@ def _find_ssh(settings: Settings) -> SshPlace | None:
     ssh = settings.ssh
     if not ssh.enabled:
         return None
-    return SshPlace(settings.ssh_host, ssh.port, ssh.account, SshFiles(settings.ssh_folder))
+    files = SshFiles(settings.ssh_folder)
+    return SshPlace(settings.ssh_host, ssh.port, ssh.account, files, ssh.ways, ssh.client)
 
 
-def make_ssh_door(services: Services) -> SshDoor:
-    """What answers the gateway of SSH."""
+def make_ssh_door(services: Services, count: Callable[[Cause], None], ways: Ways | None) -> SshDoor:
+    """What answers the gateway of SSH; each refusal is counted."""
     why_not = WhyNot(services.hub, services.policies)
-    desk = SshDesk(services.ledger, services.host, why_not, services.clock)
-    return SshDoor(desk, DockerEngine(timeout_seconds=ENGINE_SECONDS))
+    desk = SshDesk(services.ledger, services.host, why_not, services.clock, count)
+    return SshDoor(desk, DockerEngine(timeout_seconds=ENGINE_SECONDS), ways)
+
+
+def make_ssh_ways(services: Services, auth: HubOAuth) -> Ways | None:
+    """The ways to the gateway through port 443; None where there are none."""
+    if services.ssh is None or not services.ssh.by_web:
+        return None
+    rights = SshRights(services.ledger, WhyNot(services.hub, services.policies))
+    return Ways(services.ssh.port, auth, rights, services.clock)
 
 
 def _find_channels(services: Services, settings: Settings) -> dict[Channel, Prepare]:

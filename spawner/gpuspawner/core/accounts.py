@@ -30,6 +30,9 @@ WRONG = mark(
     "Wrong name or password. After five wrong passwords an account takes none for 15 minutes. "
     "Who has forgotten theirs asks the administrator for a new link."
 )
+BUSY = mark(
+    "Too many people log in at this moment. Try again in a moment; servers that run are not affected."
+)
 NOT_VALID = mark("This link is not valid any more. Ask your administrator for a new one.")
 NOT_THE_SAME = mark("The two passwords are not the same.")
 NOT_YOURS = mark("The password of now is not right.")

@@ -6,12 +6,14 @@ not see is not in their server at all.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import quote, urlencode
 
+from .roster import Role
 from .sharing import Mount
 from .words import mark
 
@@ -21,6 +23,10 @@ EXCHANGE = "/exchange"
 """Where nbgrader has assignments, hand-ins and feedback."""
 COURSES_VARIABLE = "GPUSPAWNER_COURSES"
 """Tells a session which courses it hands in to (``cs231=student``) or grades (``cs231=grader``)."""
+DATA_VARIABLE = "GPUSPAWNER_COURSE_DATA"
+"""Tells a session by course that is graded in it what all people of the course can read:
+``{"cs231": ["/courses/cs231/data"]}``. What was handed in reads that when it is graded, and nothing else.
+"""
 LANDING_VARIABLE = "JUPYTERHUB_DEFAULT_URL"
 """JupyterHub's own: what is opened when somebody comes to their server."""
 
@@ -46,6 +52,15 @@ class Coursework:
     hand_in: bool = False
     """Whether assignments are handed out and in by nbgrader."""
     notebooks: Notebooks | None = None
+    assistants_grade: bool = False
+    """Whether assistants grade as teachers do."""
+
+    @property
+    def graders(self) -> frozenset[Role]:
+        """Who hands assignments out and grades; nobody where nothing is handed in."""
+        if not self.hand_in:
+            return frozenset()
+        return frozenset({Role.TEACHER, Role.ASSISTANT} if self.assistants_grade else {Role.TEACHER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +69,16 @@ class Part:
 
     course: str
     work: Coursework
-    grades: bool
-    """Whether they are a teacher or an assistant."""
+    role: Role
     team: str = ""
     """Those who share a folder; empty for none."""
+    data: tuple[Mount, ...] = ()
+    """What all people of the course can read."""
+
+    @property
+    def grades(self) -> bool:
+        """Whether they grade what was handed in."""
+        return self.role in self.work.graders
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +121,19 @@ def name_folder(text: str) -> str:
 def plan_folders(person: str, parts: Iterable[Part]) -> tuple[Folder, ...]:
     """The folders of somebody's courses that belong in a server of theirs.
 
-    A student has the folder of their team, their own box for hand-ins and their own feedback. Who grades has
-    the folders of all teams, what all handed in (to read), the feedback of all, and the course's own folder.
+    A student has the folder of their team, teachers and assistants those of all teams. Who grades has what
+    all handed in (to read), the feedback of all, and the course's own folder; everybody else has their own
+    box for hand-ins and their own feedback: an assistant who does not grade can try an assignment.
     """
     found: list[Folder] = []
     for part in parts:
         course, own = name_folder(part.course), name_folder(person)
         here, exchange = f"{COURSES}/{course}", f"{EXCHANGE}/{course}"
-        if part.grades:
+        if part.role is not Role.STUDENT:
             found.append(Folder((course, "teams"), f"{here}/teams", given=False))
         elif part.team:
             found.append(Folder((course, "teams", name_folder(part.team)), f"{here}/team"))
-        if part.work.hand_in and part.grades:
+        if part.grades:
             found += [
                 Folder((course, "grading"), f"{here}/grading"),
                 Folder((course, "outbound"), f"{exchange}/outbound"),
@@ -127,16 +149,24 @@ def plan_folders(person: str, parts: Iterable[Part]) -> tuple[Folder, ...]:
     return tuple(found)
 
 
-def describe_parts(parts: Iterable[Part]) -> dict[str, str]:
-    """Variables that tell a session about its courses; nothing is kept secret by them, mounts do that."""
-    said = {
-        name_folder(part.course): "grader" if part.grades else "student"
-        for part in parts
-        if part.work.hand_in
+def describe_parts(parts: Collection[Part], mounts: Collection[Mount] = ()) -> dict[str, str]:
+    """Variables that tell a session about its courses; nothing is kept secret by them, mounts do that.
+
+    Args:
+        parts: How its person takes part in courses.
+        mounts: What else is mounted in the server.
+    """
+    handed = [part for part in parts if part.work.hand_in]
+    if not handed:
+        return {}
+    said = {name_folder(part.course): "grader" if part.grades else "student" for part in handed}
+    data = {
+        name_folder(part.course): [one.target for one in part.data if one in mounts]
+        for part in handed
+        if part.grades
     }
-    return (
-        {COURSES_VARIABLE: ",".join(f"{name}={role}" for name, role in sorted(said.items()))} if said else {}
-    )
+    roles = {COURSES_VARIABLE: ",".join(f"{name}={role}" for name, role in sorted(said.items()))}
+    return roles | ({DATA_VARIABLE: json.dumps(data, sort_keys=True)} if any(data.values()) else {})
 
 
 def pull_path(course: str, notebooks: Notebooks) -> str:

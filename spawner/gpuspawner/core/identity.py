@@ -22,6 +22,8 @@ LONGEST_SUBJECT = 255
 """Characters, as OpenID Connect has it."""
 LONGEST_GROUP = 255
 """Characters; the hub's database keeps no more."""
+LONGEST_SHOWN = 255
+"""Characters of what a provider calls somebody; the rest is left out."""
 MOST_GROUPS = 1000
 """Groups of one person; whoever is in more is in some that decide nothing here."""
 _UNFIT = re.compile(r"[^a-z0-9._@-]+")
@@ -104,6 +106,20 @@ def read_subject(provider: str, value: object) -> Subject:
             "The login service did not say who you are in a way that stays the same. Tell the administrator.",
         )
     return Subject(provider, text)
+
+
+def read_shown(name: str) -> str:
+    """What a provider calls somebody, as far as it can be kept and shown: they may have written it."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in name[:LONGEST_SHOWN])
+
+
+def read_checked_address(claim: object) -> str:
+    """An address that a provider has checked; empty for what is none.
+
+    So is one with letters that only look like others: those that become plain ones where case is left out
+    would make it the address of somebody else, of whom a roster speaks.
+    """
+    return claim if isinstance(claim, str) and _is_plain(claim) else ""
 
 
 def read_groups(claim: object) -> tuple[tuple[str, ...], int] | None:

@@ -321,8 +321,14 @@ def find_part(policy: Policy, person: str, groups: Collection[str], course: str 
     role, team = policy.roles_of(person, groups).get(course or ""), policy.enrolment.teams_of(person)
     for one in policy.courses:
         if one.name == course and role is not None:
-            return Part(one.name, one.work, grades=role is not Role.STUDENT, team=team.get(one.name, ""))
+            return Part(one.name, one.work, role, team.get(one.name, ""), find_data(policy, one))
     return None
+
+
+def find_data(policy: Policy, course: Course) -> tuple[Mount, ...]:
+    """What all people of a course can read: its own directories, those of its group and everybody's."""
+    data = (*policy.data.get(DEFAULT, ()), *policy.data.get(course.group, ()), *course.mounts)
+    return tuple(mount for mount in data if mount.read_only)
 
 
 def find_notebooks(policy: Policy, person: str, groups: Collection[str]) -> dict[str, tuple[str, Notebooks]]:

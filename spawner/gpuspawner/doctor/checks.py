@@ -10,6 +10,7 @@ from pathlib import PurePath
 from .door import check_door
 from .facts import CdiSpec, Facts
 from .findings import Finding, Level, parse_version, unknown
+from .gateway import check_gateway
 from .images import check_images
 from .installation import check_controller, check_files, check_ledger, check_policy
 
@@ -318,6 +319,7 @@ CHECKS: tuple[Check, ...] = (
     check_ledger,
     check_controller,
     check_door,
+    check_gateway,
     check_policy,
     check_images,
 )

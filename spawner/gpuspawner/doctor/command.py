@@ -24,6 +24,7 @@ from .checks import check_all
 from .door import read_door
 from .facts import gather, read_images, read_policy
 from .findings import Finding, Level
+from .gateway import read_gateway
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  ", Level.UNKNOWN: "unknown"}
 
@@ -47,7 +48,13 @@ def doctor(ledger: Path | None, host: str, as_json: bool) -> None:
     facts = gather(DockerEngine(), NvmlProbe(host), path, host, now=datetime.now(UTC))
     where = find_settings(None)
     images = read_images(where, DockerImages(timeout_seconds=10))
-    facts = replace(facts, policy=read_policy(where), images=images, door=read_door(where))
+    facts = replace(
+        facts,
+        policy=read_policy(where),
+        images=images,
+        door=read_door(where),
+        gateway=read_gateway(where),
+    )
     findings = check_all(facts)
     click.echo(json.dumps(to_json(findings, host), indent=2) if as_json else render(findings))
     if any(finding.level is Level.ERROR for finding in findings):

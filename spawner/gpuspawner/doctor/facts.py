@@ -26,6 +26,7 @@ from gpuspawner.policy.settings import load_settings
 from gpuspawner.ports import ContainerEngine, EngineInfo, GpuProbe, Images, ProbeReport
 
 from .door import DoorFacts
+from .gateway import GatewayFacts
 
 SECRETS = ("*cookie_secret*", "*secret*", "*token*", "*.key", "*.pem")
 """Names, in the ledger's directory, of files that nobody else may read."""
@@ -123,6 +124,8 @@ class Facts:
     """None when there are no settings."""
     door: DoorFacts | None = None
     """None when there are no settings, or no controller in them."""
+    gateway: GatewayFacts | None = None
+    """None when there are no settings, or no SSH in them."""
 
 
 def gather(

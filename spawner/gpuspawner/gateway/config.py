@@ -25,7 +25,7 @@ class Setup:
 
     folder: Path
     """Where its files are."""
-    address: str
+    addresses: tuple[str, ...]
     port: int
     account: str
     python: Path
@@ -43,7 +43,7 @@ def build_config(setup: Setup) -> str:
     command += f"{setup.socket} %t %k"
     return "\n".join(
         [
-            f"ListenAddress {_bracket(setup.address)}:{setup.port}",
+            *(f"ListenAddress {_bracket(address)}:{setup.port}" for address in setup.addresses),
             f"HostKey {setup.folder}/host_key",
             f"Banner {setup.folder}/banner",
             "PidFile none",

@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import pwd
-import resource
 import secrets
 import signal
 import subprocess
@@ -17,8 +16,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.adapters.process import raise_open_files
+from gpuspawner.adapters.ssh_files import SSHD, SshFiles
 from gpuspawner.core.errors import SettingsError
+from gpuspawner.core.ssh import without_doors
 from gpuspawner.policy.settings import Settings
 
 from .config import BANNER, PENALTIES, Setup, build_config
@@ -30,11 +31,8 @@ REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
 SECRET_SECONDS = 60.0
 """How long a controller may take to start."""
-MOST_FILES = 1 << 16
-"""Usual are 1024, which doors and connections of a few hundred people take."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
-SSHD = "/usr/sbin/sshd"
 SEPARATE = Path("/run/sshd")
 """Where sshd's processes are locked up that talk to strangers; the program itself wants it to be there."""
 PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
@@ -77,7 +75,7 @@ class Keeper:
             start_new_session=True,
         )
         where = self._settings.ssh
-        log.info("The gateway of SSH listens on %s:%s", where.address, where.port)
+        log.info("The gateway of SSH listens on %s, port %s", ", ".join(where.addresses), where.port)
         report = loop.create_task(self._report_on_and_on())
         ended = loop.create_task(sshd.wait())
         stopped = loop.create_task(stop.wait())
@@ -108,7 +106,7 @@ class Keeper:
         page = f"{self._settings.hub_origin}{self._settings.service_url}ssh"
         _write(folder / "banner", BANNER.format(page=page), 0o644)
         setup = Setup(
-            folder, ssh.address, ssh.port, ssh.account, _find_python(),
+            folder, ssh.addresses, ssh.port, ssh.account, _find_python(),
             Path(__file__).with_name("ask.py").read_text(), f"gpuspawner-ssh-{self._run}",
         )  # fmt: skip
         _write_config(folder / "config", build_config(setup))
@@ -140,9 +138,17 @@ class Keeper:
         if not answer["line"]:
             self._monitors.forget(asker)
             return ""
-        self._relay.open_doors(answer["addresses"])
-        self._monitors.note(asker, answer["fingerprint"], answer["addresses"])
-        return str(answer["line"])
+        shut = self._relay.open_doors(answer["addresses"])
+        for address, why in shut.items():
+            with suppress(Away):
+                await self._desk.ask("shut", fingerprint=answer["fingerprint"], address=address, why=why)
+        line = without_doors(answer["line"], shut)
+        if not line:
+            self._monitors.forget(asker)
+            return ""
+        # What somebody else listens at is not a door of ours, and nobody is led there.
+        self._monitors.note(asker, answer["fingerprint"], set(answer["addresses"]) - shut.keys())
+        return line
 
     async def _report_on_and_on(self) -> None:
         while True:
@@ -208,14 +214,6 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.write(text)
     partial.chmod(mode)
     partial.replace(path)
-
-
-def raise_open_files() -> None:
-    """Let this process have as many files open as it may: one for each door, and two for each connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def await_secret(settings: Settings, seconds: float = SECRET_SECONDS) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gpuspawner.core.ssh import CLOSED_HERE, CLOSED_THERE, GATEWAY_ENDED, NO_ANSWER, RELAY_PORT
 
@@ -44,7 +44,6 @@ class Carried:
     """Why, once it has ended."""
     must_end: str | None = None
     """Why it must."""
-    sockets: tuple[socket.socket, ...] = field(default=(), repr=False)
 
 
 class Relay:
@@ -59,26 +58,34 @@ class Relay:
     def __init__(self, desk: ControllerDesk, monitors: Monitors, run: str) -> None:
         self._desk, self._monitors, self._run = desk, monitors, run
         self._listening: dict[str, tuple[socket.socket, asyncio.Task[None]]] = {}
+        self._shut: set[str] = set()
         self._handling: set[asyncio.Task[None]] = set()
         self.carried: dict[str, Carried] = {}
         """By id; also those that have ended and that the controller does not know of yet."""
 
-    def open_doors(self, addresses: list[str]) -> None:
-        """Listen at these addresses. Raises: OSError."""
+    def open_doors(self, addresses: Iterable[str]) -> dict[str, str]:
+        """Listen at these addresses, at each by itself; why not, by address, where that cannot be.
+
+        It is tried again with the next key that opens such a door.
+        """
+        shut = {}
         for address in addresses:
             if address in self._listening:
                 continue
-            listener = socket.socket()
             try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.setblocking(False)
-                listener.bind((address, RELAY_PORT))
-                listener.listen(128)
-            except OSError:
-                listener.close()
-                raise
+                listener = _listen(address)
+            except OSError as error:
+                shut[address] = error.strerror or str(error)
+                if address not in self._shut:
+                    log.error("%s:%s cannot be listened at: %s", address, RELAY_PORT, shut[address])
+                self._shut.add(address)
+                continue
             task = asyncio.get_running_loop().create_task(self._accept(address, listener))
             self._listening[address] = listener, task
+            if address in self._shut:
+                self._shut.discard(address)
+                log.info("%s:%s is listened at now", address, RELAY_PORT)
+        return shut
 
     async def close(self) -> None:
         """End everything."""
@@ -114,7 +121,7 @@ class Relay:
     async def _handle(
         self, door: str, near: socket.socket, peer: tuple[str, int], room: asyncio.Semaphore
     ) -> None:
-        near.setblocking(False)
+        _send_at_once(near)
         with near:
             try:
                 admitted = await self._admit(door, peer)
@@ -149,7 +156,7 @@ class Relay:
     async def _go_on(self, answer: dict[str, object], monitor: Monitor, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         far = socket.socket()
-        far.setblocking(False)
+        _send_at_once(far)
         with far:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
@@ -196,6 +203,26 @@ class Relay:
             back.cancel()
             await asyncio.gather(there, back, return_exceptions=True)
         return first
+
+
+def _listen(address: str) -> socket.socket:
+    """A door. Raises: OSError."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind((address, RELAY_PORT))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _send_at_once(end: socket.socket) -> None:
+    """Prepare one end of a connection: what is typed waits for nothing that was typed before."""
+    end.setblocking(False)
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _pump(source: socket.socket, target: socket.socket, count: Callable[[int], None]) -> None:

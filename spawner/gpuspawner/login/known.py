@@ -16,6 +16,7 @@ from traitlets import Bool, Dict, Set, Unicode
 
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator.identities import Identities, Said
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import LedgerError, Refused
 from gpuspawner.core.identity import Identity, Subject, describe_bad_token, describe_refused, read_subject
 
@@ -25,6 +26,8 @@ NOT_ALLOWED = "You are logged in there, but this hub is not open to you. Ask its
 REMOVED = "An administrator has closed this hub to you. Your files are kept; ask them about those."
 IDENTITY = "gpuspawner"
 """Where the auth state has what was made of the claims."""
+HUB = Actor("hub", ActorKind.SERVICE)
+"""Who deletes people on the Hub's own pages, as far as is known here."""
 AGAIN_AFTER = timedelta(hours=1)
 """What is wrong with the login service is written down once in so long."""
 
@@ -103,10 +106,16 @@ class KnownPeople(Authenticator):
             "provider": subject.provider,
             "subject": subject.id,
             "said": asdict(said),
-            # Until somebody was let in by it, a name is a claim like others: it must be theirs to the letter.
-            "by_name": known or identity.called_so,
+            "by_name": self.is_meant_by_name(identity, known),
         }
         return identity
+
+    def is_meant_by_name(self, identity: Identity, known: bool) -> bool:
+        """Whether rules that name somebody's name mean this person.
+
+        Until somebody was let in by it, a name is a claim like others: it must be theirs to the letter.
+        """
+        return known or identity.called_so
 
     def is_named_admin(self, identity: Identity, state: dict[str, Any]) -> bool:
         """Whether a rule names this very person as an administrator."""
@@ -154,8 +163,13 @@ class KnownPeople(Authenticator):
         """Whether somebody has what everybody must have."""
         return True
 
-    def delete_user(self, user: Any) -> Any:
-        """Nothing changes: rules name people, whether the Hub knows them or not."""
+    async def delete_user(self, user: Any) -> None:
+        """Keys for SSH end as API tokens do. The rules name people, whether the Hub knows them or not.
+
+        Raises:
+            LedgerUnusable: The ledger cannot be used; the Hub deletes nobody then.
+        """
+        await self.in_ledger(lambda people: people.end_keys(user.name, actor=HUB))
 
     # -- who may not any more -------------------------------------------------------------------------------
 

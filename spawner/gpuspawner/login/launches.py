@@ -19,6 +19,7 @@ from ltiauthenticator.lti13.handlers import (
 from tornado.httputil import url_concat
 
 from .known import NOT_ALLOWED, Denied
+from .quiet import QuietHandler
 
 OPEN_FROM_COURSE = "Open this hub by the link in your course: that is how it learns who you are."
 NOT_REGISTERED = "This course platform is not registered here. Tell the administrator."
@@ -33,7 +34,7 @@ _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _TARGET = "https://purl.imsglobal.org/spec/lti/claim/target_link_uri"
 
 
-class LtiStartHandler(LTI13LoginInitHandler):
+class LtiStartHandler(QuietHandler, LTI13LoginInitHandler):
     """Sends somebody to their platform, to be sent back with what it says of them."""
 
     _platform: dict[str, Any]
@@ -82,7 +83,7 @@ class LtiStartHandler(LTI13LoginInitHandler):
         self._set_cookie(key, value, encrypted=True, expires_days=_DAYS, httponly=True, **crossing)
 
 
-class LtiCallbackHandler(LTI13CallbackHandler):
+class LtiCallbackHandler(QuietHandler, LTI13CallbackHandler):
     """Takes what the platform says."""
 
     async def post(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import bcrypt
@@ -17,24 +17,36 @@ from jupyterhub import orm
 from jupyterhub.handlers.login import LoginHandler
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
+from tornado.web import HTTPError
 
 from gpuspawner.allocator.accounts import Accounts, Holder
 from gpuspawner.allocator.identities import Said
-from gpuspawner.core.accounts import LOCAL, LONGEST_PASSWORD, WRONG, judge_password
-from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.core.accounts import BUSY, LOCAL, LONGEST_PASSWORD, WRONG, judge_password
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.identity import LONGEST_NAME
 
-from .known import Denied, KnownPeople, LedgerUnusable, Removed
+from .deletion import PERSON, PersonHandler, only_forgets
+from .known import HUB, Denied, KnownPeople, LedgerUnusable, Removed
 from .passwords import CHANGE, INVITATION, ChangeHandler, InvitationHandler
 
 _NO_PASSWORD = bcrypt.hashpw(b"nobody has this one", bcrypt.gensalt())
 """Compared with where there is no account, so that an answer takes as long as for one."""
 _CHECKS_AT_ONCE = 2
 """Each takes a processor for a quarter of a second."""
-_HUB = Actor("hub", ActorKind.SERVICE)
+MOST_WAITING = 100
+"""Passwords that are checked or wait for it: the last of them waits for a quarter of a minute."""
+_AGAIN_AFTER_S = 15
 _SINCE = "password_set_at"
 """Where the auth state has which password a login was by."""
+
+
+class Busy(HTTPError):
+    """So many passwords wait to be checked that one more would wait for too long."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "too many passwords to check", reason="Service Unavailable")
+        self.jupyterhub_message = BUSY
+        self.headers = {"Retry-After": str(_AGAIN_AFTER_S)}
 
 
 class LocalLogin(KnownPeople, NativeAuthenticator):
@@ -44,6 +56,8 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
         super().__init__(add_new_table=False, **kwargs)
         self._accounts: Accounts | None = None
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self._waiting = 0
+        """Passwords that are checked or hashed, or wait for it."""
 
     @property
     def services(self) -> frozenset[str]:
@@ -57,6 +71,7 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
 
         Raises:
             Denied: They do not, there is no such account, or it takes none at the moment.
+            Busy: Too many wait for the same already.
             LedgerUnusable: The ledger cannot be used.
         """
         name, password = data.get("username", ""), data.get("password", "")
@@ -80,10 +95,27 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
         """Somebody with an account, if the password is theirs; few are checked at once, on every page.
 
         Who has it is read when it is their turn, so that many wrong ones at a time lock as those in a row do.
+
+        Raises:
+            Busy: Too many wait already.
+            LedgerUnusable: The ledger cannot be used.
         """
-        async with self._checks:
+        async with self._turn():
             holder = await self.find(name)
             return holder if await self.is_right(holder, password) else None
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Be one of the few whose password is worked on. Raises: Busy."""
+        if self._waiting >= MOST_WAITING:
+            self.log.warning("Login refused: %d passwords wait to be checked", self._waiting)
+            raise Busy
+        self._waiting += 1
+        try:
+            async with self._checks:
+                yield
+        finally:
+            self._waiting -= 1
 
     async def find(self, name: str) -> Holder | None:
         """Somebody with an account, by the name as they type it."""
@@ -119,9 +151,12 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
         return judge_password(password, name, self.is_password_common(password.casefold()))
 
     async def hash(self, password: str) -> str:
-        """What is kept of a password."""
+        """What is kept of a password. Raises: Busy."""
         loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(None, lambda: bcrypt.hashpw(password.encode(), bcrypt.gensalt()))
+        async with self._turn():
+            made = await loop.run_in_executor(
+                None, lambda: bcrypt.hashpw(password.encode(), bcrypt.gensalt())
+            )
         return made.decode("ascii")
 
     # -- who is logged in -----------------------------------------------------------------------------------
@@ -152,16 +187,26 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
         state = await user.get_auth_state() or {}
         await user.save_auth_state({**state, _SINCE: since})
 
+    async def is_removed(self, name: str) -> bool:
+        """Whether an administrator has removed somebody. Raises: LedgerUnusable."""
+        return bool(await self.in_ledger(lambda people: people.is_removed(name)))
+
     async def delete_user(self, user: Any) -> None:
-        """An account whose person is deleted at the hub is closed; name and home stay theirs."""
-        with contextlib.suppress(NotFound):
-            await self.in_ledger(lambda people: people.remove(user.name, actor=_HUB))
+        """An account whose person is deleted at the hub is closed; name and home stay theirs.
+
+        Nothing changes where the deletion only follows a removal, see :class:`.deletion.PersonHandler`.
+        """
+        await super().delete_user(user)
+        if not only_forgets.get():
+            with contextlib.suppress(NotFound):
+                await self.in_ledger(lambda people: people.remove(user.name, actor=HUB))
 
     # -- JupyterHub's ---------------------------------------------------------------------------------------
 
     def get_handlers(self, app: Any) -> list[Any]:
-        """The pages beside the login page, which is the Hub's own."""
-        return [("/login", LoginHandler), (INVITATION, InvitationHandler), (CHANGE, ChangeHandler)]
+        """The pages beside the login page, which is the Hub's own; and where people are deleted."""
+        pages = [("/login", LoginHandler), (INVITATION, InvitationHandler), (CHANGE, ChangeHandler)]
+        return [*pages, (PERSON, PersonHandler)]
 
     async def in_accounts(self, ask: Callable[[Accounts], Any]) -> Any:
         """Do something with the accounts, in a thread. Raises: LedgerUnusable, and what it raises."""

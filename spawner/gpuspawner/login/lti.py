@@ -22,7 +22,13 @@ from traitlets import List, Unicode
 
 from gpuspawner.allocator.identities import Said
 from gpuspawner.core.errors import Refused
-from gpuspawner.core.identity import describe_unknown_course, read_subject
+from gpuspawner.core.identity import (
+    Identity,
+    describe_unknown_course,
+    read_checked_address,
+    read_shown,
+    read_subject,
+)
 from gpuspawner.core.launch import find_role, list_groups, read_enrolments, renew, write_enrolments
 
 from .known import Denied, KnownPeople, LedgerUnusable, Removed, ServiceSilent
@@ -149,13 +155,18 @@ class LtiLogin(KnownPeople, LTI13Authenticator):
         now = datetime.now(UTC)
         before = await self._find_before(handler, subject)
         enrolments = renew(before, course, find_role(claims[ROLES]), now)
-        email = claims.get("email") if claims.get("email_verified") is True else ""
+        checked = claims.get("email_verified") is True
         said = Said(
-            self._find_name(claims),
+            read_shown(self._find_name(claims)),
             list_groups(enrolments, now),
-            email=email if isinstance(email, str) else "",
+            email=read_checked_address(claims.get("email")) if checked else "",
+            chosen=self.username_key != "sub",
         )
         return await self.make_model(subject, said, {_COURSES: write_enrolments(enrolments)})
+
+    def is_meant_by_name(self, identity: Identity, known: bool) -> bool:
+        """What platforms call people is of no weight, and neither are names that were made from it."""
+        return identity.name == identity.subject.id.lower()
 
     async def _find_course(self, claims: dict[str, Any], platform: dict[str, Any]) -> str:
         """The course that a launch is from; empty for one that is none here, which the administrator sees."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from jupyterhub.handlers import BaseHandler
 from tornado.web import HTTPError, authenticated
 
 from gpuspawner.core.accounts import NOT_THE_SAME, NOT_VALID, NOT_YOURS
 from gpuspawner.core.errors import Conflict, NotFound
 
+from .quiet import QuietHandler
+
 INVITATION = "/invitation"
 CHANGE = "/password"
 
 
-class _PasswordHandler(BaseHandler):
+class _PasswordHandler(QuietHandler):
     """A form with a new password, twice."""
 
     def set_default_headers(self) -> None:

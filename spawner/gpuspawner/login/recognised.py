@@ -15,7 +15,13 @@ from traitlets import Unicode
 
 from gpuspawner.allocator.identities import Said
 from gpuspawner.core.errors import Refused
-from gpuspawner.core.identity import describe_again, read_groups, read_subject
+from gpuspawner.core.identity import (
+    describe_again,
+    read_checked_address,
+    read_groups,
+    read_shown,
+    read_subject,
+)
 
 from .callback import BEGIN_AGAIN, CallbackHandler
 from .known import IDENTITY, NOT_UNDERSTOOD, Denied, KnownPeople, LedgerUnusable, Removed, ServiceSilent
@@ -64,7 +70,7 @@ class Recognised(KnownPeople, OAuthenticator):
             subject = read_subject(self.provider, claims.get(self.subject_claim))
         except Refused as refusal:
             raise Denied(str(refusal)) from None
-        said = self._take_down(str(auth_model["name"]), state)
+        said = self._take_down(read_shown(str(auth_model["name"])), state)
         identity = await self.recognise(subject, said, state)
         admin = self.is_named_admin(identity, state) and self.has_required(state)
         return {**auth_model, "name": identity.name, "admin": admin}
@@ -83,9 +89,8 @@ class Recognised(KnownPeople, OAuthenticator):
 
     def _find_email(self, claims: dict[str, Any]) -> str:
         """An address that the service has checked; services that never say whether do not give one."""
-        address = claims.get(self.email_claim)
         checked = claims.get("email_verified", self.emails_are_checked)
-        return address if checked is True and isinstance(address, str) else ""
+        return read_checked_address(claims.get(self.email_claim)) if checked is True else ""
 
     async def complete(self, auth_model: dict[str, Any]) -> dict[str, Any]:
         """Add what the service must be asked for beside the claims about somebody."""

@@ -215,7 +215,25 @@ class Login(BaseModel):
                 "whose people may come"
             )
         require_distinct(self.platforms)
+        self._require_subjects()
         return self
+
+    def _require_subjects(self) -> None:
+        """At a course platform people can change what they are called, so no right may follow from that."""
+        named = [key for key in ("allow", "admins") if getattr(self, key).users]
+        if self.provider != "lti" or not named:
+            return
+        if self.username_claim != "sub":
+            raise ValueError(
+                f"{named[0]}.users names people by what they are called, which they may be able to change at "
+                "the course platform. Name groups, such as course:NAME:teachers; or set username_claim: sub, "
+                "and name people by that"
+            )
+        if len({one.issuer for one in self.platforms}) > 1:
+            raise ValueError(
+                f"{named[0]}.users names people by their sub, which somebody else may have at another of the "
+                "platforms. Name groups, such as course:NAME:teachers"
+            )
 
     def _require_keys(self) -> None:
         """What each provider needs, and what it has no use for."""

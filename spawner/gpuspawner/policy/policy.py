@@ -125,6 +125,9 @@ class CourseEntry(Limits):
         NotebooksEntry | None, Field(description="A git repository that people work on a copy of.")
     ] = None
     hand_in: Annotated[bool, Field(description="Whether assignments are handed in, by nbgrader.")] = False
+    assistants_grade: Annotated[
+        bool, Field(description="Whether assistants grade what was handed in, as teachers do.")
+    ] = False
 
 
 def _read_minutes(value: object) -> tuple[int, ...]:
@@ -226,7 +229,7 @@ def _course(name: str, entry: CourseEntry, pools: Mapping[str, frozenset[str] | 
         rule=Rule(rule.name, {**rule.limits, "images": frozenset({entry.image})}),
         seats=entry.seats,
         mounts=tuple(mounts),
-        work=Coursework(entry.hand_in, _notebooks(entry.notebooks)),
+        work=Coursework(entry.hand_in, _notebooks(entry.notebooks), entry.assistants_grade),
         assistants=frozenset(entry.assistants),
     )
 

@@ -23,6 +23,8 @@ _BYTES = r"^[0-9]+(\.[0-9]+)?[KMGT]$"
 
 SERVICE = "gpu"
 """Name of the controller among the hub's services."""
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - where it is said, the administrator may say something else
+LOOPBACK = "127.0.0.1"
 
 
 class _Section(BaseModel):
@@ -187,7 +189,21 @@ class Ssh(_Section):
         bool, Field(description="Whether servers can be reached by SSH; needs the controller.")
     ] = False
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the gateway.")] = 2222
-    address: Annotated[str, Field(description="Address of this host that it listens on.")] = "0.0.0.0"  # noqa: S104
+    address: Annotated[str, Field(description="Address of this host that it listens on.")] = EVERYWHERE
+    ways: Annotated[
+        Literal["both", "port", "web"],
+        Field(
+            description="How people reach the gateway: by its port, through the hub's own address (port 443, "
+            "`web`), or both. With `web` it listens on this host alone, and its port stays closed."
+        ),
+    ] = "both"
+    client: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="How people install gpuspawner-session for port 443, as their page tells it.",
+        ),
+    ] = "pip install gpuspawner-session"
     host: Annotated[
         str | None,
         Field(
@@ -205,6 +221,19 @@ class Ssh(_Section):
     folder: Annotated[
         Path | None, Field(description="Directory of keys and sockets; `ssh` in state_dir unless set.")
     ] = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Addresses that the gateway listens on; what comes through port 443 finds it on loopback."""
+        if self.ways == "web":
+            return (LOOPBACK,)
+        more = self.ways == "both" and self.address not in (EVERYWHERE, LOOPBACK)
+        return (self.address, LOOPBACK) if more else (self.address,)
+
+    @property
+    def reached_at(self) -> str:
+        """Where this host itself reaches the gateway."""
+        return {EVERYWHERE: LOOPBACK, "::": "::1"}.get(self.addresses[0], self.addresses[0])
 
 
 class DemoUser(_Section):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
-from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
+from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_ledger, find_settings
 from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities
 from gpuspawner.core.accounts import INVITATION_LASTS
@@ -64,6 +66,11 @@ def list_(ledger: Path | None, host: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--group", "groups", multiple=True, help="A group for the policy; may be given several times.")
 @click.option("--email", default="", help="Where messages to them go.")
+@click.option(
+    "--old-home",
+    is_flag=True,
+    help="Hand over the home that is there under NAME, from before the name was anybody's.",
+)
 @ledger_option
 @host_option
 @settings_option
@@ -73,6 +80,7 @@ def invite(
     name: str,
     groups: tuple[str, ...],
     email: str,
+    old_home: bool,
     ledger: Path | None,
     host: str,
     settings_file: Path | None,
@@ -83,10 +91,14 @@ def invite(
     For an installation with `login: {provider: local}`. The link is good once, for three days; whoever has it
     can choose the password.
     """
-    hub = _find_hub(settings_file)
+    hub = _find_hub(settings_file, ledger)
     with open_ledger(ledger, host, change=True) as opened:
-        found, secret = Accounts(opened).invite(name, groups, email, actor=shell_actor())
+        found, secret = Accounts(opened).invite(name, groups, email, actor=shell_actor(), old_home=old_home)
+        with opened.read() as unit:
+            home = unit.home_of(found.name)
     _print_link(found.name, hub, secret, as_json=as_json)
+    if home is not None and not as_json:
+        click.echo(clean(f"Their home is the one from before: {home.kind.value} {home.source}."))
 
 
 @people.command(short_help="Make somebody choose a new password.")
@@ -100,7 +112,7 @@ def reset(*, name: str, ledger: Path | None, host: str, settings_file: Path | No
 
     Where they are logged in, they have to log in again within `refresh` (5 min); their servers run on.
     """
-    hub = _find_hub(settings_file)
+    hub = _find_hub(settings_file, ledger)
     with open_ledger(ledger, host, change=True) as opened:
         secret = Accounts(opened).reset(name, actor=shell_actor())
     _print_link(name, hub, secret, as_json=as_json)
@@ -191,19 +203,28 @@ def link(*, name: str, service: str, subject: str, ledger: Path | None, host: st
         click.echo(clean(f"{found.name} is now the name of {subject} at {found.subject.provider}."))
 
 
-def _find_hub(settings_file: Path | None) -> str:
-    """The address of the hub, as far as the settings say it. Raises: SettingsError."""
-    path = find_settings(settings_file)
+def _find_hub(settings_file: Path | None, ledger: Path | None) -> str:
+    """The address of the hub, as far as the settings say it; of this ledger's and of no other.
+
+    Raises:
+        SettingsError: The settings are another installation's, or nobody logs in by an account there.
+    """
+    path, book = find_settings(settings_file), find_ledger(ledger)
     if path is None:
         return "/hub/"
     settings = load_settings(path)
+    if settings.ledger_path.resolve() != book.resolve():
+        raise SettingsError(
+            f"{path} is of another installation: its ledger is {settings.ledger_path}, and not {book}. Give "
+            "--settings and --ledger of the same one."
+        )
     if settings.login is None or settings.login.provider != "local":
         raise SettingsError(
             f"{path} does not say `login: {{provider: local}}`, so nobody logs in by an account here."
         )
-    if settings.notices.hub:
-        return f"{settings.notices.hub.rstrip('/').removesuffix('/hub')}/hub/"
-    return f"{settings.network.bind_url.rstrip('/')}/hub/"
+    if settings.notices.hub is None and settings.network.subdomain_host:
+        return f"{settings.network.subdomain_host}{settings.base_url}hub/"
+    return f"{settings.address}hub/"
 
 
 def _print_link(name: str, hub: str, secret: str, *, as_json: bool) -> None:
@@ -214,7 +235,20 @@ def _print_link(name: str, hub: str, secret: str, *, as_json: bool) -> None:
         return
     click.echo(clean(f"{name} chooses a password here, once, within {hours} h:"))
     click.echo(clean(f"  {link}"))
+    if _is_of_this_host(hub):
+        click.echo("That address is good on this host only. Put the hub's own in its place; the settings can")
+        click.echo("say it for the next time: `notices: {hub: https://hub.example.org}`.")
     click.echo("Give it to nobody else: whoever has it can choose the password.")
+
+
+def _is_of_this_host(hub: str) -> bool:
+    """Whether an address says no host, or one that is another on each machine."""
+    host = urlsplit(hub).hostname or "localhost"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def _cells(one: Identity) -> tuple[str, ...]:

@@ -19,7 +19,9 @@ from jupyterhub.utils import fmt_ip_url
 from gpuspawner.adapters.course_folders import CourseFolders, require_shared
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.adapters.ssh_files import SshFiles
+from gpuspawner.allocator.key_ends import end_keys_of
 from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.container import (
     SESSION_URL,
     SSH_TARGET,
@@ -41,6 +43,7 @@ from .refusals import refuse
 IMAGE_DIGEST = "GPUSPAWNER_IMAGE_DIGEST"
 """Tells a session which image it runs."""
 
+_HUB = Actor("hub", ActorKind.SERVICE)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -211,7 +214,7 @@ class ContainerSpawner(PersonalSpawner):
 
         await self._off_loop(prepare)
         self.course_mounts = (*mounts, *(folder.at(base) for folder in folders))
-        self.course_environment = describe_parts(parts)
+        self.course_environment = describe_parts(parts, mounts)
         if request.notebooks:
             landing = f"/{pull_path(request.notebooks, access.notebooks()[request.notebooks][1])}"
             self.course_environment = {**self.course_environment, LANDING_VARIABLE: landing}
@@ -255,6 +258,23 @@ class ContainerSpawner(PersonalSpawner):
         except (GpuSpawnerError, OSError) as error:
             self.log.warning("%s is not reached by SSH: %s", self._log_name, error)
             return None
+
+    async def end_keys(self) -> None:
+        """Remove the keys of a person whom the Hub deletes: whoever is called so later gets none of them.
+
+        The Hub deletes them all the same where that cannot be done.
+        """
+        owner = self.user.name
+        try:
+            await self._off_loop(end_keys_of, self.run.ledger, owner, actor=_HUB)
+        except GpuSpawnerError as error:
+            self.log.error(
+                "%s is deleted, and keys for SSH under that name are left; remove them before somebody gets "
+                "the name (gpuspawner key list %s): %s",
+                owner,
+                owner,
+                error,
+            )
 
     async def _off_loop(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread and see it through: a cancelled start must know what it reserved."""

@@ -377,7 +377,12 @@ class GPUSpawner(ChoosingSpawner):
         )
 
     async def delete_forever(self) -> None:
-        """Keep the home: only an administrator deletes one, by an explicit act."""
+        """Keep the home: only an administrator deletes one, by an explicit act.
+
+        JupyterHub deletes the default server with its person only, so their keys for SSH end with that.
+        """
+        if not self.name:
+            await self.end_keys()
         self.log.info("%s is deleted; the home of %s is kept", self._log_name, self.user.name)
 
 

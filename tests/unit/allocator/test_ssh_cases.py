@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
+from gpuspawner.allocator.ssh_disputes import DISPUTED, count_disputes
+from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.identity import Subject
-from gpuspawner.core.model import LeaseState
+from gpuspawner.core.model import Event, Home, HomeKind, LeaseState
 from gpuspawner.core.ssh import MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
 from support.build import HOST, NOW, lease
 from support.ssh import KEYS, make_key
@@ -123,18 +126,49 @@ def test_a_removed_key_a_stopped_server_and_a_withdrawn_right_end_what_is_open(s
     assert site.desk.report("g1", told)[second.id] == "The server was stopped."
 
 
-def test_who_was_removed_is_out_at_once_and_comes_again_with_the_same_keys(site: Site) -> None:
+def test_who_was_removed_is_out_at_once_and_comes_again_without_keys(site: Site) -> None:
     people = Identities(site.ledger, clock=site.clock)
     people.admit(Subject("https://login", "1"), Said("ada", ()))
     key = site.keys.add("ada", KEYS[0], actor=ADA)
+    other = site.keys.add("eve", KEYS[1], actor=ADA)
     site.runs("l1")
     session = site.enter(key).session
     people.remove("ada", actor=ADA)
+    assert site.keys.list() == (other,)
     assert site.desk.ask(key.fingerprint) is None
-    assert site.key().refused == "You were removed from this hub. Ask the administrator."
-    assert session.id in site.desk.report("g1", [Told(session.id, 0, 0)])
+    assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}
     people.restore("ada", actor=ADA)
-    assert site.desk.ask(key.fingerprint)
+    assert site.desk.ask(key.fingerprint) is None
+    with site.ledger.read() as unit:
+        (event,) = unit.find_events(EventSearch(kind="ssh.key-removed"), 9)
+    assert (event.data["owner"], key.fingerprint in event.reason) == ("ada", True)
+    again = site.keys.add("ada", KEYS[0], actor=ADA)  # the same key may be added anew
+    assert site.desk.ask(again.fingerprint)
+
+
+@pytest.mark.parametrize("how", ["admit", "link", "invite"])
+def test_who_comes_to_a_name_has_none_of_its_keys_of_before(site: Site, how: str) -> None:
+    site.keys.add("ada", KEYS[0], actor=ADA)
+    subject, people = Subject("https://login", "2"), Identities(site.ledger, clock=site.clock)
+    if how == "admit":
+        assert people.admit(subject, Said("ada", ())).name == "ada"
+        people.admit(subject, Said("ada", ()))
+    elif how == "link":
+        with site.ledger.write() as unit:
+            unit.put_home(Home("ada", HomeKind.VOLUME, "home-ada"), NOW)
+        people.link("ada", subject, actor=ADA)
+    else:
+        Accounts(site.ledger, site.clock).invite("ada", (), "", actor=ADA)
+    assert site.keys.list("ada") == ()
+
+
+def test_a_login_of_somebody_known_leaves_their_keys(site: Site) -> None:
+    subject, people = Subject("https://login", "1"), Identities(site.ledger, clock=site.clock)
+    people.admit(subject, Said("ada", ()))
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    people.admit(subject, Said("ada", ()))
+    people.recognise(subject, Said("countess", ("ml",)))
+    assert site.keys.list("ada") == (key,)
 
 
 def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:
@@ -184,12 +218,12 @@ def test_who_connects_on_and_on_is_slowed_and_does_not_fill_the_ledger(site: Sit
     site.runs("l2", owner="bob")
     for _ in range(MOST_AT_ONCE):
         site.desk.fail(site.enter(key).session.id, "It ended.")
-    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
-    assert site.key().refused == TOO_OFTEN
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN.text
+    assert site.key().refused == TOO_OFTEN.text
     assert site.enter(other, "127.64.0.1"), "nobody else is kept out"
     site.now += timedelta(seconds=0.5)
     site.enter(key)
-    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN
+    assert site.desk.enter(key.fingerprint, "127.64.0.0", "", "g1") == TOO_OFTEN.text
     assert len(site.keys.recent("ada", 1000)) == MOST_AT_ONCE + 1
 
 
@@ -200,3 +234,43 @@ def test_a_removed_key_that_somebody_else_adds_lets_nothing_go_on(site: Site) ->
     site.keys.remove("ada", key.id, actor=ADA)
     site.keys.add("eve", KEYS[0], actor=ADA)
     assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}
+
+
+def disputes(site: Site) -> list[Event]:
+    with site.ledger.read() as unit:
+        return list(unit.recent_events(10, prefix=DISPUTED))
+
+
+def test_who_added_another_s_public_key_keeps_them_out_only_until_an_administrator_knows(site: Site) -> None:
+    eve = Actor("eve", ActorKind.PERSON)
+    taken = site.keys.add("eve", KEYS[0], actor=eve)
+    for _ in range(3):
+        with pytest.raises(Conflict, match=r"If it is yours, tell the administrator"):
+            site.keys.add("ada", KEYS[0], actor=ADA)
+    (told,) = disputes(site)
+    assert told.reason == f"ada wants to add the key {taken.fingerprint}, and eve has it"
+    assert (told.actor, told.data["held_by"], told.data["used_at"]) == ("ada", "eve", None)
+    with site.ledger.read() as unit:
+        assert count_disputes(unit, site.now) == 1
+        assert count_disputes(unit, site.now + timedelta(days=2)) == 0
+    site.keys.remove("eve", taken.id, actor=Actor("root", ActorKind.SHELL))
+    site.keys.add("ada", KEYS[0], actor=ADA)
+    with pytest.raises(Conflict, match="Somebody else"):
+        site.keys.add("eve", KEYS[0], actor=eve)
+    assert [one.data["owner"] for one in disputes(site)] == ["eve", "ada"]
+    with site.ledger.read() as unit:
+        added = unit.recent_events(10, prefix="ssh.key-added")
+    assert [(one.actor, one.data["fingerprint"]) for one in added] == [
+        ("ada", taken.fingerprint),
+        ("eve", taken.fingerprint),
+    ]
+
+
+def test_a_key_that_another_has_added_leads_into_no_server_of_theirs(site: Site) -> None:
+    """Whose door a client names, only their key opens: a colleague's way does not lead into the thief's."""
+    site.keys.add("ada", KEYS[1], actor=ADA)
+    stolen = site.keys.add("eve", KEYS[0], actor=Actor("eve", ActorKind.PERSON))
+    site.runs("l1")
+    site.runs("l2", owner="eve", container="c2")
+    (mine,) = site.keys.doors("ada", [""])
+    assert site.desk.enter(stolen.fingerprint, mine.address, "", "g1") == "There is no such server of yours."

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from gpuspawner.core.claims import Holder
+from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.core.claims import Actor, ActorKind, Holder
+from gpuspawner.core.errors import Conflict
 from gpuspawner.core.model import Event, Health, LeaseState
 from support.board import HOSTILE
 from support.board_pages import HOUR, WHY, do, done, form_of, page, press
 from support.build import NOW, device, record
 from support.client import text_of
+from support.ssh import KEYS
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -324,3 +327,18 @@ def test_what_is_wrong_with_logins_is_seen(office: Office) -> None:
     assert "does not answer" not in text_of(page(office))
     office.now[0] += timedelta(days=2)
     assert "Something was wrong" not in text_of(page(office))
+
+
+# -- keys ---------------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_two_people_claim_is_seen(office: Office) -> None:
+    keys = SshKeys(office.services.ledger, office.services.clock)
+    keys.add("bob", KEYS[0], actor=Actor("bob", ActorKind.PERSON))
+    assert "keys for SSH" not in text_of(page(office))
+    with pytest.raises(Conflict):
+        keys.add("ada", KEYS[0], actor=Actor("ada", ActorKind.PERSON))
+    assert "In the last 24 h 1 key for SSH was claimed that somebody else has added: see whose" in text_of(
+        page(office)
+    )
+    assert 'href="/services/gpu/audit?kind=ssh.key-disputed"' in page(office)

@@ -108,6 +108,18 @@ def test_what_the_pages_do(office: Office, lab: str, who: str, asked: Asked) -> 
     assert office.raw(method, path, who, data=form).status_code in (200, 303)
 
 
+@pytest.mark.parametrize("assistants", [False, True])
+def test_who_is_shown_where_to_grade(office: Office, lab: str, tmp_path: Path, assistants: bool) -> None:
+    policy = tmp_path / "policy.yml"
+    more = ", hand_in: true" + (", assistants_grade: true" if assistants else "")
+    policy.write_text(policy.read_text().replace("image: base}", f"image: base{more}}}", 1))
+    shown = {
+        who for who in ("grace", "tom", "amy", "tim", "admin") if "formgrader" in
+        office.raw("GET", "/courses/vision", who).text
+    }  # fmt: skip
+    assert shown == {"grace", "tom"} | ({"amy", "tim"} if assistants else set())
+
+
 def test_everything_else_is_refused_and_changes_nothing(office: Office, lab: str) -> None:
     before = [one.kind for one in office.trail("roster") + office.trail("reservation")]
     for who, (right, method, path, body) in split(API, allowed=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,10 @@ from gpuspawner.controller.views.courses import (
     view_message,
     view_seat,
 )
+from gpuspawner.core.coursework import Coursework
 from gpuspawner.core.model import Lease, LeaseState, Party
 from gpuspawner.core.policy import Course, Rule
+from gpuspawner.core.roster import Role
 from gpuspawner.core.situation import Situation
 from support.build import NOW, ago, lease, record, sample, ticket
 from support.reservations import COURSE, first, reservation
@@ -54,6 +57,14 @@ def seat(state: LeaseState = LeaseState.ACTIVE, *devices: str, **changes: Any) -
 def test_whose_sessions_are_there(one: Lease, state: str | None) -> None:
     page = view_course(look(one), CS231, LINKS)
     assert [found.state for found in page.sessions] == ([state] if state else [])
+
+
+@pytest.mark.parametrize("role", [*Role, None])
+@pytest.mark.parametrize("work", [Coursework(), Coursework(True), Coursework(True, assistants_grade=True)])
+def test_who_is_shown_where_to_grade(role: Role | None, work: Coursework) -> None:
+    page = view_course(look(), replace(CS231, work=work), LINKS, role=role)
+    assert bool(page.grading) is (role in work.graders)
+    assert page.grading in ("", "/hub/user-redirect/formgrader")
 
 
 def test_what_a_session_is_doing() -> None:

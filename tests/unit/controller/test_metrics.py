@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys
 from gpuspawner.controller.loop import TickReport
 from gpuspawner.core.activity import Look, begin_activity
-from gpuspawner.core.claims import Ticket, TicketState
+from gpuspawner.core.claims import Actor, ActorKind, Ticket, TicketState
 from gpuspawner.core.culling import FINISHED, Watch
 from gpuspawner.core.errors import RefusalKind
 from gpuspawner.core.idleness import Clock, Limits, Step, Verdict
@@ -16,6 +17,7 @@ from gpuspawner.core.model import Event, LeaseState, Message, SpawnRequest
 from gpuspawner.core.notices import Channel
 from prometheus_client.parser import text_string_to_metric_families
 from support.build import GIB, HOST, NOW, ago, record, sample
+from support.ssh import KEYS
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -227,3 +229,31 @@ def test_logins(office: Office) -> None:
     assert found[key("login_trouble_total", what="bad_token")] == 2
     assert found[key("login_trouble_total", what="no_groups")] == 1
     assert scrape(office)[key("login_trouble_total", what="bad_token")] == 2
+
+
+def test_ssh(office: Office) -> None:
+    keys = SshKeys(office.services.ledger)
+    keys.add("ada", KEYS[0], actor=Actor("ada", ActorKind.PERSON))
+    desk = SshDesk(
+        office.services.ledger, HOST, lambda _: None, lambda: NOW, office.metrics.count_ssh_refusal
+    )
+    fingerprint = keys.list("ada")[0].fingerprint
+    assert desk.ask("SHA256:nobody") is None
+    assert desk.ask(fingerprint) is None
+    found = scrape(office)
+    assert found[key("ssh_keys")] == 1
+    assert found[key("ssh_connections")] == 0
+    assert found[key("ssh_refusals_total", cause="unknown_key")] == 1
+    assert found[key("ssh_refusals_total", cause="no_server")] == 1
+    assert found[key("ssh_refusals_total", cause="too_many")] == 0
+    office.add_lease("ada", "l1", container_id="c1")
+    entered = desk.enter(fingerprint, "127.64.0.0", "", "g")
+    assert isinstance(entered, Entrance)
+    assert desk.enter(fingerprint, "127.64.0.7", "", "g") == "There is no such server of yours."
+    assert scrape(office)[key("ssh_connections")] == 1
+    desk.fail(entered.session.id, "Nothing answers.")
+    found = scrape(office)
+    assert found[key("ssh_connections")] == 0
+    assert found[key("ssh_refusals_total", cause="no_answer")] == 1
+    assert found[key("ssh_refusals_total", cause="not_theirs")] == 1
+    assert "ada" not in labels(found)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.allocator.ssh_rights import SshRights
+from gpuspawner.controller import sshdoor as module
 from gpuspawner.controller.sshdoor import SshDoor, WhyNot
+from gpuspawner.controller.sshways import Ways
 from gpuspawner.core.claims import Actor, ActorKind
 from support.build import HOST
 from support.fake_engine import FakeEngine
@@ -30,8 +34,9 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def door(office: Office, engine: FakeEngine) -> SshDoor:
     office.hub.people["ada"] = frozenset({"students"})
-    why_not = WhyNot(office.hub, office.services.policies)
-    return SshDoor(SshDesk(office.services.ledger, HOST, why_not, office.services.clock), engine)
+    why_not, services = WhyNot(office.hub, office.services.policies), office.services
+    desk = SshDesk(services.ledger, HOST, why_not, services.clock, office.metrics.count_ssh_refusal)
+    return SshDoor(desk, engine)
 
 
 @pytest.fixture
@@ -55,6 +60,28 @@ def test_from_a_key_to_its_server(door: SshDoor, running: str) -> None:
     told = [{"id": entered["session"], "sent": 1, "received": 2}]
     assert ask(door, "report", gateway="g", told=told, keys=[running]) == {"end": {}, "bad": []}
     assert ask(door, "report", gateway="g", told=[], keys=["SHA256:other"])["bad"] == ["SHA256:other"]
+
+
+def test_a_way_through_port_443_is_named_and_is_for_the_keys_of_its_person(
+    office: Office, engine: FakeEngine, running: str
+) -> None:
+    office.hub.people["ada"] = frozenset()
+    why_not = WhyNot(office.hub, office.services.policies)
+    ways = Ways(2222, office.auth, SshRights(office.services.ledger, why_not), office.services.clock)
+    desk = SshDesk(office.services.ledger, HOST, why_not, office.services.clock)
+    door = SshDoor(desk, engine, ways)
+    own, other = (ways.open(who, "t", "192.0.2.7", lambda _: None) for who in ("ada", "eve"))
+    asked = {"fingerprint": running, "address": "127.64.0.0", "gateway": "g"}
+    assert ask(door, "enter", **asked, source=own.address)["owner"] == "ada"
+    refused = ask(door, "enter", **asked, source=other.address)["refused"]
+    assert refused == "This key came through port 443 with somebody else's token. Use one of your own."
+    with office.services.ledger.read() as unit:
+        assert [one.source for one in unit.open_ssh_sessions("ada")] == ["192.0.2.7 (443)"]
+        key = unit.ssh_key(running)
+    assert key is not None
+    assert key.refused == refused, "its person reads it"
+    ways.close(other)
+    assert ask(door, "enter", **asked, source="192.0.2.9")["owner"] == "ada"
 
 
 def test_a_key_that_nobody_has_opens_nothing(door: SshDoor) -> None:
@@ -122,3 +149,54 @@ async def test_the_socket_is_closed_to_others_and_survives_nonsense(door: SshDoo
             writer.close()
         assert json.loads(answer)["line"] == ""
         server.close()
+
+
+def test_of_a_door_that_cannot_be_opened_its_person_is_told(
+    office: Office, door: SshDoor, running: str
+) -> None:
+    def said() -> str:
+        return SshKeys(office.services.ledger).list("ada")[0].refused
+
+    for address in ("127.64.0.9", "nonsense"):
+        assert ask(door, "shut", fingerprint=running, address=address, why="Address already in use") == {}
+        assert said() == ""
+    assert ask(door, "shut", fingerprint="SHA256:none", address="127.64.0.0", why="x") == {}
+    assert ask(door, "shut", fingerprint=running, address="127.64.0.0", why="Address already in use") == {}
+    assert said() == (
+        "The gateway cannot take connections to this server: Address already in use. Tell the administrator."
+    )
+    assert 'gpuspawner_ssh_refusals_total{cause="shut"} 1.0' in office.metrics.render().decode()
+
+
+async def test_questions_without_end_hold_up_nobody_else(
+    door: SshDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = Event()
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["ask"] == "key":
+            assert go.wait(20)
+        return {"told": asked["ask"]}
+
+    monkeypatch.setattr(door, "answer", answer)
+    monkeypatch.setattr(module, "MOST_WAITING", 20)
+    files = SshFiles(tmp_path / "ssh")
+    async with await door.listen(files):
+        many = [asyncio.ensure_future(knock(files, "key")) for _ in range(module.MOST_WAITING)]
+        async with asyncio.timeout(20):
+            while door._waiting < module.MOST_WAITING:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert await knock(files, "report") == {"told": "report"}
+            assert await knock(files, "key") == {"error": "busy"}
+            assert await asyncio.to_thread(lambda: "pages") == "pages", "others have their own threads"
+            go.set()
+            assert await asyncio.gather(*many) == [{"told": "key"}] * module.MOST_WAITING
+            assert await knock(files, "key") == {"told": "key"}
+
+
+async def knock(files: SshFiles, what: str) -> Any:
+    reader, writer = await asyncio.open_unix_connection(str(files.socket))
+    writer.write(json.dumps({"ask": what}).encode() + b"\n")
+    answer = json.loads(await reader.readline())
+    writer.close()
+    return answer

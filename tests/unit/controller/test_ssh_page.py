@@ -105,6 +105,46 @@ def test_the_configuration_is_one_that_openssh_reads(office: Office, tmp_path: P
     assert (default["forwardagent"], default["forwardx11"]) == ("no", "no")
 
 
+def ask_openssh(folder: Path, config: str, host: str) -> dict[str, str]:
+    (folder / "config").write_text(config)
+    shown = subprocess.run(
+        ["ssh", "-G", "-F", folder / "config", host], capture_output=True, text=True, check=True
+    )
+    return dict(line.split(" ", 1) for line in shown.stdout.splitlines() if " " in line)
+
+
+def test_where_its_port_is_blocked_two_lines_more_lead_through_port_443(
+    office: Office, tmp_path: Path
+) -> None:
+    html = page(office)
+    assert "Where port 2222 is blocked" in html
+    assert 'href="/hub/token#ssh"' in html
+    found, way = fields(html), f"gpuspawner-session ssh-proxy {office.url}/services/gpu/ssh/way"
+    for config in (found["config"] + found["through"], found["through"] + found["config"]):
+        gateway = ask_openssh(tmp_path, config, "gpu-gateway")
+        assert (gateway["proxycommand"], gateway["user"]) == (way, "gpu-ssh")
+        assert ask_openssh(tmp_path, config, "gpu")["proxyjump"] == "gpu-gateway"
+
+
+def test_where_its_port_is_closed_for_good_only_port_443_is_shown(office: Office, tmp_path: Path) -> None:
+    give_gateway(office, tmp_path, "web")
+    html = page(office)
+    found = fields(html)
+    assert "Through port 443" in html
+    assert "2222" not in html
+    assert "through" not in found
+    gateway = ask_openssh(tmp_path, found["config"], "gpu-gateway")
+    assert gateway["proxycommand"].endswith("/services/gpu/ssh/way")
+    assert gateway["hostkeyalias"] == "gpu-gateway.hub.example.org"
+
+
+def test_where_people_come_by_its_port_alone_nothing_is_said_of_443(office: Office, tmp_path: Path) -> None:
+    give_gateway(office, tmp_path, "port")
+    html = page(office)
+    assert "443" not in html
+    assert "ssh-proxy" not in html
+
+
 def test_known_hosts_has_both_keys(office: Office, tmp_path: Path) -> None:
     (tmp_path / "known").write_text(fields(page(office))["known-hosts"])
     for name in ("gpu-gateway.hub.example.org", "gpu.ada.hub.example.org"):

@@ -19,6 +19,8 @@ from gpuspawner.core.coursework import (
     why_not_file,
     why_not_repository,
 )
+from gpuspawner.core.roster import Role
+from gpuspawner.core.sharing import Mount
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,11 +29,11 @@ NOTEBOOKS = Notebooks("https://git.example.org/vision 1.git?a=b&c", "main", "wee
 
 
 def student(course: str = "cs231", team: str = "", work: Coursework = HAND_IN) -> Part:
-    return Part(course, work, grades=False, team=team)
+    return Part(course, work, Role.STUDENT, team)
 
 
 def grader(course: str = "cs231", work: Coursework = HAND_IN) -> Part:
-    return Part(course, work, grades=True)
+    return Part(course, work, Role.TEACHER)
 
 
 def test_a_student_has_a_team_a_box_and_feedback_of_their_own() -> None:
@@ -50,6 +52,39 @@ def test_who_grades_has_those_of_all_and_cannot_change_what_was_handed_in() -> N
         Folder(("cs231", "outbound"), "/exchange/cs231/outbound"),
         Folder(("cs231", "inbound"), "/exchange/cs231/inbound", read_only=True, given=False),
         Folder(("cs231", "feedback"), "/exchange/cs231/feedback", given=False),
+    )
+
+
+def test_an_assistant_grades_where_the_course_says_so() -> None:
+    grades = Part("cs231", Coursework(hand_in=True, assistants_grade=True), Role.ASSISTANT)
+    assert plan_folders("amy", [grades]) == plan_folders("amy", [grader()])
+    assert describe_parts([grades]) == {"GPUSPAWNER_COURSES": "cs231=grader"}
+
+
+def test_an_assistant_who_does_not_grade_has_all_teams_and_else_what_a_student_has() -> None:
+    helps = Part("cs231", HAND_IN, Role.ASSISTANT)
+    assert plan_folders("amy", [helps]) == (
+        Folder(("cs231", "teams"), "/courses/cs231/teams", given=False),
+        *plan_folders("amy", [student()]),
+    )
+    assert describe_parts([helps]) == {"GPUSPAWNER_COURSES": "cs231=student"}
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("assistants", [False, True])
+def test_nobody_grades_where_nothing_is_handed_in(role: Role, assistants: bool) -> None:
+    assert not Part("cs231", Coursework(assistants_grade=assistants), role).grades
+
+
+def test_who_grades_is_told_what_all_of_the_course_can_read_as_far_as_it_is_there() -> None:
+    own, lab = Mount("/srv/a", "/courses/cs231/data"), Mount("/srv/lab", "/scans")
+    hidden = Mount("/srv/b", "/data")
+    data = (own, hidden)
+    mounts = [own, lab, Mount("/srv/of another", "/data")]
+    known = describe_parts([Part("cs231", HAND_IN, Role.TEACHER, data=data)], mounts)
+    assert known["GPUSPAWNER_COURSE_DATA"] == '{"cs231": ["/courses/cs231/data"]}'
+    assert "GPUSPAWNER_COURSE_DATA" not in describe_parts(
+        [Part("cs231", HAND_IN, Role.STUDENT, data=data)], mounts
     )
 
 

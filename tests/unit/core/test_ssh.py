@@ -7,8 +7,10 @@ from dataclasses import replace
 from gpuspawner.core.policy import Limit, Policy, Rule, resolve_allowance
 from gpuspawner.core.ssh import (
     MOST_OPEN,
+    Cause,
     Door,
     Grant,
+    Refusal,
     SshKey,
     SshSession,
     choose_doors,
@@ -17,6 +19,7 @@ from gpuspawner.core.ssh import (
     why_end,
     why_not_person,
     why_not_server,
+    without_doors,
 )
 from support.build import NOW
 
@@ -33,6 +36,18 @@ def test_a_key_opens_the_doors_of_its_person_and_nothing_else() -> None:
     )
 
 
+def test_a_line_without_a_door_opens_the_others_and_without_any_nothing() -> None:
+    granted = judge_key(KEY, DOORS, {"big"}, None)
+    assert isinstance(granted, Grant)
+    line = granted.line(KEY)
+    assert without_doors(line, ()) == line
+    assert without_doors(line, {"127.64.0.0"}) == (
+        'restrict,port-forwarding,permitopen="127.64.0.1:2200" ssh-ed25519 AAAA'
+    )
+    assert without_doors(line, ["127.64.0.0", "127.64.0.1"]) == ""
+    assert without_doors("", ()) == ""
+
+
 def test_servers_that_came_and_went_do_not_pile_up() -> None:
     doors = [Door(n, "ada", f"s{n}" if n else "") for n in range(100)]
     found = choose_doors(doors, {"s3"})
@@ -43,7 +58,7 @@ def test_servers_that_came_and_went_do_not_pile_up() -> None:
 def test_without_a_server_or_against_the_policy_a_key_opens_nothing() -> None:
     assert "No server of yours runs" in str(judge_key(KEY, DOORS, (), None))
     assert judge_key(KEY, DOORS[2:], {""}, None) != Grant(())
-    assert judge_key(KEY, DOORS, {""}, "not allowed") == "not allowed"
+    assert judge_key(KEY, DOORS, {""}, "not allowed") == Refusal(Cause.NOT_ALLOWED, "not allowed")
 
 
 def test_the_policy_decides_by_the_best_of_the_groups_and_a_person_s_own_entry() -> None:
@@ -63,7 +78,8 @@ def test_a_connection_goes_on_only_into_a_server_of_theirs_that_runs() -> None:
     assert "removed" in str(why_not_server(DOORS[0], None, running, None, 0))
     assert "no such server" in str(why_not_server(DOORS[2], KEY, running, None, 0))
     assert "no such server" in str(why_not_server(None, KEY, running, None, 0))
-    assert why_not_server(DOORS[1], KEY, running, None, 0) == "The server big does not run."
+    not_running = Refusal(Cause.NO_SERVER, "The server big does not run.")
+    assert why_not_server(DOORS[1], KEY, running, None, 0) == not_running
     assert "may have no more" in str(why_not_server(DOORS[0], KEY, running, None, MOST_OPEN))
 
 

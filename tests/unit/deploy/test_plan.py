@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.deploy.__main__ import (
+    OF_GATEWAY,
     choose_sources,
     first_address,
     known_variables,
@@ -20,6 +23,7 @@ from gpuspawner.deploy.__main__ import (
     proxy_version,
     require_layout,
     require_pools,
+    ssh_version,
 )
 from gpuspawner.deploy.plan import Place, complete, make_settings, require_closed, require_known
 from gpuspawner.setup.images import list_statuses, load_catalogue
@@ -307,3 +311,40 @@ def test_the_command_answers_errors_in_a_sentence(tmp_path: Path) -> None:
 def test_the_proxy_has_another_version_only_when_it_is_another() -> None:
     assert proxy_version(CHECKOUT) == proxy_version(CHECKOUT)
     assert len(proxy_version(CHECKOUT)) == 12
+
+
+def test_the_gateway_of_ssh_has_another_version_when_what_it_goes_on_with_is_another(tmp_path: Path) -> None:
+    copy, package = tmp_path / "copy", Path("spawner") / "gpuspawner"
+    for name in ("gateway", "core", "adapters", "policy"):
+        shutil.copytree(CHECKOUT / package / name, copy / package / name)
+    version = ssh_version(CHECKOUT)
+    assert ssh_version(copy) == version
+    (copy / package / "policy" / "settings.py").write_text("")
+    assert ssh_version(copy) == version
+    for name in ("gateway/relay.py", "core/ssh.py", "gateway/another.py"):
+        (copy / package / name).write_text("# changed")
+        assert ssh_version(copy) != version
+        version = ssh_version(copy)
+
+
+AT_ITS_START = {
+    "adapters.process", "adapters.runlock", "policy.settings", "core.errors", "core.keys", "core.policy",
+    "core.words",
+}  # fmt: skip
+"""What the gateway uses to start, or that only names errors and sentences."""
+
+
+def test_the_version_of_the_gateway_of_ssh_is_that_of_all_that_it_uses() -> None:
+    package = CHECKOUT / "spawner" / "gpuspawner"
+    files = [*(package / "gateway").glob("*.py"), *(package / name for name in OF_GATEWAY)]
+    used = set()
+    for file in files:
+        folder = file.parent.name
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level and folder != "gateway":
+                used.add(f"{folder}.{node.module}")
+            elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("gpuspawner."):
+                used.add(str(node.module).removeprefix("gpuspawner."))
+    named = {name.removesuffix(".py").replace("/", ".") for name in OF_GATEWAY}
+    assert used <= named | AT_ITS_START
+    assert used >= named

@@ -10,19 +10,21 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gpuspawner.adapters.ssh_files import SSHD
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.gateway import ask
 from gpuspawner.gateway.config import Setup, build_config
-from gpuspawner.gateway.keeper import SEPARATE, SSHD, Keeper, _write_config, raise_open_files, require_ready
+from gpuspawner.gateway.keeper import SEPARATE, Keeper, _write_config, raise_open_files, require_ready
 from gpuspawner.policy.settings import Settings
 
 
 def make_setup(folder: Path, address: str = "127.0.0.1") -> Setup:
     program = Path(ask.__file__).read_text()
-    return Setup(folder, address, 2222, "nobody", Path("/usr/bin/python3"), program, "gpuspawner-ssh-test")
+    return Setup(folder, (address,), 2222, "nobody", Path("/usr/bin/python3"), program, "gpuspawner-ssh-test")
 
 
 @pytest.fixture
@@ -84,6 +86,28 @@ def test_an_option_of_newer_versions_is_left_out_where_this_one_does_not_know_it
 
 def test_an_address_of_version_6_stands_in_brackets(tmp_path: Path) -> None:
     assert "ListenAddress [::]:2222" in build_config(make_setup(tmp_path, "::"))
+
+
+@pytest.mark.parametrize(
+    ("ssh", "listens"),
+    [
+        ({}, ("0.0.0.0",)),
+        ({"ways": "port"}, ("0.0.0.0",)),
+        ({"ways": "web"}, ("127.0.0.1",)),
+        ({"ways": "web", "address": "192.0.2.1"}, ("127.0.0.1",)),
+        ({"address": "127.0.0.1"}, ("127.0.0.1",)),
+        ({"address": "192.0.2.1"}, ("192.0.2.1", "127.0.0.1")),
+        ({"address": "::"}, ("::", "127.0.0.1")),
+        ({"address": "::", "ways": "port"}, ("::",)),
+    ],
+)
+def test_it_listens_where_people_come_from(
+    tmp_path: Path, ssh: dict[str, object], listens: tuple[str, ...]
+) -> None:
+    assert make_settings(tmp_path, enabled=True, **ssh).ssh.addresses == listens
+    setup = replace(make_setup(tmp_path), addresses=listens)
+    found = [line for line in build_config(setup).splitlines() if line.startswith("ListenAddress")]
+    assert len(found) == len(listens)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +176,32 @@ async def test_a_stranger_on_this_host_who_asks_what_a_key_opens_is_sent_away_at
         async with asyncio.timeout(5):
             assert await reader.read() == b"", "also one who says nothing"
         writer.close()
+
+
+async def test_a_key_opens_the_doors_that_can_be_opened_and_none_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(make_settings(tmp_path, enabled=True), tmp_path)
+    doors, asked = ["127.64.0.0", "127.64.0.1"], []
+    line = "restrict," + ",".join(f'permitopen="{one}:2200"' for one in doors) + " ssh-ed25519 AAAA"
+
+    async def ask(what: str, **said: object) -> dict[str, object]:
+        asked.append((what, said))
+        return {"line": line, "fingerprint": "SHA256:x", "addresses": doors}
+
+    shut = {"127.64.0.0": "Address already in use"}
+    monkeypatch.setattr(keeper._desk, "ask", ask)
+    monkeypatch.setattr(keeper._relay, "open_doors", lambda _: shut)
+    assert await keeper._judge("ssh-ed25519 AAAA", os.getpid()) == (
+        'restrict,permitopen="127.64.0.1:2200" ssh-ed25519 AAAA'
+    )
+    (one,) = keeper._monitors.living()
+    assert one.addresses == {"127.64.0.1"}
+    told = {"fingerprint": "SHA256:x", "address": "127.64.0.0", "why": "Address already in use"}
+    assert asked[1:] == [("shut", told)]
+    shut["127.64.0.1"] = "Too many open files"
+    assert await keeper._judge("ssh-ed25519 AAAA", os.getpid()) == ""
+    assert keeper._monitors.living() == []
 
 
 def test_as_many_files_as_may_be_are_open() -> None:

@@ -157,6 +157,23 @@ async def test_a_connection_is_ended_from_here_whatever_the_other_end_does(port:
         writer.close()
 
 
+async def test_a_keystroke_waits_for_none_before_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, pump = [], module._pump
+
+    async def look(source: socket.socket, target: socket.socket, count: Any) -> None:
+        seen.append(target.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await pump(source, target, count)
+
+    monkeypatch.setattr(module, "_pump", look)
+    async with echo() as there, relaying(Desk(there), Known(), port):
+        reader, writer = await asyncio.open_connection(DOOR, port)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+    assert len(seen) == 2
+    assert all(seen)
+
+
 @pytest.mark.parametrize("away", [True, False])
 async def test_without_a_yes_nothing_is_opened(port: int, away: bool) -> None:
     desk = Desk(None)
@@ -175,6 +192,29 @@ async def test_a_connection_that_is_not_sshd_s_is_not_even_asked_for(port: int) 
         assert await reader.read() == b""
         writer.close()
     assert desk.asked == []
+
+
+async def test_a_door_that_cannot_be_opened_keeps_no_other_shut_and_is_tried_again(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = "127.77.77.78"
+    async with echo() as there, relaying(Desk(there), Known(), port) as relay:
+        with socket.socket() as rogue:
+            rogue.bind((other, port))
+            rogue.listen()
+            for _ in range(2):
+                shut = relay.open_doors([other, "127.77.77.79", DOOR])
+                assert shut == {other: "Address already in use"}
+            assert caplog.text.count(f"{other}:{port} cannot be listened at") == 1
+            reader, writer = await asyncio.open_connection("127.77.77.79", port)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            writer.close()
+        assert relay.open_doors([other]) == {}
+        reader, writer = await asyncio.open_connection(other, port)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
 
 
 async def test_a_flood_at_a_door_waits_there_and_is_taken_up_again(port: int) -> None:

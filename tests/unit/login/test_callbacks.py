@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from gpuspawner.login.known import LedgerUnusable
 from gpuspawner.login.recognised import Recognised
 from oauthenticator.oauth2 import STATE_COOKIE_NAME, _serialize_state
 from support.provider import Service
@@ -129,6 +131,11 @@ async def open_doors() -> AsyncIterator[Callable[[Any, str], Doors]]:
         await doors.server.close_all_connections()
 
 
+def encode(text: bytes) -> str:
+    """Anything, as a state is written."""
+    return urlsafe_b64encode(text).decode().rstrip("=")
+
+
 STATE = _serialize_state({"state_id": "1234"})
 KEPT = _serialize_state({"state_id": "1234", "code_verifier": "v" * 43})
 BAD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -147,6 +154,22 @@ BAD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "a list": (
         {"code": "the-code", "state": _serialize_state([1])},
+        {STATE_COOKIE_NAME: KEPT},
+    ),
+    "another letter than the cookie": (
+        {"code": "the-code", "state": _serialize_state({"state_id": "\uff11234"})},
+        {STATE_COOKIE_NAME: KEPT},
+    ),
+    "a state that says an id twice": (
+        {"code": "the-code", "state": encode(b'{"state_id": "1234", "state_id": ["logged in"]}')},
+        {STATE_COOKIE_NAME: KEPT},
+    ),
+    "nests": (
+        {"code": "the-code", "state": encode(b'{"state_id":' + b"[" * 30_000)},
+        {STATE_COOKIE_NAME: KEPT},
+    ),
+    "words for the log": (
+        {"code": "the-code", "state": encode(b"root logged in")},
         {STATE_COOKIE_NAME: KEPT},
     ),
     "an error": (
@@ -175,7 +198,8 @@ async def test_what_no_login_of_this_browser_brings(
     assert b"call +1" not in answer.body
     assert service.tokens == [], "no code is exchanged for it"
     assert doors.entered == []
-    said = "\n".join(record.getMessage() for record in caplog.records if record.name == "hub")
+    # Lines of requests are the Hub's own there, which leaves out codes and states.
+    said = "\n".join(record.getMessage() for record in caplog.records if record.name != "tornado.access")
     assert "the-code" not in said
     assert "logged in" not in said
 
@@ -250,6 +274,28 @@ async def test_a_launch(lti: Doors, caplog: pytest.LogCaptureFixture) -> None:
     assert token.split(".")[1][:24] not in said
 
 
+@pytest.mark.parametrize("error", [LedgerUnusable(), ValueError("broken")])
+async def test_what_fails_is_logged_without_the_address(
+    tmp_path: Path,
+    open_doors: Callable[[Any, str], Doors],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """Such as an invitation that is opened while the ledger cannot be used."""
+    way = make_way(tmp_path, {"provider": "local", "allow": {"everybody": True}})
+
+    async def fail(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(way, "in_accounts", fail)
+    answer = await open_doors(way, "").ask("/hub/invitation", {"token": "the-secret"})
+    assert answer.code in {500, 503}
+    said = [record.getMessage() for record in caplog.records if record.name != "tornado.access"]
+    assert any("GET /hub/invitation" in line for line in said)
+    assert "the-secret" not in "\n".join(said)
+
+
 async def test_a_launch_of_another_browser(lti: Doors) -> None:
     asked, cookies, _ = await begin(lti)
     _, others, _ = await begin(lti)
@@ -319,5 +365,6 @@ async def test_cookies_over_https_cross_sites_and_do_not_last(
 def test_no_other_pages(tmp_path: Path, service: Service) -> None:
     """None for signing up, and no description that promises what is not there."""
     way = make_way(tmp_path, {"provider": "local", "allow": {"everybody": True}})
-    assert [path for path, _ in way.get_handlers(None)] == ["/login", "/invitation", "/password"]
+    pages = ["/login", "/invitation", "/password"]
+    assert [path for path, _ in way.get_handlers(None)] == [*pages, "/api/users/([^/]+)"]
     assert len(Platform(tmp_path, service).way.get_handlers(None)) == 3

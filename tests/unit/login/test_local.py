@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,13 @@ from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, InvalidRequest, NotFound
 from gpuspawner.core.model import Home, HomeKind
 from gpuspawner.core.policy import resolve_allowance
+from gpuspawner.login.deletion import PersonHandler
 from gpuspawner.login.known import Denied
+from gpuspawner.login.local import MOST_WAITING, Busy
 from gpuspawner.policy.policy import load_policy
+from gpuspawner.policy.settings import SERVICE
+from jupyterhub import orm
+from jupyterhub.apihandlers.users import UserAPIHandler
 from nativeauthenticator.orm import UserInfo
 
 from .conftest import make_way
@@ -192,6 +198,30 @@ async def test_guessing_at_once_locks_too(make_desk: MakeDesk, monkeypatch: pyte
     assert TRIES <= tried.count(holder.account.password.encode()) <= TRIES + 1  # two are checked at once
 
 
+async def test_a_flood_of_logins_is_told_to_come_again(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, go_on = make_desk(), threading.Event()
+    desk.make("ada")
+    monkeypatch.setattr(UserInfo, "is_valid_password", lambda *_: go_on.wait(30))
+    flood = [
+        asyncio.create_task(desk.way.check(f"guess-{number}", "x" * 12)) for number in range(MOST_WAITING)
+    ]
+    await asyncio.sleep(0)
+    for more in (desk.log_in("ada"), desk.way.hash(PASSWORD)):
+        with pytest.raises(Busy) as busy:
+            await more
+        assert (busy.value.status_code, busy.value.headers["Retry-After"]) == (503, "15")
+        assert "in a moment" in busy.value.jupyterhub_message
+    flood[-1].cancel()  # one who goes away makes room
+    await asyncio.wait([flood[-1]])
+    go_on.set()
+    assert await desk.log_in("ada")
+    await asyncio.wait(flood)
+    monkeypatch.undo()
+    assert await desk.log_in("ada")
+
+
 async def test_the_right_password_forgets_wrong_ones(make_desk: MakeDesk) -> None:
     desk = make_desk()
     desk.make("ada")
@@ -239,8 +269,26 @@ def test_a_name_is_given_once(make_desk: MakeDesk) -> None:
         desk.invite("ada")
     with desk.ledger.write() as unit:
         unit.put_home(Home("old", HomeKind.VOLUME, "home-old"), desk.now)
-    with pytest.raises(Conflict, match="home under it stays theirs"):
+    with pytest.raises(Conflict, match="people invite old --old-home"):
         desk.invite("old")
+
+
+def test_a_home_from_before_is_handed_over_when_that_is_said(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    with desk.ledger.write() as unit:
+        unit.put_home(Home("old", HomeKind.VOLUME, "home-old"), desk.now)
+    identity, secret = desk.accounts.invite("old", (), "", actor=ROOT, old_home=True)
+    assert identity.name == desk.accounts.redeem(secret, "kept").name == "old"
+    assert desk.events("account.invited") == [
+        "old was invited, and gets the home under that name from before"
+    ]
+    with pytest.raises(Conflict, match="is somebody's name since"):  # it is nobody else's any more
+        desk.accounts.invite("old", (), "", actor=ROOT, old_home=True)
+    desk.people.remove("old", actor=ROOT)
+    with pytest.raises(Conflict, match="people restore old"):
+        desk.accounts.invite("old", (), "", actor=ROOT, old_home=True)
+    with pytest.raises(NotFound, match="Leave out --old-home"):
+        desk.accounts.invite("new", (), "", actor=ROOT, old_home=True)
 
 
 def test_an_invitation_is_good_once_and_not_for_long(make_desk: MakeDesk) -> None:
@@ -326,6 +374,36 @@ async def test_who_is_deleted_on_the_hubs_page_is_removed(make_desk: MakeDesk) -
         await desk.log_in("ada")
     stranger = User({"name": "stranger", "auth_state": {}})
     await desk.way.delete_user(stranger)
+
+
+@pytest.mark.parametrize("caller", ["the controller", "an administrator", "another service"])
+@pytest.mark.parametrize("removed_before", [True, False])
+async def test_who_may_come_again_while_the_hub_deletes_them(
+    *, make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch, caller: str, removed_before: bool
+) -> None:
+    """A deletion takes its time, as servers are stopped first; the authenticator hears of it at its end."""
+    desk = make_desk()
+    desk.make("ada")
+    user = User(await desk.log_in("ada"))
+
+    async def delete(_: Any, user_name: str) -> None:
+        if removed_before:
+            desk.people.restore(user_name, actor=ROOT)
+        await desk.way.delete_user(user)
+
+    monkeypatch.setattr(UserAPIHandler, "delete", delete)
+    handler = PersonHandler.__new__(PersonHandler)
+    settings = {"authenticator": desk.way}
+    handler.application = type("Application", (), {"settings": settings})  # type: ignore[assignment]
+    name = SERVICE if caller == "the controller" else "tidy"
+    handler._jupyterhub_user = orm.User(name="root") if "admin" in caller else orm.Service(name=name)
+    if removed_before:
+        desk.people.remove("ada", actor=ROOT)
+    await handler.delete("ada")
+    stays = removed_before or caller == "the controller"
+    assert desk.people.is_removed("ada") is not stays
+    await desk.way.delete_user(user)  # another time, by other means
+    assert desk.people.is_removed("ada")
 
 
 async def test_a_broken_ledger_lets_nobody_in_and_throws_nobody_out(make_desk: MakeDesk) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from gpuspawner.allocator.ssh import SshKeys
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
-from gpuspawner.login.known import Denied, ServiceSilent
+from gpuspawner.login.known import Denied, LedgerUnusable, ServiceSilent
 from gpuspawner.login.recognised import Recognised
 from gpuspawner.login.tokens import ALGORITHMS
 from support.provider import CLIENT, SECRET, Service
+from support.ssh import KEYS
 from tornado.web import HTTPError
 
 MakeLogin = Callable[..., Recognised]
@@ -220,6 +222,48 @@ async def test_only_checked_addresses_are_kept(service: Service, make_login: Mak
         assert person.email == address
 
 
+@pytest.mark.parametrize(
+    "called",
+    ["\ud800ada", "ada\x00", "ada\n", "\u202eada", "a" * 100_000, "\U0001f600", "../ada", "ada/x", "."],
+)
+async def test_names_that_nobody_is_called_by(service: Service, make_login: MakeLogin, called: str) -> None:
+    service.userinfo = {"sub": "s-1", "preferred_username": called, "groups": ["ml"]}
+    login = make_login(allow={"users": ["ada"], "groups": ["ml"]}, admins={"users": ["ada"]})
+    found = await come_back(login, service)
+    assert found is not None
+    assert (found["name"] == "ada", found["admin"]) == (False, False)
+    (person,) = await login.in_ledger(lambda people: people.list())
+    assert len(person.shown) <= 255
+    assert person.shown.isprintable()
+    assert len(found["name"]) <= 50
+    assert await login.refresh_user(User(found))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "\u212aate@example.org",  # in small letters it is kate's
+        "kate@\uff45xample.org",
+        "kate@example.org\n",
+        " kate@example.org",
+        "\ud800@example.org",
+        "k" * 300,
+        ["kate@example.org"],
+        {"kate@example.org": True},
+    ],
+)
+async def test_an_address_is_nobody_else_s(service: Service, make_login: MakeLogin, address: Any) -> None:
+    login = make_login()
+    service.userinfo |= {"email": address, "email_verified": True}
+    assert await come_back(login, service)
+    (person,) = await login.in_ledger(lambda people: people.list())
+    assert person.email == ""
+    service.userinfo |= {"email": "K\u00e4te@example.org"}
+    assert await come_back(login, service)
+    (person,) = await login.in_ledger(lambda people: people.list())
+    assert person.email == "K\u00e4te@example.org"
+
+
 async def test_a_group_by_itself_is_not_its_letters(service: Service, make_login: MakeLogin) -> None:
     service.userinfo = {**KEYCLOAK, "groups": "ml"}
     login = make_login(allow={"groups": ["m", "l"]})
@@ -395,7 +439,24 @@ async def test_two_hundred_groups_at_each(service: Service, make_login: MakeLogi
 
 
 @pytest.mark.parametrize("provider", ["oidc", "gitlab", "cilogon"])
-@pytest.mark.parametrize("claim", ["ml", "m,l", "ml m", {"ml": True}, 7, None, True, [["ml"]]])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "ml",
+        "m,l",
+        "ml m",
+        {"ml": True},
+        7,
+        None,
+        True,
+        [["ml"]],
+        '["ml"]',
+        "ml\n",
+        "ml,",
+        ["\ud800ml"],
+        [b"ml".hex()],
+    ],
+)
 async def test_a_claim_that_is_no_list(
     service: Service, make_login: MakeLogin, provider: str, claim: Any
 ) -> None:
@@ -493,12 +554,13 @@ class Spawner:
 @pytest.mark.parametrize("status", [500, 503, 429])
 async def test_down_at_a_login(service: Service, make_login: MakeLogin, part: str, status: int) -> None:
     service.fails = {part: status}
-    login = make_login()
+    login: Any = make_login()
     with pytest.raises(ServiceSilent) as error:
         await come_back(login, service)
     assert error.value.status_code == 503
     assert "Try again" in error.value.jupyterhub_message
     service.fails = {}
+    login.keys._silent_until = 0.0  # a moment later
     assert await come_back(login, service)
 
 
@@ -652,10 +714,23 @@ async def test_tokens_of_who_may_not_come_any_more(service: Service, make_login:
             await come_back(login, service)
 
 
-def test_who_was_let_in_once_is_not_let_in_for_ever(make_login: MakeLogin) -> None:
+async def test_who_was_let_in_once_is_not_let_in_for_ever(make_login: MakeLogin) -> None:
     for provider in ("oidc", "github"):
         login = make_login(provider, allow={"users": ["ada"]})
         assert login.allow_existing_users is False
         login.add_user(User({"name": "eve", "auth_state": None}))
-        login.delete_user(User({"name": "ada", "auth_state": None}))
+        await login.delete_user(User({"name": "ada", "auth_state": None}))
         assert login.allowed_users == {"ada"}
+
+
+async def test_who_is_deleted_at_the_hub_has_no_keys_any_more(make_login: MakeLogin) -> None:
+    login = make_login()
+    await login.in_ledger(lambda people: people.list())
+    keys = SshKeys(login._identities._ledger)
+    for number, name in enumerate(("ada", "eve")):
+        keys.add(name, KEYS[number], actor=Actor(name, ActorKind.PERSON))
+    await login.delete_user(User({"name": "ada", "auth_state": None}))
+    assert [key.owner for key in keys.list()] == ["eve"]
+    login.ledger, login._identities = "/nonexistent/ledger.db", None
+    with pytest.raises(LedgerUnusable):  # so the Hub deletes nobody whose keys would stay
+        await login.delete_user(User({"name": "eve", "auth_state": None}))

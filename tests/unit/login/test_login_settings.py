@@ -113,6 +113,28 @@ def test_a_platform_twice(tmp_path: Path) -> None:
         load(tmp_path, login)
 
 
+@pytest.mark.parametrize("rule", ["allow", "admins"])
+@pytest.mark.parametrize("claim", [None, "email", "custom_login", "Sub"])
+def test_at_a_platform_nobody_is_named_by_what_can_be_changed(
+    tmp_path: Path, rule: str, claim: str | None
+) -> None:
+    login: dict[str, Any] = {
+        "provider": "lti",
+        "platforms": [PLATFORM],
+        "allow": {"groups": ["course:cs231"]},
+    }
+    login[rule] = {**login.get(rule, {}), "users": ["root@example.org"]}
+    if claim:
+        login["username_claim"] = claim
+    with pytest.raises(SettingsError, match=f"{rule}.users names people by what they are called"):
+        load(tmp_path, login)
+    login["username_claim"] = "sub"
+    assert load(tmp_path, login)
+    login["platforms"] = [PLATFORM, {**PLATFORM, "issuer": "https://canvas.example.org"}]
+    with pytest.raises(SettingsError, match="somebody else may have at another"):
+        load(tmp_path, login)
+
+
 def test_what_the_hub_is_told_of_platforms(tmp_path: Path) -> None:
     login = {"provider": "lti", "allow": {"everybody": True}, "platforms": [PLATFORM]}
     config = Config()

@@ -14,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from gpuspawner.adapters.ledger import LedgerUnit
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.launch import (
@@ -223,6 +224,43 @@ async def test_a_name_is_not_a_person(make_platform: MakePlatform, service: Serv
     assert found["name"] == "grace"
 
 
+async def test_rules_and_rosters_mean_nobody_by_what_a_platform_calls_them(
+    make_platform: MakePlatform,
+) -> None:
+    """A learner can set such a name at the platform, before its owner ever comes here."""
+    platform = make_platform()
+    way = platform.way
+    way.admin_names, way.allowed_users, way.everybody = {"root@example.org"}, {"root@example.org"}, False
+    for claim in ("email", "preferred_username"):
+        assert await platform.launch(sub=claim, **{claim: "root@example.org"}, roles=[INSTRUCTOR]) is None
+    way.everybody = True
+    for _ in range(2):  # who is known is not named by that either
+        found = await platform.launch(email="root@example.org", roles=[INSTRUCTOR])
+        assert (found["name"], found["admin"]) == ("root@example.org-2", False)
+    squatter = await platform.launch(sub="s-8", email="later@example.org")
+    way.admin_names = {"later@example.org"}  # a rule that is written when somebody has the name
+    assert squatter["name"] == "later@example.org"
+    assert (await platform.launch(sub="s-8", email="later@example.org"))["admin"] is False
+    assert (await way.refresh_user(User(squatter)))["admin"] is False
+
+
+async def test_a_roster_s_name_is_not_taken_by_who_is_called_so_at_the_platform(
+    make_platform: MakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LedgerUnit, "roster_names", lambda _: frozenset({"prof@example.org", "s-7"}))
+    assert (await make_platform().launch(email="prof@example.org"))["name"] == "prof@example.org-2"
+    by_subject = make_platform(username_claim="sub")
+    assert (await by_subject.launch(sub="s-7"))["name"] == "s-7"
+
+
+async def test_a_rule_may_name_a_subject(make_platform: MakePlatform) -> None:
+    rules = {"allow": {"users": ["s-1"]}, "admins": {"users": ["s-9"]}, "username_claim": "sub"}
+    platform = make_platform(**rules)
+    assert (await platform.launch(email="x@example.org"))["name"] == "s-1"
+    assert (await platform.launch(sub="s-9"))["admin"] is True
+    assert await platform.launch(sub="s-2", email="s-1", preferred_username="s-9") is None
+
+
 async def test_only_checked_addresses_are_kept(make_platform: MakePlatform) -> None:
     platform = make_platform()
     for checked, address in ((True, "ada@example.org"), (False, ""), ("true", ""), (None, "")):
@@ -345,6 +383,7 @@ async def test_a_platform_that_is_down(make_platform: MakePlatform, service: Ser
     again = await platform.way.refresh_user(User(found))
     assert again["groups"] == found["groups"]
     service.fails = {}
+    platform.way._keys.clear()  # a little later
     assert await platform.launch()
     assert await platform.events("login.answers") == ["the login service answers again"]
 

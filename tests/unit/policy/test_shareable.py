@@ -9,7 +9,7 @@ import pytest
 import yaml
 from gpuspawner.core.coursework import Coursework, Notebooks
 from gpuspawner.core.errors import SettingsError
-from gpuspawner.core.policy import Policy, choose_mounts
+from gpuspawner.core.policy import Policy, choose_mounts, find_part
 from gpuspawner.core.sharing import Mount, Places
 from gpuspawner.policy.policy import load_policy
 
@@ -88,6 +88,35 @@ def test_hand_in_and_notebooks_of_a_course(tmp_path: Path) -> None:
     assert course.work == Coursework(
         True, Notebooks("https://git.example.org/cs231.git", "main", "week1/start.ipynb")
     )
+
+
+@pytest.mark.parametrize("assistants", [False, True])
+def test_assistants_grade_if_the_policy_says_so(tmp_path: Path, assistants: bool) -> None:
+    course = {"hand_in": True, "assistants": ["amy"]} | ({"assistants_grade": True} if assistants else {})
+    policy = load(tmp_path, course=course, people={"amy": {}})
+    part = find_part(policy, "amy", (), policy.courses[0].name)
+    assert part is not None
+    assert part.grades is assistants
+
+
+def test_what_all_of_a_course_can_read(tmp_path: Path) -> None:
+    course = {
+        "hand_in": True,
+        "materials": [{"path": "/srv/notes", "target": "/notes"}],
+        "mounts": [
+            {"path": "/srv/ro", "target": "/ro", "mode": "ro"},
+            {"path": "/srv/rw", "target": "/rw", "mode": "rw"},
+        ],
+    }
+    groups = {
+        "default": data("/srv/all", "/all"),
+        "lab": data("/srv/lab", "/lab"),
+        "students": data("/srv/s", "/s"),
+    }
+    policy = load(tmp_path, groups=groups, course=course, people={"amy": {"groups": ["students", "lab"]}})
+    part = find_part(policy, "amy", (), policy.courses[0].name)
+    assert part is not None
+    assert [mount.target for mount in part.data] == ["/all", "/s", "/notes", "/ro"]
 
 
 def test_hand_in_needs_a_directory(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def settings(tmp_path: Path) -> Path:
     path.write_text(
         f"""
 state_dir: {tmp_path}
+ledger: {tmp_path}/ledger.db
 images: {{base: "demo/base:1"}}
 notices: {{hub: "https://gpu.example.org"}}
 login: {{provider: local, allow: {{everybody: true}}}}
@@ -85,6 +86,50 @@ def test_an_invitation_is_a_link(ledger: Path, settings: Path) -> None:
     assert run(ledger, "groups", "bob").output == "bob is in: no group.\n"
     assert isinstance(run(ledger, "invite", "bob", "--settings", str(settings)).exception, Conflict)
     assert isinstance(run(ledger, "reset", "eve", "--settings", str(settings)).exception, NotFound)
+
+
+def test_an_invitation_to_a_home_from_before(ledger: Path, settings: Path) -> None:
+    given = ("--settings", str(settings))
+    refused = run(ledger, "invite", "grace", *given)
+    assert "volume home-grace" in str(refused.exception)
+    assert "`gpuspawner people invite grace --old-home`" in str(refused.exception)
+    found = run(ledger, "invite", "grace", "--old-home", *given)
+    assert "Their home is the one from before: volume home-grace." in found.output
+
+
+@pytest.mark.parametrize(
+    ("network", "hub", "link"),
+    [
+        (
+            "bind_url: 'http://127.0.0.1:8000/jhub'",
+            "https://gpu.example.org",
+            "https://gpu.example.org/jhub/hub/",
+        ),
+        ("bind_url: 'http://127.0.0.1:8000'", "https://gpu.example.org/hub/", "https://gpu.example.org/hub/"),
+        ("subdomain_host: 'https://gpu.example.org'", None, "https://gpu.example.org/hub/"),
+        ("bind_url: 'http://:8000/'", None, "http://:8000/hub/"),
+        ("bind_url: 'http://[::]:8000/'", None, "http://[::]:8000/hub/"),
+        ("bind_url: 'http://10.1.2.3:8000/'", None, "http://10.1.2.3:8000/hub/"),
+    ],
+)
+def test_where_an_invitation_leads(
+    *, ledger: Path, settings: Path, network: str, hub: str | None, link: str
+) -> None:
+    notices = f"notices: {{hub: '{hub}'}}" if hub else "notices: {}"
+    text = settings.read_text().replace('notices: {hub: "https://gpu.example.org"}', notices)
+    settings.write_text(f"{text}network: {{{network}}}\n")
+    found = run(ledger, "invite", "bob", "--settings", str(settings))
+    assert f"  {link}invitation?token=" in found.output, found.output
+    assert ("on this host only" in found.output) == (":8000/hub" in link and "10." not in link)
+
+
+def test_no_link_to_the_hub_of_another_installation(ledger: Path, settings: Path) -> None:
+    """Such as the demo's settings in the folder of the day, beside a ledger that a variable names."""
+    settings.write_text(settings.read_text().replace("ledger.db", "another.db"))
+    for command in ("invite", "reset"):
+        found = run(ledger, command, "bob", "--settings", str(settings))
+        assert "is of another installation" in str(found.exception)
+    assert "bob" not in run(ledger, "list").output
 
 
 def test_no_invitation_where_nobody_logs_in_by_accounts(ledger: Path, settings: Path) -> None:

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 from dockerspawner import DockerSpawner
+from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.spawner import GPUSpawner
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import format_exception
 from support.fake_docker import FakeDocker, api_error, timed_out
 from support.mock_hub import Clock, MockHub, reached
+from support.ssh import KEYS
 from tornado.web import HTTPError
 
 Make = Callable[..., MockHub]
@@ -370,6 +374,21 @@ async def test_delete_keeps_the_home(hub: MockHub, docker: FakeDocker) -> None:
     await spawner.delete_forever()
     assert docker.calls == []
     assert hub.home_in_ledger() == home
+
+
+async def test_delete_of_a_person_ends_their_keys(hub: MockHub, ledger: Ledger) -> None:
+    """Also where people come by an authenticator of the site's own; whoever is called so next has none."""
+    keys = SshKeys(ledger)
+    for number, owner in enumerate(("ada", "eve")):
+        keys.add(owner, KEYS[number], actor=Actor(owner, ActorKind.PERSON))
+    named = await hub.start(server="lab")
+    default = await hub.start()
+    await hub.stop(server="lab")
+    await hub.stop()
+    await named.delete_forever()
+    assert len(keys.list("ada")) == 1
+    await default.delete_forever()
+    assert [key.owner for key in keys.list()] == ["eve"]
 
 
 async def test_any_image_is_not_offered(make: Make, docker: FakeDocker) -> None:

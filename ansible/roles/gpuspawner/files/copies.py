@@ -23,6 +23,8 @@ DATABASES = ("ledger.sqlite", "jupyterhub.sqlite")
 SETTINGS = Path(os.environ.get("GPUSPAWNER_ROOT", "/")) / "etc/gpuspawner"
 UNITS = Path(os.environ.get("GPUSPAWNER_ROOT", "/")) / "etc/systemd/system"
 PATTERN = "gpuspawner-*.service"
+OF_NO_RELEASE = "gpuspawner-backup.service"
+"""What makes backups is switched on and off by itself, with a timer that is not here either."""
 SINCE = {
     "sessions begun": "SELECT count(*) FROM leases WHERE created_at > ?",
     "sessions ended": "SELECT count(*) FROM leases WHERE ended_at > ?",
@@ -61,8 +63,8 @@ def keep_files(kept: Path) -> None:
     shutil.copytree(SETTINGS, partial / "etc", symlinks=True)
     copy_owners(SETTINGS, partial / "etc")
     (partial / "units").mkdir()
-    for unit in UNITS.glob(PATTERN):
-        shutil.copy2(unit, partial / "units" / unit.name)
+    for name in name_units():
+        shutil.copy2(UNITS / name, partial / "units" / name)
     partial.rename(kept / "files")
 
 
@@ -83,7 +85,12 @@ def put_back_files(kept: Path) -> list[str]:
     before = {unit.name for unit in (kept / "files" / "units").iterdir()}
     for name in before:
         shutil.copy2(kept / "files" / "units" / name, UNITS / name)
-    return sorted({unit.name for unit in UNITS.glob(PATTERN)} - before)
+    return sorted(name_units() - before)
+
+
+def name_units() -> set[str]:
+    """The units of the release that are there."""
+    return {unit.name for unit in UNITS.glob(PATTERN)} - {OF_NO_RELEASE}
 
 
 def keep_databases(kept: Path, state: Path) -> None:

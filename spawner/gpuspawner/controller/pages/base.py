@@ -102,7 +102,8 @@ class PageHandler(OurHandler):
         query.pop("_xsrf", None)
         form.pop("_xsrf", None)
         files = {name: sent[0].body for name, sent in self.request.files.items()}
-        return Visit(self.house.services, self.caller, self.links, parts, query, form, files, seen)
+        origin = f"{self.request.protocol}://{self.request.host}"
+        return Visit(self.house.services, self.caller, self.links, parts, query, form, files, seen, origin)
 
     def render_page(self, template: str, **values: Any) -> str:
         """A template, with what all pages show."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpuspawner.allocator.identities import find_login_trouble
+from gpuspawner.allocator.ssh_disputes import count_disputes
 from gpuspawner.controller.api.audit import event_id_of
 from gpuspawner.controller.views.audit import (
     MOST_IN_A_FILE,
@@ -24,8 +25,16 @@ def load_board(visit: Visit) -> BoardPage:
     with visit.services.ledger.read() as unit:
         watches = unit.watches()
         logins = find_login_trouble(unit, visit.services.clock())
-    undo = _find_undoing(visit)
-    return view_board(visit.line, visit.services.host, visit.links, undo=undo, watches=watches, logins=logins)
+        disputes = count_disputes(unit, visit.services.clock())
+    return view_board(
+        visit.line,
+        visit.services.host,
+        visit.links,
+        undo=_find_undoing(visit),
+        watches=watches,
+        logins=logins,
+        disputes=disputes,
+    )
 
 
 def _find_undoing(visit: Visit) -> Undoing | None:

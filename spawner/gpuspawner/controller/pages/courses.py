@@ -48,7 +48,8 @@ def load_courses(visit: Visit) -> CoursesPage:
 def load_course(visit: Visit) -> CoursePage:
     """One course. Raises: Forbidden, NotFound, LedgerError."""
     course = find_course(visit)
-    return view_course(visit.line, course, visit.links, rights=find_rights(visit, course))
+    role = Call(visit.services, visit.caller, {}).roles.get(course.name)
+    return view_course(visit.line, course, visit.links, rights=find_rights(visit, course), role=role)
 
 
 def load_message(visit: Visit) -> MessagePage:

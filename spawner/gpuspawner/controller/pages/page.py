@@ -29,6 +29,8 @@ class Visit:
     """Files that were sent with the form; hostile."""
     seen: LineView | None = None
     """The line at the moment of an open page; None: the page looks itself."""
+    origin: str = ""
+    """What the browser's address begins with: ``https://hub.example.org``."""
 
     @property
     def line(self) -> LineView:

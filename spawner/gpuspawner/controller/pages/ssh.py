@@ -8,12 +8,15 @@ from gpuspawner.controller.api import keys as api
 from gpuspawner.controller.api.handler import check
 from gpuspawner.controller.api.routes import Call
 from gpuspawner.controller.services import SshPlace
+from gpuspawner.controller.sshway import WAY
 from gpuspawner.controller.views.ssh import (
     Known,
     SshPage,
     view_machines,
     write_config,
+    write_gateway,
     write_known_hosts,
+    write_through,
 )
 from gpuspawner.core.errors import Conflict, NotFound
 from gpuspawner.core.ssh import choose_doors, why_not_person
@@ -36,11 +39,17 @@ def load_ssh(visit: Visit) -> SshPage:
     start = {door.server: visit.links.spawn(person, door.server) for door in doors}
     machines = view_machines(doors, running, start)
     known = _find_known(place, person)
+    way = f"{visit.origin}{visit.links.page(WAY)}" if place.by_web else None
+    gateway = write_gateway(place.host, place.port, place.account, way=None if place.by_port else way)
     return SshPage(
         why_not_person(services.policies.allowance(person, caller.groups).ssh, caller.groups),
         services.keys.list(person),
         machines,
-        write_config(machines, place.host, place.port, place.account, person),
+        write_config(machines, place.host, gateway, person),
+        write_through(way) if way and place.by_port else "",
+        place.client if way else "",
+        f"{visit.links.hub}token#ssh",
+        place.port,
         write_known_hosts(known, place.host, person),
         known,
         services.keys.recent(person, _MOST_SESSIONS),

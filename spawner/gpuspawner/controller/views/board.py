@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gpuspawner.allocator.places import LineView, Place
+from gpuspawner.allocator.ssh_disputes import DISPUTED
 from gpuspawner.controller.links import Links
 from gpuspawner.core.culling import Watch
 from gpuspawner.core.model import Event, Lease
@@ -93,6 +94,8 @@ class BoardPage:
     """That the login service does not answer, and what; empty where it does."""
     login_trouble: tuple[int, str] | None
     """How much else was wrong with logins in the last day, and where that is listed."""
+    disputes: tuple[int, str] | None
+    """How often somebody wanted to add a key of another's in the last day, and where that is listed."""
     cards: tuple[CardGroup, ...]
     sessions: tuple[SessionRow, ...]
     line: tuple[WaitingRow, ...]
@@ -111,6 +114,7 @@ def view_board(
     undo: Undoing | None = None,
     watches: Mapping[str, Watch] | None = None,
     logins: tuple[Event | None, int] = (None, 0),
+    disputes: int = 0,
 ) -> BoardPage:
     """Make the page.
 
@@ -121,6 +125,7 @@ def view_board(
         undo: What was just done, if it can be taken back.
         watches: What is known of sessions, by the lease's id.
         logins: What is wrong with logins, see :func:`~gpuspawner.allocator.identities.find_login_trouble`.
+        disputes: How often somebody wanted to add a key of another's.
     """
     situation = view.situation
     cards = view_cards(situation, links, watches or {})
@@ -132,6 +137,7 @@ def view_board(
         silent_since=find_silence(situation.inventory, situation.now, situation.stale_after),
         login_silent=logins[0].reason if logins[0] else "",
         login_trouble=(logins[1], links.page("audit", kind="login.")) if logins[1] else None,
+        disputes=(disputes, links.page("audit", kind=DISPUTED)) if disputes else None,
         cards=cards,
         sessions=tuple(_show_session(one, links) for one in sorted(situation.leases, key=_by_age)),
         line=tuple(_show_place(place, links) for place in view.places),

@@ -12,7 +12,7 @@ from gpuspawner.controller.links import Links
 from gpuspawner.core.coursework import course_link
 from gpuspawner.core.model import DeviceRecord, Lease, LeaseState
 from gpuspawner.core.policy import Course
-from gpuspawner.core.roster import Right
+from gpuspawner.core.roster import Right, Role
 from gpuspawner.core.situation import count_seats
 from gpuspawner.core.words import mark
 
@@ -116,7 +116,7 @@ class CoursePage:
     notebooks: str
     """What opens its notebooks for whoever follows it; empty where it has none."""
     grading: str
-    """Where who looks grades what was handed in, in their own server; empty where nothing is handed in."""
+    """Where who looks grades what was handed in, in their own server; empty for who does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,14 @@ def view_courses(view: LineView, courses: Iterable[Course], links: Links) -> Cou
 
 
 def view_course(
-    view: LineView, course: Course, links: Links, *, rights: frozenset[Right] = frozenset(Right)
+    view: LineView,
+    course: Course,
+    links: Links,
+    *,
+    rights: frozenset[Right] = frozenset(Right),
+    role: Role | None = None,
 ) -> CoursePage:
-    """Make the page of a course, with what can be done there by who has these rights."""
+    """Make the page of a course, with what can be done there by who has these rights and is this in it."""
     places = [place for place in view.places if course.name in place.ticket.party.courses]
     return CoursePage(
         line=_show_line(view, course, links),
@@ -197,7 +202,7 @@ def view_course(
         roster=links.below("courses", course.name, "roster"),
         timetable=links.below("courses", course.name, "timetable"),
         notebooks=course_link(links.hub, course.name, course.work.notebooks) if course.work.notebooks else "",
-        grading=f"{links.hub}user-redirect/formgrader" if course.work.hand_in else "",
+        grading=f"{links.hub}user-redirect/formgrader" if role in course.work.graders else "",
     )
 
 

@@ -52,6 +52,14 @@ class SshPage:
     machines: tuple[Machine, ...]
     config: str
     """For ``~/.ssh/config``."""
+    through: str
+    """What is added there where the gateway's port is blocked; empty where nothing is."""
+    client: str
+    """How people install what port 443 takes; empty where it leads nowhere."""
+    token: str
+    """The page that makes the token for it."""
+    port: int
+    """The gateway's own."""
     known_hosts: str
     """For ``~/.ssh/known_hosts``."""
     known: Known
@@ -90,23 +98,43 @@ def view_machines(
     return tuple(made)
 
 
-def write_config(machines: Sequence[Machine], host: str, port: int, account: str, owner: str) -> str:
+def write_gateway(host: str, port: int, account: str, way: str | None) -> list[str]:
+    """The gateway, as it stands in ``~/.ssh/config``.
+
+    Args:
+        host: What people's machines find it by.
+        port: Its port.
+        account: What all come in as there.
+        way: Where it is reached through port 443; None for its own port.
+    """
+    return [
+        f"Host {GATEWAY}",
+        f"    HostName {host}",
+        *([f"    Port {port}"] if way is None else [_proxy(way)]),
+        f"    User {account}",
+        f"    HostKeyAlias {name_gateway(host)}",
+    ]
+
+
+def write_through(way: str) -> str:
+    """What is added to ``~/.ssh/config`` where only port 443 is open: OpenSSH puts both blocks together."""
+    return f"Host {GATEWAY}\n{_proxy(way)}\n"
+
+
+def _proxy(way: str) -> str:
+    return f"    ProxyCommand gpuspawner-session ssh-proxy {way}"
+
+
+def write_config(machines: Sequence[Machine], host: str, gateway: Sequence[str], owner: str) -> str:
     """What belongs into ``~/.ssh/config``.
 
     Args:
         machines: The person's servers.
         host: What their machine finds the gateway by.
-        port: Its port.
-        account: What all come in as there.
+        gateway: The lines of that.
         owner: The person.
     """
-    lines = [
-        f"Host {GATEWAY}",
-        f"    HostName {host}",
-        f"    Port {port}",
-        f"    User {account}",
-        f"    HostKeyAlias {name_gateway(host)}",
-    ]
+    lines = list(gateway)
     for one in machines:
         lines += [
             "",
