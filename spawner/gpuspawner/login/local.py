@@ -21,7 +21,7 @@ from tornado.web import HTTPError
 
 from gpuspawner.allocator.accounts import Accounts, Holder
 from gpuspawner.allocator.identities import Said
-from gpuspawner.core.accounts import BUSY, LONGEST_PASSWORD, WRONG, judge_password
+from gpuspawner.core.accounts import BUSY, LOCAL, LONGEST_PASSWORD, WRONG, judge_password
 from gpuspawner.core.errors import NotFound
 from gpuspawner.core.identity import LONGEST_NAME
 
@@ -58,6 +58,11 @@ class LocalLogin(KnownPeople, NativeAuthenticator):
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         self._waiting = 0
         """Passwords that are checked or hashed, or wait for it."""
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The accounts here, which are the only ones."""
+        return frozenset({LOCAL})
 
     # -- logging in -----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,37 @@ def test_what_the_hub_is_told_of_platforms(tmp_path: Path) -> None:
     assert config.JupyterHub.authenticator_class == "gpuspawner.login.lti.LtiLogin"
     assert config.LtiLogin.platforms[0]["deployments"] == {"1": {"42": "cs231"}}
     assert config.LtiLogin.enable_auth_state is True
+
+
+CANVAS = {**PLATFORM, "issuer": "https://canvas.example.org", "client_id": "7"}
+
+
+@pytest.mark.parametrize(
+    ("login", "services"),
+    [
+        (LOGIN, {"https://login.example.org/realms/lab"}),
+        (
+            {"provider": "lti", "allow": {"everybody": True}, "platforms": [PLATFORM, CANVAS]},
+            {"https://moodle.example.org", "https://canvas.example.org"},
+        ),
+        ({"provider": "local", "allow": {"groups": ["ml"]}}, {"local"}),
+    ],
+)
+def test_the_services_whose_subjects_rosters_may_name(
+    tmp_path: Path, login: dict[str, Any], services: set[str]
+) -> None:
+    """The pages, which take rosters, and the login, which looks into them, mean the same."""
+    secret = tmp_path / "secret"
+    secret.write_text("s")
+    secret.chmod(0o600)
+    secrets = {"client_secret_file": str(secret)} if "client_secret_file" in login else {}
+    settings = load(tmp_path, {**login, **secrets})
+    assert settings.login.services == services
+    config = Config()
+    hubconfig.apply(config, settings)
+    module, _, name = config.JupyterHub.authenticator_class.rpartition(".")
+    made = getattr(import_module(module), name)(config=config)
+    assert made.services == services
 
 
 def test_accounts_here(tmp_path: Path) -> None:
