@@ -269,6 +269,29 @@ async def test_only_checked_addresses_are_kept(make_platform: MakePlatform) -> N
         assert person.email == address
 
 
+@pytest.mark.parametrize("called", ["\ud800ada", "ada\x00\n", "\u202eada", "a" * 100_000, "../../ada"])
+async def test_what_people_write_as_their_name_is_survived(make_platform: MakePlatform, called: str) -> None:
+    platform = make_platform(username_claim="name")
+    found = await platform.launch(name=called, email_verified=True, email="\u212aate@example.org")
+    (person,) = await platform.way.in_ledger(lambda people: people.list())
+    assert person.shown.isprintable()
+    assert (len(person.shown) <= 255, person.email) == (True, "")
+    assert not set(found["name"]) & set("/\\ \x00:")
+    assert (await platform.way.refresh_user(User(found)))["name"] == found["name"]
+
+
+@pytest.mark.parametrize("subject", ["S-1 ", " s-1", "\uff53-1", "s-1\u200b", "s-\u0661"])
+async def test_a_subject_that_looks_like_the_one_of_a_rule(make_platform: MakePlatform, subject: str) -> None:
+    rules = {"allow": {"users": ["s-1"]}, "admins": {"users": ["s-1"]}, "username_claim": "sub"}
+    platform = make_platform(**rules)
+    try:
+        assert await platform.launch(sub=subject) is None
+    except Denied:
+        assert not subject.isprintable()
+    found = await platform.launch()
+    assert (found["name"], found["admin"]) == ("s-1", True)
+
+
 # -- tokens that must not do --------------------------------------------------------------------------------
 
 BAD: dict[str, dict[str, Any]] = {
