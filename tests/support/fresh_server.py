@@ -146,7 +146,9 @@ def _furnish(server: FreshServer) -> None:
     # Before systemd has begun there is nobody to be asked.
     deadline = time.monotonic() + 60
     while (state := server.run("systemctl", "is-system-running", folder="/").stdout.strip()) != "running":
-        assert time.monotonic() < deadline, f"the server does not come up: {state}"
+        if time.monotonic() >= deadline:
+            failed = server.run("systemctl", "--failed", "--no-legend", folder="/").stdout
+            raise AssertionError(f"the server does not come up: {state}\n{failed}")
         time.sleep(0.5)
     server.must("mkdir", "-p", HOME, folder="/")
     # As this machine reaches its mirrors: its name server, and the authorities that it trusts.
