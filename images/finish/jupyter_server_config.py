@@ -12,15 +12,25 @@ c.FileContentsManager.delete_to_trash = False
 c.KernelManager.transport = "ipc"
 # Jupyter's own default is three times as long; Tornado then warns in the log at each kernel.
 c.ServerApp.tornado_settings = {"ws_ping_timeout": 30_000}
-# Where TensorBoard is, the launcher has it, and its address is below the server's own.
+# What is in the image is in the launcher, and its address is below the server's own.
+proxied = {}
 if shutil.which("tensorboard"):
-    c.ServerProxy.servers = {
-        "tensorboard": {
-            "command": ["gpuspawner-tensorboard", "{port}"],
-            "timeout": 60,
-            "launcher_entry": {"title": "TensorBoard"},
-        }
+    proxied["tensorboard"] = {
+        "command": ["gpuspawner-tensorboard", "{port}"],
+        "timeout": 60,
+        "launcher_entry": {"title": "TensorBoard"},
     }
+if shutil.which("code-server"):
+    proxied["vscode"] = {
+        "command": ["gpuspawner-vscode", "{unix_socket}"],
+        "unix_socket": True,
+        "timeout": 60,
+        # An open editor talks to its server all the time: that is nothing that anybody does.
+        "update_last_activity": False,
+        "launcher_entry": {"title": "VS Code", "icon_path": "/opt/jupyter/share/gpuspawner/vscode.svg"},
+    }
+if proxied:
+    c.ServerProxy.servers = proxied
 # Grading is for who grades. Its folders are not in the servers of others anyhow; so neither are its pages.
 if find_spec("nbgrader"):
     courses = os.environ.get("GPUSPAWNER_COURSES", "")

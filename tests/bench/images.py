@@ -27,6 +27,7 @@ MIB = 2**20
 KINDS = {
     "apt-get": "Debian packages",
     "/run/requirements.lock": "Python packages",
+    "/run/editor": "VS Code",
     "/run/session": "gpuspawner-session",
     "Imported from": "Debian",
 }

@@ -37,10 +37,11 @@ def lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     monkeypatch.setenv("APT_CONFIG", str(apt))
     monkeypatch.setenv("PIP_TRUSTED_HOST", f"{MARK}.example")
+    monkeypatch.setenv("NPM_CONFIG_NOPROXY", f"{MARK}.example")
     monkeypatch.setenv("NO_PROXY", f"{MARK}.example,127.0.0.1")
     monkeypatch.setenv("no_proxy", f"{MARK}.example,127.0.0.1")
     shown = write_secrets(tmp_path / "shown")
-    assert all(MARK in shown[name].read_text() for name in ("ca", "apt", "pip"))
+    assert all(MARK in shown[name].read_text() for name in ("ca", "apt", "pip", "npm"))
     return shown
 
 
@@ -48,7 +49,7 @@ def test_nothing_that_a_build_is_lent_is_in_the_image(yard: Yard, lent: dict[str
     debian, python = read_steps()
     checks = [
         STEP.format(name=name, digest=sha256(lent[name].read_bytes()).hexdigest())
-        for name in ("ca", "apt", "pip", "sources")
+        for name in ("ca", "apt", "pip", "npm", "sources")
     ]
     lines = ["ARG PARENT", "FROM ${PARENT}", *(f"RUN {check}" for check in checks), debian, python]
     (yard.child / "Dockerfile").write_text("\n".join(lines))

@@ -23,7 +23,7 @@ from .session import build_wheel
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 CLEAN = 'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap'
-IMAGE_SECRETS = ("sources", "apt", "auth", "pip", "ca")
+IMAGE_SECRETS = ("sources", "apt", "auth", "pip", "npm", "ca")
 Choice = Callable[[ImageEntry], bool]
 """Which images somebody needs."""
 

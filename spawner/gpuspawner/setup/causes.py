@@ -15,7 +15,7 @@ FULL_DISK = (
 CAUSES = (
     (r"no space left on device|disk quota exceeded|don't have enough free space", FULL_DISK),
     (
-        r"DO NOT MATCH THE HASHES",
+        r"DO NOT MATCH THE HASHES|EINTEGRITY",
         "A package is not the one that was locked; nothing of it was installed. Find out why before you make "
         "the lock anew.",
     ),

@@ -6,8 +6,9 @@ It is mounted for single build steps as secrets, and so never becomes part of an
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .apt_sources import Source, read_sources, translate_suite
 from .console import capture
 from .environment import ca_bundle
 from .errors import SetupError
+from .npm import find_system_settings
 from .osrelease import BASE_RELEASE, read_release
 from .private import make_private, write_private
 
@@ -27,6 +29,7 @@ APT_PREFIXES = (
     "Acquire::Retries",
 )
 PIP_KEYS = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout", "proxy", "retries")
+NPM_KEYS = ("registry", "proxy", "https-proxy", "noproxy", "strict-ssl", "fetch-timeout", "fetch-retries")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -77,6 +80,26 @@ def pip_config(listed: str, environment: Mapping[str, str]) -> str:
     return "[global]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
 
 
+def npm_config(texts: Iterable[str], environment: Mapping[str, str]) -> str:
+    """An npmrc for a build, from the texts of this host's, the most personal one last.
+
+    What points into this host's own files stays out, and so does all that is not about reaching a registry.
+    """
+    values: dict[str, str] = {}
+    for line in "\n".join(texts).splitlines():
+        key, found, value = (part.strip() for part in line.partition("="))
+        login = key.startswith("//") and not key.endswith(("certfile", "keyfile", "cafile"))
+        if found and (login or key in NPM_KEYS):
+            # npm would look for these in the build.
+            values[key] = re.sub(r"\$\{(\w+)\}", lambda name: environment.get(name[1], ""), value)
+    for key in NPM_KEYS:
+        name = f"npm_config_{key.replace('-', '_')}"
+        said = environment.get(name) or environment.get(name.upper())
+        if said:
+            values[key] = said
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
 @dataclass(frozen=True, slots=True)
 class BootstrapFiles:
     """What mmdebstrap is told about this host's mirrors."""
@@ -101,7 +124,7 @@ def write_bootstrap_files(folder: Path) -> BootstrapFiles:
 
 
 def write_secrets(folder: Path) -> dict[str, Path]:
-    """Write the files that a build is lent: ``sources``, ``apt``, ``auth``, ``pip`` and ``ca``."""
+    """Write the files that a build is lent: ``sources``, ``apt``, ``auth``, ``pip``, ``npm`` and ``ca``."""
     make_private(folder)
     # The keyring of the image itself is used: this host's may lie elsewhere.
     inside = (Source(s.uri, s.suite, s.components, KEYRING) for s in base_sources())
@@ -120,6 +143,7 @@ def write_secrets(folder: Path) -> dict[str, Path]:
         ),
         "auth": _read_logins(),
         "pip": pip_config(capture([sys.executable, "-m", "pip", "config", "list"]) or "", os.environ),
+        "npm": npm_config(_read_npmrcs(), os.environ),
     }
     secrets: dict[str, Path] = {}
     for name, text in texts.items():
@@ -134,3 +158,8 @@ def write_secrets(folder: Path) -> dict[str, Path]:
 def _read_logins() -> str:
     files = [Path("/etc/apt/auth.conf"), *sorted(Path("/etc/apt/auth.conf.d").glob("*.conf"))]
     return "".join(f"{file.read_text()}\n" for file in files if file.is_file())
+
+
+def _read_npmrcs() -> list[str]:
+    own = Path(os.environ.get("NPM_CONFIG_USERCONFIG") or Path.home() / ".npmrc")
+    return [file.read_text() for file in (find_system_settings(), own) if file and file.is_file()]

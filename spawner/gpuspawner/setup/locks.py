@@ -53,6 +53,9 @@ def make_locks(paths: Paths) -> None:
         constraints.write_text(pinned("jupyterhub", paths.runtime_lock.read_text()))
         _lock_images(paths, uv, constraints)
     _lock_npm(paths, "configurable-http-proxy", paths.setup / "proxy")
+    editor = paths.images / "editor"
+    _compile(paths, uv, [str(editor / "node.in"), "--python-version", IMAGE_PYTHON], editor / "node.lock")
+    _lock_npm(paths, "VS Code", editor)
     _lock_npm(paths, "JupyterLab's builder", paths.session / LAB)
     _lock_npm(paths, "the tests' login provider", paths.oidc_sources)
 

@@ -68,12 +68,17 @@ def find_npm(node: Path) -> Path:
 def npm_environment(node: Path) -> dict[str, str]:
     """Variables that make this npm read the host's npm settings and trust the host's certificates."""
     environment = {"PATH": f"{node.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
-    own = (capture(["npm", "config", "get", "globalconfig"]) or "").strip()
-    for path in filter(None, (own, "/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc")):
-        if Path(path).is_file():
-            environment["NPM_CONFIG_GLOBALCONFIG"] = path
-            break
+    system = find_system_settings()
+    if system:
+        environment["NPM_CONFIG_GLOBALCONFIG"] = str(system)
     bundle = ca_bundle()
     if bundle and "NODE_EXTRA_CA_CERTS" not in os.environ:
         environment["NODE_EXTRA_CA_CERTS"] = str(bundle)
     return environment
+
+
+def find_system_settings() -> Path | None:
+    """The npmrc of this host, which is for all its users; None without one."""
+    own = (capture(["npm", "config", "get", "globalconfig"]) or "").strip()
+    places = filter(None, (own, "/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc"))
+    return next((Path(path) for path in places if Path(path).is_file()), None)

@@ -13,7 +13,7 @@ from gpuspawner.setup.causes import find_cause
 from gpuspawner.setup.console import run_step
 from gpuspawner.setup.dockerd import write_sources
 from gpuspawner.setup.errors import SetupError
-from gpuspawner.setup.hostconfig import pip_config, write_bootstrap_files
+from gpuspawner.setup.hostconfig import npm_config, pip_config, write_bootstrap_files
 from gpuspawner.setup.locks import pinned, strip_addresses
 from gpuspawner.setup.osrelease import read_release
 from gpuspawner.setup.paths import Paths
@@ -63,6 +63,15 @@ def test_a_build_is_lent_the_index_and_not_the_files_of_this_host() -> None:
 
 def test_a_host_that_configures_nothing_lends_nothing() -> None:
     assert pip_config("", {}) == "[global]\n"
+
+
+def test_a_build_is_lent_how_this_host_reaches_npm_packages_and_no_files_of_it() -> None:
+    host = "registry=https://old.example/\ncafile=/etc/ssl/x\nnodedir=/usr\nprefix=/opt\n"
+    own = "; mine\nregistry = https://npm.example/\n//npm.example/:_authToken=${KEY}\n//npm.example/:certfile=/x\n"
+    environment = {"KEY": "s3cret", "NPM_CONFIG_HTTPS_PROXY": "http://proxy.example"}
+    assert npm_config([host, own], environment) == (
+        "registry=https://npm.example/\n//npm.example/:_authToken=s3cret\nhttps-proxy=http://proxy.example\n"
+    )
 
 
 def test_the_images_take_the_version_of_the_hub() -> None:
@@ -135,6 +144,7 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
             "does not answer",
         ),
         ("Temporary failure resolving 'm.example'", "does not answer"),
+        ("npm error code EINTEGRITY", "is not the one that was"),
         ("npm error code ENOTFOUND", "does not answer"),
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get", "is not signed by"),
         ("server certificate verification failed. CAfile: none CRLfile: none", "is not signed by"),
