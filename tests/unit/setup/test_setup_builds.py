@@ -26,7 +26,7 @@ from gpuspawner.setup.sif import define
 
 ALL = load_catalogue()
 BY_NAME = {one.name: one for one in ALL}
-CHAIN = ["base", "minimal", "science", "workbench"]
+CHAIN = ["base", "minimal", "science", "workbench", "editor"]
 
 
 def names(entries: object) -> list[str]:
@@ -36,7 +36,7 @@ def names(entries: object) -> list[str]:
 @pytest.mark.parametrize(
     ("chosen", "built"),
     [
-        (choose_all, [*CHAIN[:3], "course", "workbench", "pytorch-2.9", "pytorch-2.7"]),
+        (choose_all, [*CHAIN[:3], "course", *CHAIN[3:], "pytorch-2.9", "pytorch-2.7"]),
         (choose_small, [*CHAIN[:3], "course"]),
         (choose_named("pytorch-2.7"), [*CHAIN, "pytorch-2.7"]),
     ],
@@ -61,7 +61,7 @@ def test_only_what_is_missing_is_built() -> None:
     # An image that came from a registry has no packages to stand on: they are built.
     fetched = has(*(one.reference for one in ALL if one.name in ("base", "minimal", "science")))
     assert names(plan_builds(ALL, choose_named("pytorch-2.9"), fetched)) == [
-        "minimal", "science", "workbench", "pytorch-2.9"
+        "minimal", "science", "workbench", "editor", "pytorch-2.9"
     ]  # fmt: skip
 
 
