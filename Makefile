@@ -78,7 +78,7 @@ pictures:  ## make the pictures in docs/pictures anew
 	@$(PREPARE) test-strict
 	@$(BIN)/pytest tests/browser tests/pages --pictures
 
-bench:  ## measure the line, the ledger and the API at full size, and starts against stock DockerSpawner
+bench:  ## measure the line, the ledger, the API and SSH, and starts against stock DockerSpawner
 	@$(PREPARE) test-strict
 	@exec $(BIN)/python -m tests.bench
 

@@ -37,6 +37,7 @@ from tests.support.side_by_side import free_port
 from tests.support.ssh import Laptop
 
 from .figures import Figure, Goal
+from .machine import TICKS
 from .places import make_folder
 
 CONTAINER = "127.45.0.1"
@@ -54,19 +55,23 @@ def measure_ssh(repeats: int) -> list[Figure]:
     if not Path(SSHD).exists():
         print(f"{SSHD} is missing, so SSH is not measured.", file=sys.stderr)
         return []
-    with _site() as laptop, _echo() as echo:
+    with _site() as (laptop, gateway), _echo() as echo:
         found: dict[str, dict[str, list[float]]] = {way: {} for way in WAYS}
         for way in WAYS:
             _run(laptop, way, "true")
+        relay: list[float] = []
         for _ in range(repeats):
             for way in WAYS:
+                before = _processor_seconds(gateway)
+                throughput = _throughput(laptop, way)
+                relay += [(_processor_seconds(gateway) - before) / MEBIBYTES * 1024] * (way == "gateway")
                 for name, value in (
-                    ("throughput", _throughput(laptop, way)),
+                    ("throughput", throughput),
                     ("exec", _exec_milliseconds(laptop, way)),
                     ("byte", _byte_milliseconds(laptop, way, echo)),
                 ):
                     found[way].setdefault(name, []).append(value)
-    return [
+    figures = [
         figure
         for name, unit, what in (
             ("throughput", "MiB/s", f"{MEBIBYTES} MiB by SSH through the gateway"),
@@ -75,6 +80,8 @@ def measure_ssh(repeats: int) -> list[Figure]:
         )
         for figure in _compare(name, unit, what, {way: found[way][name] for way in WAYS})
     ]
+    what = "Processor time of the gateway's own process for 1 GiB by SSH"
+    return [*figures, Figure("ssh-relay", what, "s", relay)]
 
 
 def _compare(name: str, unit: str, what: str, by_way: dict[str, list[float]]) -> list[Figure]:
@@ -104,6 +111,12 @@ def _throughput(laptop: Laptop, way: str) -> float:
         seconds = time.perf_counter() - begin
     assert read == size, f"{read} of {size} bytes by {way}"
     return (read - first) / (1 << 20) / seconds
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process has used so far, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _exec_milliseconds(laptop: Laptop, way: str) -> float:
@@ -154,8 +167,8 @@ def _run(laptop: Laptop, way: str, command: str) -> None:
 
 
 @contextmanager
-def _site() -> Iterator[Laptop]:
-    """A person's machine, from which all ways lead into the same SSH server."""
+def _site() -> Iterator[tuple[Laptop, int]]:
+    """A person's machine, from which all ways lead into the same SSH server; and the gateway's process."""
     with ExitStack() as stack:
         folder = stack.enter_context(make_folder())
         laptop, files = Laptop(folder / "laptop"), SshFiles(folder / "ssh")
@@ -166,9 +179,9 @@ def _site() -> Iterator[Laptop]:
         stack.enter_context(_container(folder, mount))
         stack.enter_context(_plain_jump(folder, mount, ports["jump"]))
         stack.enter_context(_controller(folder / "ledger.sqlite", files))
-        stack.enter_context(_gateway(folder, account, ports["gateway"]))
+        gateway = stack.enter_context(_gateway(folder, account, ports["gateway"]))
         laptop.write(_write_config(account, door, ports), _write_known_hosts(files, door, ports))
-        yield laptop
+        yield laptop, gateway
 
 
 def _store(path: Path, laptop: Laptop) -> str:
@@ -223,7 +236,7 @@ def _sshd(config: Path, text: str, address: tuple[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def _gateway(folder: Path, account: str, port: int) -> Iterator[None]:
+def _gateway(folder: Path, account: str, port: int) -> Iterator[int]:
     settings = folder / "gpuspawner.yml"
     ssh = {"enabled": True, "address": "127.0.0.1", "port": port, "account": account}
     settings.write_text(
@@ -238,12 +251,12 @@ def _gateway(folder: Path, account: str, port: int) -> Iterator[None]:
     )
     words = [sys.executable, "-c", "from gpuspawner.cli import main; main()", "ssh-gateway"]
     words += ["--settings", str(settings)]
-    with _process(words, folder / "gateway.log", ("127.0.0.1", port)):
-        yield
+    with _process(words, folder / "gateway.log", ("127.0.0.1", port)) as pid:
+        yield pid
 
 
 @contextmanager
-def _process(words: list[str], log: Path, address: tuple[str, int]) -> Iterator[None]:
+def _process(words: list[str], log: Path, address: tuple[str, int]) -> Iterator[int]:
     """A program that listens there."""
     with log.open("wb") as said:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
@@ -253,7 +266,7 @@ def _process(words: list[str], log: Path, address: tuple[str, int]) -> Iterator[
                 assert time.monotonic() < deadline, f"{words[0]} does not listen at {address}"
                 time.sleep(0.05)
             assert process.poll() is None, log.read_text()
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(READY_SECONDS)
