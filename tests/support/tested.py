@@ -1,6 +1,6 @@
 """With what the modules of ``tests/ansible`` that need a server last passed.
 
-It is in ``ansible/tested.json``, which is committed. ``python3 tests/support/tested.py`` prints those that have not
+``ansible/tested.json``, which is committed, has it. ``python3 tests/support/tested.py`` prints those that have not
 passed with what is here: CI runs them. It is pytest, run with ``tests/ansible``, that writes the file.
 """
 
