@@ -1,7 +1,7 @@
 """With what the modules of ``tests/ansible`` that need a server last passed.
 
 ``ansible/tested.json``, which is committed, has it. ``python3 tests/support/tested.py`` prints those that
-have not passed with what is here: CI runs them. Pytest, run with ``tests/ansible``, writes the file.
+have not passed with what is here, as CI says in its end. Pytest, run with ``tests/ansible``, writes the file.
 """
 
 from __future__ import annotations
