@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from gpuspawner.core.errors import PassportError
 from gpuspawner.core.images import list_untried, require_code
@@ -37,9 +37,9 @@ class Run(_Part):
 
     weights: Annotated[Sha256, Field(description="Hash of the final weights.")]
     losses_hash: Annotated[Sha256, Field(description="Hash of the loss curve.")]
-    losses: Annotated[tuple[float, ...], Field(description="The loss curve.")]
+    losses: Annotated[tuple[FiniteFloat, ...], Field(description="The loss curve.")]
     rng: Annotated[dict[str, Sha256], Field(description="Hash of each stream of random numbers, by name.")]
-    step_seconds: Annotated[float, Field(ge=0, description="Median time of one step, in seconds.")]
+    step_seconds: Annotated[FiniteFloat, Field(ge=0, description="Median time of one step, in seconds.")]
     driver: Annotated[str | None, Field(description="Driver that it ran under; null without a GPU.")] = None
     card: Annotated[str | None, Field(description="Model of the card; null without a GPU.")] = None
     date: AwareDatetime

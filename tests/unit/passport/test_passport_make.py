@@ -161,6 +161,8 @@ def test_there_and_back() -> None:
         ({"minimum_driver": "new"}, "minimum_driver"),
         ({"runs": {"gpu": run()}}, "runs.gpu"),
         ({"runs": {"sm_80": run(weights="x")}}, "runs.sm_80.weights"),
+        ({"runs": {"sm_80": run(losses=[float("nan")])}}, "runs.sm_80.losses.0"),
+        ({"runs": {"sm_80": run(step_seconds=float("inf"))}}, "runs.sm_80.step_seconds"),
         ({"tests": {"a": "perhaps"}}, "tests.a"),
         ({"built": "2030-05-01T09:00:00"}, "built"),
         ({"size_bytes": -1}, "size_bytes"),
