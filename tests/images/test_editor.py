@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from base64 import b64decode
 from html import unescape
+from importlib.resources import files
 from typing import Any
 
 import pytest
 import requests
+from gpuspawner.setup.paths import Paths
 from support.sessions import TOKEN, Session
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
@@ -53,6 +57,19 @@ def test_its_compiled_parts_load(session: Session) -> None:
         f"{CODE}/vscode/node_modules/@vscode/ripgrep-universal/bin/linux-x64/rg", "--version"
     )
     assert "ripgrep" in found
+
+
+def test_its_packages_and_its_node_are_told_with_their_hashes(session: Session) -> None:
+    source = (files("gpuspawner.passport") / "inside.py").read_text()
+    told = json.loads(session.exec("python3", "-I", "-c", source))["others"]
+    locked = json.loads((Paths().images / "editor/package-lock.json").read_text())["packages"]
+    said = locked["node_modules/code-server"]["integrity"]
+    found = {(one["kind"], one["name"]): one for one in told}
+    assert found["npm", "code-server"]["hash"] == f"sha512:{b64decode(said.removeprefix('sha512-')).hex()}"
+    hashed = session.exec("sha256sum", f"{CODE}/node").split()[0]
+    assert found["generic", "node"]["hash"] == f"sha256:{hashed}"
+    assert session.exec(f"{CODE}/node", "--version").strip() == f"v{found['generic', 'node']['version']}"
+    assert all(one["hash"] for one in told)
 
 
 def test_an_open_editor_is_no_activity(session: Session) -> None:

@@ -32,6 +32,15 @@ def run(**changes: Any) -> dict[str, Any]:
     return values | changes
 
 
+OTHERS = [
+    {"kind": "npm", "name": "@coder/logger", "version": "3.0.1", "hash": "sha512:" + "1b" * 64},
+    {"kind": "npm", "name": "ms", "version": "2.0.0", "hash": "sha512:" + "2c" * 64},
+    {"kind": "npm", "name": "ms", "version": "2.1.3", "hash": "sha512:" + "3d" * 64},
+    {"kind": "generic", "name": "node", "version": "24.19.0", "hash": "sha256:" + "4e" * 32},
+]
+"""Packages of an image that has VS Code."""
+
+
 def make_passport(reference: str = "demo/torch:1", **changes: Any) -> Passport:
     """The passport of what a name of the fakes means at first; without torch unless it is told."""
     values: dict[str, Any] = {

@@ -51,6 +51,8 @@ class Side:
     """Of Python, torch, CUDA, cuDNN and NCCL."""
     packages: Mapping[str, str] = field(default_factory=dict)
     debian_packages: Mapping[str, str] = field(default_factory=dict)
+    other_packages: Mapping[str, str] = field(default_factory=dict)
+    """Of npm, and its Node."""
     minimum_driver: str | None = None
     """None: any."""
     compute_capabilities: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ class Drift:
     versions: tuple[Difference, ...]
     packages: tuple[Difference, ...]
     debian_packages: tuple[Difference, ...]
+    other_packages: tuple[Difference, ...]
     minimum_driver: Difference | None
     capabilities_lost: tuple[str, ...]
     capabilities_gained: tuple[str, ...]
@@ -103,7 +106,7 @@ class Drift:
     @property
     def none(self) -> bool:
         """Whether both hold and compute the same, as far as it was tried; their sizes may differ."""
-        lists = (self.versions, self.packages, self.debian_packages)
+        lists = (self.versions, self.packages, self.debian_packages, self.other_packages)
         lost = self.capabilities_lost or self.capabilities_gained or self.minimum_driver
         return not any(lists) and not lost and all(run.weights_equal for run in self.runs)
 
@@ -118,6 +121,7 @@ def compare_images(old: Side, new: Side) -> Drift:
         versions=list_differences(old.versions, new.versions),
         packages=list_differences(old.packages, new.packages),
         debian_packages=list_differences(old.debian_packages, new.debian_packages),
+        other_packages=list_differences(old.other_packages, new.other_packages),
         minimum_driver=driver[0] if driver else None,
         capabilities_lost=_without(old.compute_capabilities, new.compute_capabilities),
         capabilities_gained=_without(new.compute_capabilities, old.compute_capabilities),

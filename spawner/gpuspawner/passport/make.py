@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gpuspawner.core.errors import PassportError
 from gpuspawner.ports import ImageFacts
 
-from .model import Passport, Versions
+from .model import OtherPackage, Passport, Versions
 
 LABEL_IMAGE = "gpuspawner.image"
 LABEL_LOCK_HASH = "gpuspawner.lock_hash"
@@ -43,6 +43,7 @@ class _Told(BaseModel):
     python: str
     packages: dict[str, str]
     debian: dict[str, str]
+    others: tuple[OtherPackage, ...] = ()
     torch: _Torch
     image: dict[str, Any] | None = None
 
@@ -83,6 +84,7 @@ def make_passport(
             compute_capabilities=read_architectures(torch.architectures),
             packages=inside.packages,
             debian_packages=inside.debian,
+            other_packages=inside.others,
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

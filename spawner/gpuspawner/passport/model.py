@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from gpuspawner.core.errors import PassportError
 from gpuspawner.core.images import list_untried, require_code
@@ -37,12 +37,29 @@ class Run(_Part):
 
     weights: Annotated[Sha256, Field(description="Hash of the final weights.")]
     losses_hash: Annotated[Sha256, Field(description="Hash of the loss curve.")]
-    losses: Annotated[tuple[float, ...], Field(description="The loss curve.")]
+    losses: Annotated[tuple[FiniteFloat, ...], Field(description="The loss curve.")]
     rng: Annotated[dict[str, Sha256], Field(description="Hash of each stream of random numbers, by name.")]
-    step_seconds: Annotated[float, Field(ge=0, description="Median time of one step, in seconds.")]
+    step_seconds: Annotated[FiniteFloat, Field(ge=0, description="Median time of one step, in seconds.")]
     driver: Annotated[str | None, Field(description="Driver that it ran under; null without a GPU.")] = None
     card: Annotated[str | None, Field(description="Model of the card; null without a GPU.")] = None
     date: AwareDatetime
+
+
+class OtherPackage(_Part):
+    """A package that is neither Python's nor Debian's."""
+
+    kind: Annotated[
+        Literal["npm", "generic"], Field(description="Whose: npm's, or generic: a program by itself.")
+    ]
+    name: Annotated[str, Field(min_length=1, max_length=214)]
+    version: Annotated[str, Field(min_length=1, max_length=256)]
+    hash: Annotated[
+        str | None,
+        Field(
+            pattern=r"^sha(1:[0-9a-f]{40}|256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$",
+            description="Of the package as the registry has it, or of the program; null: none is known.",
+        ),
+    ] = None
 
 
 class Passport(_Part):
@@ -66,6 +83,14 @@ class Passport(_Part):
     ] = ()
     packages: Annotated[dict[str, str], Field(description="Python packages: name → version.")]
     debian_packages: Annotated[dict[str, str], Field(description="Debian packages: name → version.")]
+    other_packages: Annotated[
+        tuple[OtherPackage, ...],
+        Field(
+            description="VS Code's packages of npm, and its Node; left out where there are none.",
+            # So that a release that does not know of them can read the passports of its own images.
+            exclude_if=lambda found: not found,
+        ),
+    ] = ()
     tests: Annotated[
         dict[str, Literal["passed", "failed", "skipped"]], Field(description="Tests of the image: result.")
     ] = {}
@@ -95,6 +120,14 @@ class Passport(_Part):
         What was not built from locks cannot be tried, so nothing is asked of it.
         """
         return self.lock_hash is None or not (self.list_failed() or self.list_untried(fleet))
+
+    @property
+    def others(self) -> dict[str, str]:
+        """Packages that are neither Python's nor Debian's: name → version, or versions."""
+        found: dict[str, list[str]] = {}
+        for one in self.other_packages:
+            found.setdefault(one.name, []).append(one.version)
+        return {name: ", ".join(versions) for name, versions in found.items()}
 
     @property
     def sha256(self) -> str:

@@ -85,7 +85,10 @@ class Shelf:
         passport = read_passport(path)
         if passport is not None:
             if path != self.path_of(passport.digest):
-                raise PassportError(f"The passport {path} is that of another image, {passport.digest}.")
+                raise PassportError(
+                    f"The passport {path} is that of another image, {passport.digest}. "
+                    "Make it anew: gpuspawner passport make IMAGE"
+                )
             self._read[digest] = (state, passport)
         return passport
 

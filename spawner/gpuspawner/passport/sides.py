@@ -17,6 +17,7 @@ def to_side(passport: Passport) -> Side:
         versions=passport.versions.model_dump(),
         packages=passport.packages,
         debian_packages=passport.debian_packages,
+        other_packages=passport.others,
         minimum_driver=passport.minimum_driver,
         compute_capabilities=passport.compute_capabilities,
         size_bytes=passport.size_bytes,

@@ -27,6 +27,10 @@ def write_spdx(passport: Passport, version: str) -> dict[str, object]:
             _part(f"Debian-{n}", name, found, "deb/debian")
             for n, (name, found) in enumerate(passport.debian_packages.items())
         ),
+        *(
+            _part(f"Other-{n}", one.name, one.version, one.kind, one.hash)
+            for n, one in enumerate(passport.other_packages)
+        ),
     ]
     image = {
         "SPDXID": root,
@@ -65,12 +69,16 @@ _UNSAID: dict[str, object] = {
 """What a list of installed packages does not tell."""
 
 
-def _part(identity: str, name: str, version: str, kind: str) -> dict[str, object]:
-    locator = f"pkg:{kind}/{quote(name, safe='')}@{quote(version, safe='')}"
+def _part(identity: str, name: str, version: str, kind: str, hashed: str | None = None) -> dict[str, object]:
+    # The name of a package of npm may have a scope before it: @coder/logger.
+    locator = f"pkg:{kind}/{quote(name)}@{quote(version, safe='')}"
+    algorithm, _, value = (hashed or "").partition(":")
+    checksums = [{"algorithm": algorithm.upper(), "checksumValue": value}]
     return {
         "SPDXID": f"SPDXRef-{identity}",
         "name": name,
         "versionInfo": version,
+        **({"checksums": checksums} if hashed else {}),
         "externalRefs": [
             {
                 "referenceCategory": "PACKAGE-MANAGER",

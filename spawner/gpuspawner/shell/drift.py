@@ -76,6 +76,8 @@ def render(found: Drift) -> Iterator[str]:
     yield from _render_parts("Versions", found.versions)
     yield from _render_parts("Python packages", found.packages)
     yield from _render_parts("Debian packages", found.debian_packages)
+    if found.old.other_packages or found.new.other_packages:
+        yield from _render_parts("Other packages", found.other_packages)
     yield ""
     driver = found.minimum_driver
     old = found.old.minimum_driver or "any"
@@ -137,6 +139,7 @@ def to_json(found: Drift) -> dict[str, object]:
         "versions": _parts(found.versions),
         "packages": _parts(found.packages),
         "debian_packages": _parts(found.debian_packages),
+        "other_packages": _parts(found.other_packages),
         "minimum_driver": {"old": found.old.minimum_driver, "new": found.new.minimum_driver},
         "compute_capabilities": {
             "lost": list(found.capabilities_lost),

@@ -291,10 +291,7 @@ def describe(found: Passport) -> list[str]:
         ),
         ("driver", f"{found.minimum_driver} or newer" if found.minimum_driver else "any"),
         ("GPUs", describe_code(found)),
-        (
-            "packages",
-            f"{len(found.packages)} of Python, {len(found.debian_packages)} of Debian (--json, --spdx)",
-        ),
+        ("packages", f"{_count_packages(found)} (--json, --spdx)"),
     ]
     lines = [found.image, *(f"  {label:9} {value}" for label, value in facts)]
     lines += ["  tried on"] if found.runs else ["  tried on  nothing yet: gpuspawner verify IMAGE"]
@@ -304,6 +301,11 @@ def describe(found: Passport) -> list[str]:
         lines.append(f"    {name:9} {about}")
     lines += [f"  test      {name}: {result}" for name, result in found.tests.items()]
     return lines
+
+
+def _count_packages(found: Passport) -> str:
+    others = f", {len(found.other_packages)} others" if found.other_packages else ""
+    return f"{len(found.packages)} of Python, {len(found.debian_packages)} of Debian{others}"
 
 
 def describe_code(found: Passport) -> str:

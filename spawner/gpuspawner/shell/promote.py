@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -58,7 +58,7 @@ def promote(
     *,
     image: str,
     freeze: str | None,
-    until: date | None,
+    until: datetime | None,
     settings: Path | None,
     passports: Path | None,
     ledger: Path | None,
@@ -71,6 +71,8 @@ def promote(
     """
     if (freeze is None) != (until is None):
         raise click.UsageError("Give --freeze and --until together, or neither.")
+    if until is not None and until.date() < datetime.now().astimezone().date():
+        raise click.UsageError(f"--until {until:%Y-%m-%d} is over: nobody could choose {freeze} any more.")
     entry = require_entry(image)
     if entry.status is not ImageStatus.CANDIDATE:
         raise Conflict(f"{entry.name} is no candidate: its status is {entry.status}. Nothing was changed.")
@@ -176,8 +178,10 @@ def change_catalogue(file: Path, changes: dict[str, str]) -> None:
     """
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        head, *blocks = re.split(r"(?m)^(?=\[\[image\]\])", file.read_text())
-        partial.write_text(head + "".join(_change(block, changes) for block in blocks))
+        text = file.read_text()
+        for name, lines in changes.items():
+            text = _change(text, name, lines)
+        partial.write_text(text)
         load_catalogue(partial, locked=False)
         partial.replace(file)
     except OSError as error:
@@ -188,7 +192,13 @@ def change_catalogue(file: Path, changes: dict[str, str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _change(block: str, changes: dict[str, str]) -> str:
-    named = re.search(r'(?m)^name = "(.*)"$', block)
-    lines = changes.get(named[1]) if named else None
-    return block if lines is None else re.sub(r"(?m)^status = .*$", lines, block, count=1)
+def _change(text: str, name: str, lines: str) -> str:
+    """Raises: SetupError: The line with the status of that image was not found."""
+    head, *blocks = re.split(r"(?m)^(?=[ \t]*\[\[[ \t]*image[ \t]*\]\])", text)
+    named = re.compile(rf"""(?m)^[ \t]*name[ \t]*=[ \t]*(["']){re.escape(name)}\1""")
+    for number, block in enumerate(blocks):
+        changed, count = re.subn(r"(?m)^[ \t]*status[ \t]*=.*$", lambda _: lines, block, count=1)
+        if count and named.search(block):
+            blocks[number] = changed
+            return head + "".join(blocks)
+    raise SetupError(f"the line `status = ` of {name} was not found in it. Put there by hand: {lines}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from support.controller import Office
-from support.fake_images import TORCH, make_passport, run
+from support.fake_images import OTHERS, TORCH, make_passport, run
 
 
 def read(office: Office, path: str = "/images/torch/changes") -> str:
@@ -37,6 +37,14 @@ def test_what_differs_is_shown(office: Office) -> None:
     assert "jupyterlab removed 4.5.0 -" in text
     assert "&lt;b&gt;x&lt;/b&gt; added - 1" in text
     assert "Debian packages All are the same." in text
+    assert "Other packages" not in text
+
+
+def test_a_newer_vs_code_is_shown(office: Office) -> None:
+    office.shelf.put(make_passport("demo/base:1", image="base"))
+    office.shelf.put(make_passport(**TORCH, other_packages=OTHERS))
+    assert "Other packages" in read(office)
+    assert "node added - 24.19.0" in read(office)
 
 
 def test_an_image_that_is_not_there_is_not_compared_with(office: Office) -> None:

@@ -14,7 +14,7 @@ from gpuspawner.passport.known import KEEP_SECONDS
 from support.build import HOST
 from support.controller import Office
 from support.fake_docker import image_id
-from support.fake_images import TORCH, make_passport, run
+from support.fake_images import OTHERS, TORCH, make_passport, run
 
 NEEDS = ImageNeeds("torch", TORCH["minimum_driver"], TORCH["compute_capabilities"])
 
@@ -86,6 +86,17 @@ def test_the_pages(office: Office, path: str) -> None:
     office.shelf.put(make_passport(**TORCH, runs={"sm_80": run()}, tests={"x": "failed"}))
     page = office.raw("GET", path, None, cookies={"service-gpu": office.cookie("ada")})
     assert page.status_code == 200, page.text
+
+
+def test_the_page_of_an_image_with_vs_code_has_its_packages(office: Office) -> None:
+    office.shelf.put(make_passport("demo/base:1", image="base"))
+    office.shelf.put(make_passport(other_packages=OTHERS))
+    page = office.raw("GET", "/images/torch?q=MS", None, cookies={"service-gpu": office.cookie("ada")})
+    assert "1 of 3 other packages" in page.text
+    assert "2.0.0, 2.1.3" in page.text
+    page = office.raw("GET", "/images/base", None, cookies={"service-gpu": office.cookie("ada")})
+    assert "Python packages" in page.text
+    assert "other packages" not in page.text
 
 
 def test_no_such_image(office: Office) -> None:

@@ -77,9 +77,22 @@ def test_the_table(tmp_path: Path) -> None:
     assert "torch changed 2.7.1 2.9.1" in lines
     assert "triton added - 3.5" in lines
     assert "Debian packages: the same" in lines
+    assert "Other packages" not in done.output
     assert "Oldest driver 525.60.13" in lines
     assert "Size 7 GiB -> 8 GiB (+1 GiB)" in lines
     assert "sm_80 the same differs from step 2 on 0.5 at step 2 20.00 ms -> 20.00 ms" in lines
+
+
+def test_another_vs_code_is_a_difference(tmp_path: Path) -> None:
+    npm = [{"kind": "npm", "name": "code-server", "version": version} for version in ("4.1.0", "4.2.0")]
+    for number, one in enumerate(npm):
+        passport = Passport.model_validate({**OLD.model_dump(), "other_packages": [one]})
+        write_passport(passport, tmp_path / f"{number}.json")
+    both = [str(tmp_path / name) for name in ("0.json", "1.json")]
+    lines = CliRunner().invoke(main, ["drift", *both]).output.splitlines()
+    assert "code-server changed 4.1.0 4.2.0" in [" ".join(line.split()) for line in lines]
+    found = json.loads(CliRunner().invoke(main, ["drift", *both, "--json"]).stdout)
+    assert (found["same"], len(found["other_packages"])) == (False, 1)
 
 
 def test_for_programs(tmp_path: Path) -> None:

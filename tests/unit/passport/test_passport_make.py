@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from gpuspawner.passport.make import make_passport, read_architectures, take_ove
 from gpuspawner.passport.model import Passport, parse_passport
 from gpuspawner.ports import ImageFacts
 from support.fake_docker import image_id
-from support.fake_images import TORCH, run
+from support.fake_images import OTHERS, TORCH, run
 from support.fake_images import make_passport as build
 
 DIGEST = image_id("x")
@@ -159,6 +161,8 @@ def test_there_and_back() -> None:
         ({"minimum_driver": "new"}, "minimum_driver"),
         ({"runs": {"gpu": run()}}, "runs.gpu"),
         ({"runs": {"sm_80": run(weights="x")}}, "runs.sm_80.weights"),
+        ({"runs": {"sm_80": run(losses=[float("nan")])}}, "runs.sm_80.losses.0"),
+        ({"runs": {"sm_80": run(step_seconds=float("inf"))}}, "runs.sm_80.step_seconds"),
         ({"tests": {"a": "perhaps"}}, "tests.a"),
         ({"built": "2030-05-01T09:00:00"}, "built"),
         ({"size_bytes": -1}, "size_bytes"),
@@ -194,6 +198,57 @@ def test_debian_packages_that_are_installed() -> None:
         "Package: vim\nVersion: 9\nStatus: hold ok installed\n"
     )
     assert inside.list_debian(status) == {"git": "1:2.47", "vim": "9"}
+
+
+def test_what_npm_installed_and_is_still_there(tmp_path: Path) -> None:
+    """What was taken out again stays in its own list, and what is linked there has no version."""
+    ms = {
+        "version": "2.1.3",
+        "resolved": "https://registry.npmjs.org/ms.tgz",
+        "integrity": "sha512-AAEC /w==",
+    }
+    listed: dict[str, dict[str, Any]] = {
+        "node_modules/@coder/logger": {"version": "3.0.1", "integrity": "sha1-/w=="},
+        "node_modules/copilot": {"version": "1.0.0", "integrity": "sha1-/w=="},
+        "node_modules/ms": {"version": "2.0.0"},
+        "node_modules/send/node_modules/ms": ms,
+        "node_modules/short": {"name": "much-longer", "version": "1.0.0"},
+        "node_modules/linked": {"resolved": "linked", "link": True},
+    }
+    inner = tmp_path / "node_modules/code-server"
+    for folder, packages in ((tmp_path, listed), (inner, {"node_modules/ms": ms})):
+        for place in packages:
+            if place != "node_modules/copilot":
+                (folder / place).mkdir(parents=True)
+        (folder / "node_modules/.package-lock.json").write_text(json.dumps({"packages": packages}))
+    assert inside.list_npm(tmp_path) == [
+        {"kind": "npm", "name": name, "version": version, "hash": hashed}
+        for name, version, hashed in (
+            ("@coder/logger", "3.0.1", "sha1:ff"),
+            ("ms", "2.0.0", None),
+            ("ms", "2.1.3", "sha512:000102"),
+            ("much-longer", "1.0.0", None),
+        )
+    ]
+    assert inside.list_npm(tmp_path / "nothing") == []
+
+
+def test_the_node_of_vs_code(tmp_path: Path) -> None:
+    program = tmp_path / "node"
+    assert inside.list_node(program) == []
+    program.write_text("#!/bin/sh\necho v24.19.0\n")
+    program.chmod(0o755)
+    hashed = f"sha256:{sha256(program.read_bytes()).hexdigest()}"
+    assert inside.list_node(program) == [
+        {"kind": "generic", "name": "node", "version": "24.19.0", "hash": hashed}
+    ]
+
+
+def test_what_is_neither_pythons_nor_debians() -> None:
+    found = make(others=OTHERS)
+    assert found.others == {"@coder/logger": "3.0.1", "ms": "2.0.0, 2.1.3", "node": "24.19.0"}
+    with pytest.raises(PassportError, match=r"makes no sense, at others\.0\.hash"):
+        make(others=[{**OTHERS[0], "hash": "sha512:12"}])
 
 
 def test_torch_is_asked_also_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from gpuspawner.core.errors import PassportError
 from gpuspawner.passport.known import AGAIN_SECONDS, KEEP_SECONDS, KnownImages
-from gpuspawner.passport.model import Passport
+from gpuspawner.passport.model import Passport, parse_passport
 from gpuspawner.passport.shelf import Shelf, read_passport, write_passport
 from gpuspawner.passport.spdx import write_spdx
 from gpuspawner.setup.images import load_catalogue
@@ -19,7 +19,7 @@ from gpuspawner.setup.paths import Paths
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 from support.fake_docker import image_id
-from support.fake_images import TORCH, FakeImages, make_passport
+from support.fake_images import OTHERS, TORCH, FakeImages, make_passport
 
 IMAGES = {"base": "demo/base:1", "PyTorch": "demo/torch:1"}
 
@@ -54,7 +54,7 @@ def test_what_was_changed_is_read_again(shelf: Shelf) -> None:
 
 def test_a_passport_in_another_ones_place(shelf: Shelf) -> None:
     write_passport(make_passport(), shelf.path_of(image_id("demo/base:1")))
-    with pytest.raises(PassportError, match="is that of another image"):
+    with pytest.raises(PassportError, match="is that of another image.* Make it anew"):
         shelf.find(image_id("demo/base:1"))
 
 
@@ -199,19 +199,37 @@ def test_a_list_of_parts() -> None:
     }
 
 
+def test_a_list_of_parts_has_those_of_npm_with_their_hashes() -> None:
+    found: dict = write_spdx(make_passport(other_packages=OTHERS), "0.1")
+    logger, *_, node = found["packages"][-4:]
+    assert logger["externalRefs"][0]["referenceLocator"] == "pkg:npm/%40coder/logger@3.0.1"
+    assert logger["checksums"] == [{"algorithm": "SHA512", "checksumValue": "1b" * 64}]
+    assert node["externalRefs"][0]["referenceLocator"] == "pkg:generic/node@24.19.0"
+    assert node["checksums"] == [{"algorithm": "SHA256", "checksumValue": "4e" * 32}]
+    assert len({one["SPDXID"] for one in found["packages"]}) == len(found["packages"])
+
+
+def test_an_image_without_vs_code_has_a_passport_that_a_release_before_can_read() -> None:
+    assert "other_packages" not in make_passport().model_dump(mode="json")
+    kept = make_passport(other_packages=OTHERS)
+    assert parse_passport(kept.model_dump_json(), "x") == kept
+
+
 COMMITTED = sorted(Paths().images.glob("*/passport.json"))
 
 
 @pytest.mark.parametrize("passport", [*COMMITTED, None], ids=lambda one: one.parent.name if one else "made")
 def test_it_holds_to_the_standard(tmp_path: Path, passport: Path | None) -> None:
     """By the standard's own validator."""
-    found = read_passport(passport) if passport else make_passport(**TORCH)
+    found = read_passport(passport) if passport else make_passport(**TORCH, other_packages=OTHERS)
     assert found is not None
     path = tmp_path / "image.spdx.json"
     path.write_text(json.dumps(write_spdx(found, "0.1.0.dev0")))
     document = parse_file(str(path))
     assert validate_full_spdx_document(document) == []
-    assert len(document.packages) == 1 + len(found.packages) + len(found.debian_packages)
+    assert len(document.packages) == 1 + sum(
+        len(parts) for parts in (found.packages, found.debian_packages, found.other_packages)
+    )
 
 
 # -- the passports of this repository ------------------------------------------------------------------------

@@ -101,6 +101,31 @@ def test_what_cannot_be_tried_is_not_said_to_be_tried(file: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ('status = "candidate"', "\tstatus='candidate'  # on trial"),
+        ('name = "new"', "name='new' # of this year"),
+        ('[[image]]\nname = "new"', '  [[ image ]]\n  name = "new"'),
+    ],
+)
+def test_a_catalogue_that_is_written_in_another_way(file: Path, line: str, written: str) -> None:
+    file.write_text(CATALOGUE.replace(line, written))
+    keep(file, "new", runs=BOTH)
+    assert call("promote", "new", *FREEZE).exit_code == 0
+    assert [entry(file, name).status for name in ("old", "new")] == ["frozen", "default"]
+
+
+def test_it_is_not_said_to_be_changed_where_the_line_is_not_found(file: Path) -> None:
+    odd = CATALOGUE.replace('status = "candidate"', '"status" = "candidate"')
+    file.write_text(odd)
+    keep(file, "new", runs=BOTH)
+    result = call("promote", "new", *FREEZE)
+    assert result.exit_code == 1
+    assert 'of new was not found in it. Put there by hand: status = "default"' in result.output
+    assert file.read_text() == odd
+
+
 def test_the_old_one_may_stay_as_it_is(file: Path) -> None:
     keep(file, "new", runs=BOTH)
     assert call("promote", "New").exit_code == 0
@@ -133,6 +158,7 @@ def test_it_was_not_tried(file: Path, changes: dict[str, object] | None, says: s
         (("new", "--freeze", "base", "--until", "2031-07-31"), "base cannot be frozen: its status is layer"),
         (("new", "--freeze", "old"), "Give --freeze and --until together"),
         (("new", "--freeze", "old", "--until", "soon"), "Invalid value for '--until'"),
+        (("new", "--freeze", "old", "--until", "2020-07-31"), "--until 2020-07-31 is over"),
     ],
 )
 def test_what_cannot_be_done(file: Path, arguments: tuple[str, ...], says: str) -> None:

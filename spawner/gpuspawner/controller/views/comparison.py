@@ -39,7 +39,7 @@ class ComparisonPage:
     """Why it can be compared with none; empty when it can."""
     drift: Drift | None
     lists: tuple[tuple[str, tuple[Difference, ...]], ...]
-    """``versions``, ``python`` and ``debian``, each with what differs."""
+    """``versions``, ``python``, ``debian`` and, where there are any, ``others``, each with what differs."""
     runs: tuple[RunChange, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
@@ -71,15 +71,19 @@ def view_comparison(
         others=tuple(others),
         problem=image.problem,
         drift=drift,
-        lists=(("versions", drift.versions), ("python", drift.packages), ("debian", drift.debian_packages))
-        if drift
-        else (),
+        lists=_show_lists(drift) if drift else (),
         runs=tuple(_show_run(run) for run in drift.runs) if drift else (),
         only_old=tuple(map(name_for_people, drift.only_old)) if drift else (),
         only_new=tuple(map(name_for_people, drift.only_new)) if drift else (),
         here=links.below(PAGE, image.name, "changes"),
         image=links.below(PAGE, image.name),
     )
+
+
+def _show_lists(drift: Drift) -> tuple[tuple[str, tuple[Difference, ...]], ...]:
+    lists = (("versions", drift.versions), ("python", drift.packages), ("debian", drift.debian_packages))
+    has_others = drift.old.other_packages or drift.new.other_packages
+    return (*lists, ("others", drift.other_packages)) if has_others else lists
 
 
 def _show_run(run: RunDrift) -> RunChange:

@@ -90,6 +90,8 @@ class ImagePage:
     """What is looked for among the packages."""
     python: Packages
     debian: Packages
+    others: Packages
+    """Of npm, and its Node."""
     list: str
     here: str
     changes: str
@@ -138,6 +140,7 @@ def view_image(image: KnownImage, line: ImageLine, query: Mapping[str, str], lin
         asked=asked,
         python=_look_for(asked, passport.packages if passport else {}),
         debian=_look_for(asked, passport.debian_packages if passport else {}),
+        others=_look_for(asked, passport.others if passport else {}),
         list=links.page(PAGE),
         here=line.href,
         changes=links.below(PAGE, image.name, "changes"),
