@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,6 +54,7 @@ class Office:
             server="",
             claimant="run1",
             image="base",
+            party=_party(wanted),
             queue=queue,
             turn=turn,
         )
@@ -62,14 +64,19 @@ class Office:
             SpawnRequest(gpus, **wanted),
             owner=owner,
             server=server,
-            party=Party(),
+            party=_party(wanted),
             terms=Terms(),
             image="base",
         )
 
     def change(self, ticket: Ticket, request: SpawnRequest) -> Ticket:
         return self.line.change(
-            ticket.id, request, party=Party(), terms=Terms(), image="base", actor=ticket.owner
+            ticket.id,
+            request,
+            party=_party({"course": request.course}),
+            terms=Terms(),
+            image="base",
+            actor=ticket.owner,
         )
 
     def free(self, lease: Lease) -> None:
@@ -107,3 +114,8 @@ class Office:
     def events(self, prefix: str) -> list[str]:
         with self.ledger.read() as unit:
             return [event.kind for event in reversed(unit.recent_events(100, prefix=prefix))]
+
+
+def _party(wanted: Mapping[str, Any]) -> Party:
+    course = wanted.get("course")
+    return Party((), (course,)) if course else Party()

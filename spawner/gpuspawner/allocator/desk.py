@@ -65,7 +65,7 @@ class Desk:
             return None
         if request.gpus != len(lease.devices) or request.image != ticket.request.image:
             return None
-        if (request.course or "") != (ticket.request.course or ""):
+        if (request.course or "") != "".join(ticket.party.courses):
             return None
         inventory = {record.device.uuid: record for record in self.unit.inventory(self.host)}
         if why_unfit(lease, inventory, self.unit.drains(self.host), self.now):
@@ -385,6 +385,8 @@ def asks_no_more(new: SpawnRequest, old: SpawnRequest) -> bool:
     if (new.memory_bytes or 0) > (old.memory_bytes or 0):
         return False
     if (new.compute_capability or (0, 0)) > (old.compute_capability or (0, 0)):
+        return False
+    if new.course and new.course != old.course:
         return False
     if not asks_no_more_of_cards(new.needs, old.needs):
         return False

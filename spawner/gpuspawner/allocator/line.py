@@ -343,6 +343,11 @@ class Line:
         with self.ledger.read() as unit:
             return not unit.live_tickets(self.host)
 
+    def failures(self) -> dict[str, int]:
+        """By id, how often the starts of those who wait have failed, if they have. Raises: LedgerError."""
+        with self.ledger.read() as unit:
+            return {one.id: one.failures for one in unit.live_tickets(self.host) if one.failures}
+
     def refresh(
         self, find: Callable[[Ticket], tuple[Party, Terms, ImageNeeds | None] | str]
     ) -> tuple[Ticket, ...]:
@@ -374,8 +379,6 @@ class Line:
                 elif found != _found_before(ticket):
                     # Also of an offer: it may come back into the line.
                     request = replace(ticket.request, needs=found[2])
-                    if ticket.party.courses != found[0].courses:
-                        request = replace(request, course="".join(found[0].courses))
                     fresh = replace(ticket, request=request, party=found[0], terms=found[1])
                     unit.update_ticket(fresh)
                     changed.append(fresh)

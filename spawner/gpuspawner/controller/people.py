@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gpuspawner.allocator import Rosters, utc_now
 from gpuspawner.core.claims import Terms
-from gpuspawner.core.coursechoice import find_courses, fit_image, keep_course, settle_course
+from gpuspawner.core.coursechoice import find_courses, fit_image, keep_course, require_seat, settle_course
 from gpuspawner.core.errors import RefusalKind, Refused
 from gpuspawner.core.idleness import Limits as IdleLimits
 from gpuspawner.core.images import find_fleet, list_everybodys, list_offered, order_for_default
@@ -21,6 +21,7 @@ from gpuspawner.core.policy import (
     find_idle_limits,
     find_notebooks,
     find_party,
+    find_seated_images,
     find_terms,
     resolve_allowance,
 )
@@ -134,6 +135,7 @@ class PolicyReader:
             request = fit_image(request, courses)
         image = choose_image(request, self._order_images(inventory), allowance)
         request = (settle_course if asked_now else keep_course)(request, image, courses)
+        require_seat(request, image, courses, find_seated_images(policy, person, groups))
         known = self.image_needs()
         if request.gpus and asked_now and self._known and image not in known:
             why = self._known.find(image).problem

@@ -8,6 +8,7 @@ from functools import partial
 
 from gpuspawner.allocator.line import Line
 from gpuspawner.allocator.places import Turn
+from gpuspawner.core.coursechoice import adapt_to_party
 from gpuspawner.core.errors import GpuSpawnerError, HubError
 from gpuspawner.core.model import Lease, LeaseState
 from gpuspawner.core.words import mark
@@ -122,7 +123,8 @@ class KeepTurns:
             there = self._hub.server(ticket.owner, ticket.server)
             if there is not None and there.pending == "stop":
                 raise HubError(f"The server of {ticket.owner} that ran before is still being stopped.")
-            self._hub.start_server(ticket.owner, ticket.server, write_options(ticket.request, turn=ticket.id))
+            options = write_options(adapt_to_party(ticket.request, ticket.party), turn=ticket.id)
+            self._hub.start_server(ticket.owner, ticket.server, options)
 
         self._calls.begin(f"start-{ticket.lease_id}", start, partial(self._after_start, turn))
 

@@ -35,6 +35,8 @@ CAME_AFTER = timedelta(seconds=2)
 class KeepPolicy:
     """Judges the line anew when the policy or what an image needs has changed, and once at the start.
 
+    So it does when a start has failed: the Hub may have refused it, since its person has left a group.
+
     Args:
         line: The line.
         hub: Knows everybody's groups.
@@ -43,11 +45,11 @@ class KeepPolicy:
 
     def __init__(self, line: Line, hub: HubApi, policies: PolicyReader) -> None:
         self._line, self._hub, self._policies = line, hub, policies
-        self._applied: tuple[Policy, Mapping[str, ImageNeeds | None]] | None = None
+        self._applied: tuple[Policy, Mapping[str, ImageNeeds | None], Mapping[str, int]] | None = None
 
     def __call__(self) -> Iterable[str]:
         """Take the step. Raises: HubError, LedgerError, SettingsError: it is taken at a later tick."""
-        now = self._policies.current(), self._policies.image_needs()
+        now = self._policies.current(), self._policies.image_needs(), self._line.failures()
         if now == self._applied:
             return ()
         if not self._line.is_empty():

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from .errors import RefusalKind, Refused
-from .model import SpawnRequest
+from .model import Party, SpawnRequest
 from .policy import Policy
 from .words import mark
 
@@ -86,3 +86,38 @@ def keep_course(request: SpawnRequest, image: str, courses: Mapping[str, str]) -
     if request.course is None:
         return replace(request, course=fitting[0] if len(fitting) == 1 else "")
     return request if request.course in fitting else replace(request, course="")
+
+
+def require_seat(
+    request: SpawnRequest, image: str, courses: Mapping[str, str], seated: Collection[str]
+) -> None:
+    """Let no server be for no course in which its image is only to be had on a seat.
+
+    Args:
+        request: It says for which course it is.
+        image: The image that it gets.
+        courses: As :func:`find_courses` says.
+        seated: As :func:`.policy.find_seated_images` says.
+
+    Raises:
+        Refused: ``NOT_ALLOWED``.
+    """
+    if request.course or image not in seated:
+        return
+    fitting = [name for name, its in courses.items() if its == image]
+    raise Refused(
+        RefusalKind.NOT_ALLOWED,
+        f"You may use the image {image!r} only in servers for a course, whose seats are counted. "
+        f"Choose the course ({', '.join(fitting)}), or another image.",
+    )
+
+
+def adapt_to_party(request: SpawnRequest, party: Party) -> SpawnRequest:
+    """What is started of what has waited: for the course that it counts for, with no notebooks of another.
+
+    The wish itself stays as it was, since its person may be back in their course before their turn comes.
+    """
+    course = "".join(party.courses)
+    return replace(
+        request, course=course, notebooks=request.notebooks if request.notebooks == course else None
+    )

@@ -223,18 +223,22 @@ class Policy:
                 yield course, max(roles, key=lambda role: role.rank)
 
 
-def resolve_allowance(policy: Policy, person: str, groups: Collection[str]) -> Allowance:
+def resolve_allowance(
+    policy: Policy, person: str, groups: Collection[str], courses: Collection[Course] | None = None
+) -> Allowance:
     """What a person may use, each limit with the rule that gives it.
 
     Args:
         policy: The rules.
         person: The hub's user name.
         groups: The person's groups in the hub; the policy need not know them.
+        courses: Those whose rules count; unless given, all of the person's.
     """
     mine = policy.groups_of(person, groups)
+    courses = policy.courses_of(person, groups) if courses is None else courses
     default = policy.groups.get(DEFAULT, Rule(DEFAULT))
     rules = [rule for name, rule in policy.groups.items() if name in mine and name != DEFAULT]
-    rules += [course.rule for course in policy.courses_of(person, groups)]
+    rules += [course.rule for course in courses]
     entry = policy.people.get(person)
     found: dict[str, Any] = {}
     for name in LIMITS:
@@ -247,6 +251,19 @@ def resolve_allowance(policy: Policy, person: str, groups: Collection[str]) -> A
             said = [_leave_candidates_out(rule, policy.everybodys_images) for rule in said]
         found[name] = (_join if name in _LISTS else _choose_largest)(name, said)
     return Allowance(**found)
+
+
+def find_seated_images(policy: Policy, person: str, groups: Collection[str]) -> frozenset[str]:
+    """Images that somebody may use by courses with a number of seats alone.
+
+    A server for no course has none of them, since whoever finds no seat could start one.
+    """
+    mine = policy.courses_of(person, groups)
+    others = [course for course in mine if course.seats is None]
+    free = resolve_allowance(policy, person, groups, others).images.value
+    if free is None:
+        return frozenset()
+    return frozenset(course.image for course in mine if course.seats is not None) - free
 
 
 def _leave_candidates_out(rule: Rule, everybodys: frozenset[str] | None) -> Rule:

@@ -136,6 +136,7 @@ def _place_to_json(place: Place) -> dict[str, object]:
         "gpus": request.gpus,
         "model": request.model,
         "image": request.image or ticket.image,
+        "courses": list(ticket.party.courses),
         "slice_bytes": request.slice_bytes,
         "memory_bytes": request.memory_bytes,
         "compute_capability": ".".join(map(str, request.compute_capability))

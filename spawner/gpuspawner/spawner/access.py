@@ -14,7 +14,7 @@ from jupyterhub.traitlets import ByteSpecification
 
 from gpuspawner.allocator import Allocator
 from gpuspawner.core.claims import Terms
-from gpuspawner.core.coursechoice import find_courses, fit_image, settle_course
+from gpuspawner.core.coursechoice import find_courses, fit_image, require_seat, settle_course
 from gpuspawner.core.coursework import Notebooks, Part
 from gpuspawner.core.errors import InvalidRequest, LedgerError, Refused, SettingsError
 from gpuspawner.core.idleness import Limits
@@ -31,6 +31,7 @@ from gpuspawner.core.policy import (
     find_notebooks,
     find_part,
     find_party,
+    find_seated_images,
     find_terms,
     resolve_allowance,
     settings_rule,
@@ -67,6 +68,10 @@ class Access:
     def courses(self) -> dict[str, str]:
         """The images of the person's courses, by course."""
         return find_courses(self.policy, self.person, self.groups)
+
+    def seated_images(self) -> frozenset[str]:
+        """Images that the person may use on seats of their courses alone."""
+        return find_seated_images(self.policy, self.person, self.groups)
 
     def terms(self, party: Party) -> Terms:
         """What the line needs to know of what the person may use."""
@@ -214,6 +219,7 @@ class PersonalSpawner(SpawnerSettings):
             request = fit_image(request, courses)
             image = choose_image(request, order_for_default(self.catalogue, held_back), self.allowance)
             request = settle_course(request, image, courses)
+            require_seat(request, image, courses, self.access.seated_images() if self.access else ())
         except (InvalidRequest, Refused):
             # JupyterHub has stored it already, and every later start without options would be refused for it.
             self.orm_spawner.user_options = {}

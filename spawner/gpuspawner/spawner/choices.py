@@ -15,6 +15,7 @@ from gpuspawner.passport.model import Passport
 from gpuspawner.policy.options import write_options
 
 from .containers import ContainerSpawner
+from .coursechoices import preselect_course
 from .refusals import refuse_for
 from .startform import render_page
 from .startpage import build_page, read_form
@@ -43,14 +44,19 @@ class ChoosingSpawner(ContainerSpawner):
     async def render_start_page(self) -> str:
         """The options form: what there is, what is free now, and how the last server ended."""
         access = await self.find_access()
-        party = access.party()
+        options = self.orm_spawner.user_options
+        last = options if isinstance(options, dict) else {}
+        # What is told of reservations and seats is that of the course which the page has chosen first.
+        courses, course = access.courses(), last.get("course")
+        image = last.get("image") or courses.get(str(course)) or next(iter(self.catalogue), "")
+        party = access.party(preselect_course(courses, [image], course))
         try:
             stock = await self._off_loop(
                 self.allocator.stock, self.user.name, self.name, party, access.terms(party)
             )
         except GpuSpawnerError as error:
             stock = Stock(problem=str(error))
-        options, passports = self.orm_spawner.user_options, await self.look_at_images()
+        passports = await self.look_at_images()
         page = build_page(
             stock,
             access.allowance,
@@ -58,7 +64,7 @@ class ChoosingSpawner(ContainerSpawner):
             images=list(self.catalogue),
             candidates=self.candidates,
             last_days=self.last_days,
-            last=options if isinstance(options, dict) else {},
+            last=last,
             passports=passports,
             fleet=await self._find_fleet(),
             queue_url=self.queue_url,
@@ -66,7 +72,7 @@ class ChoosingSpawner(ContainerSpawner):
             ended=await self.find_last_end(),
             refused=self._failed_start,
             notebooks={course: image for course, (image, _) in access.notebooks().items()},
-            courses=access.courses(),
+            courses=courses,
         )
         return render_page(page, self.find_language())
 

@@ -250,12 +250,12 @@ def read_form(form: Mapping[str, Sequence[str]]) -> dict[str, object]:
 
     The form's own fields are ``device`` (a choice's value), ``count``, ``session``, ``image``, ``notebooks``
     and ``for`` (``none``, or ``course:`` and its name). A link may also give the options by their API names,
-    such as ``/hub/spawn?opt-gpus=1``.
+    such as ``/hub/spawn?opt-gpus=1``; of these an empty ``course`` says something: for none.
     """
     options: dict[str, object] = {
         name: values[0] if len(values) == 1 else list(values)
         for name, values in form.items()
-        if name != "_xsrf" and list(values) != [""]
+        if name != "_xsrf" and (list(values) != [""] or name == "course")
     }
     if "gpus" in options:
         options["gpus"] = _whole_number(options["gpus"])

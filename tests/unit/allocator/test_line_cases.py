@@ -324,6 +324,7 @@ def test_holding_leaves_a_server_alone_that_is_started(office: Office) -> None:
 
 
 NEEDS = ImageNeeds("torch", "525", ("8.0",))
+VISION = Party((), ("vision",))
 
 
 def test_a_changed_policy_reaches_the_line(office: Office) -> None:
@@ -356,15 +357,42 @@ def test_an_offer_is_for_the_course_that_it_was_waited_for(office: Office, cours
 
 
 def test_who_leaves_the_course_gets_a_session_for_none(office: Office) -> None:
-    vision, none = Party((), ("vision",)), Party()
-    ticket = office.ask(course="vision")
-    office.line.refresh(lambda t: (vision, t.terms, None))
+    office.ask(course="vision")
     (ticket,) = office.line.grant_turns()
-    assert office.lease_of(ticket).party == vision
-    office.line.refresh(lambda t: (none, t.terms, None))
-    assert office.ticket(ticket).request.course == ""
+    assert office.lease_of(ticket).party == VISION
+    office.line.refresh(lambda t: (Party(), t.terms, None))
     taken = office.start(course="")
-    assert (taken.id, taken.party) == (ticket.lease_id, none)
+    assert (taken.id, taken.party) == (ticket.lease_id, Party())
+
+
+def test_who_is_back_in_the_course_before_their_turn_gets_a_session_for_it(office: Office) -> None:
+    """A teacher who imports the wrong roster, and takes it back, costs nobody the lesson."""
+    ticket = office.ask(course="vision")
+    office.line.refresh(lambda t: (Party(), t.terms, None))
+    assert (office.ticket(ticket).party, office.ticket(ticket).request.course) == (Party(), "vision")
+    office.line.refresh(lambda t: (VISION, t.terms, None))
+    (ticket,) = office.line.grant_turns()
+    taken = office.start(course="vision")
+    assert (taken.id, taken.party) == (ticket.lease_id, VISION)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keeps"),
+    [
+        ("", "vision", False),
+        ("sound", "vision", False),
+        ("vision", "vision", True),
+        ("vision", "", True),
+    ],
+)
+def test_a_place_in_line_is_not_moved_into_a_course(
+    office: Office, before: str, after: str, keeps: bool
+) -> None:
+    """Those who wait for the seats of a course are not passed by whoever waited for something else."""
+    ticket = office.ask(course=before)
+    office.wait(1)
+    changed = office.change(ticket, SpawnRequest(1, course=after))
+    assert (changed.queued_at == ticket.queued_at) is keeps
 
 
 @pytest.mark.parametrize(("started", "state"), [(False, T.ENDED), (True, T.OFFERED)])

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpuspawner.core.errors import Refused
 from gpuspawner.core.model import Lease, LeaseState, SpawnRequest
-from support.build import GIB, NOW
+from support.build import GIB, HOST, NOW
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -122,11 +123,29 @@ def test_what_the_policy_never_grants_does_not_wait_for_ever(
 def test_a_change_of_the_image_counts_for_the_course_of_the_new_one(office: Office) -> None:
     """Or its seats could be had without being counted."""
     ticket = office.ask("POST", "/queue", "ada", {"options": {"gpus": 1, "image": "torch"}}).json()["id"]
-    office.ask("PATCH", f"/queue/{ticket}", "ada", {"options": {"gpus": 1, "image": "base"}})
+    changed = office.ask("PATCH", f"/queue/{ticket}", "ada", {"options": {"gpus": 1, "image": "base"}})
+    assert changed.json()["courses"] == ["vision"]
     with office.services.ledger.read() as unit:
         stored = unit.ticket(ticket)
     assert stored
     assert (stored.party.courses, stored.image) == (("vision",), "demo/base:1")
+
+
+def test_the_image_of_a_course_with_seats_is_not_to_be_had_for_none(office: Office, tmp_path: Path) -> None:
+    """Where the course alone gives it; who waits is told so, and does not come to a start that fails."""
+    asked = {"options": {"gpus": 1, "image": "base", "course": ""}}
+    assert office.ask("POST", "/queue", "ada", asked).status_code == 201
+    policy = (
+        "groups: {default: {images: [torch]}, students: }\n"
+        "courses: {vision: {group: students, image: base, seats: 3}}\n"
+    )
+    (tmp_path / "policy.yml").write_text(policy)
+    status, kind, message = office.refusal("POST", "/queue", "ada", asked | {"server": "second"})
+    assert (status, kind, "Choose the course (vision)" in message) == (403, "not_allowed", True)
+    with office.services.ledger.read() as unit:
+        (ticket,) = (one for one in unit.live_tickets(HOST) if one.owner == "ada")
+    with pytest.raises(Refused, match="whose seats are counted"):
+        office.services.policies.judge("ada", {"students"}, ticket.request, ())
 
 
 def test_others_are_only_numbers(office: Office) -> None:

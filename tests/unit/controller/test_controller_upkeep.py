@@ -176,6 +176,23 @@ def test_the_hub_is_asked_only_when_there_is_somebody_to_judge_anew(site: Site, 
     assert site.hub.calls == [("users",)]
 
 
+def test_who_has_left_a_group_is_judged_anew_when_their_start_was_refused(
+    site: Site, keep: KeepPolicy
+) -> None:
+    """And not offered the same again and again."""
+    ada = site.ask("ada")
+    keep()
+    site.hub.people["ada"] = frozenset()
+    keep()
+    assert site.ticket(ada) == ada
+    with site.ledger.write() as unit:
+        unit.update_ticket(replace(ada, failures=1))
+    keep()
+    keep()
+    assert (site.ticket(ada).party, site.ticket(ada).terms.longest) == (Party(), HOUR)
+    assert site.hub.calls == [("users",), ("users",)]
+
+
 def test_a_broken_policy_changes_nothing(site: Site, keep: KeepPolicy) -> None:
     ada = site.ask("ada")
     keep()

@@ -130,7 +130,7 @@ def test_who_comes_has_the_server(hall: Hall) -> None:
     asked = hall.ask()
     hall.tick()
     assert hall.starts == ["ada"]
-    assert hall.hub.servers["ada", ""].user_options == {"gpus": 1, "turn": asked.id}
+    assert hall.hub.servers["ada", ""].user_options == {"gpus": 1, "course": "", "turn": asked.id}
     hall.hub_takes_up(asked)
     hall.tick(minutes=1)
     assert hall.ticket(asked).state is TicketState.OFFERED

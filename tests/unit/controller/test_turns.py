@@ -12,7 +12,7 @@ from gpuspawner.controller.hubcalls import AGAIN_SECONDS, HubCalls
 from gpuspawner.controller.turns import NOT_CLAIMED, TOO_SLOW, KeepTurns
 from gpuspawner.core.claims import Ticket, TicketState
 from gpuspawner.core.errors import HubError
-from gpuspawner.core.model import Health, Lease, LeaseState
+from gpuspawner.core.model import Health, Lease, LeaseState, Party
 from support.build import NOW, record
 from support.fake_hub import FakeHub
 from support.office import MINUTE, Office
@@ -93,8 +93,17 @@ def test_a_turn_starts_the_server_with_what_was_asked_for(keeping: Keeping) -> N
     ticket = begin(keeping, model="A100", session=90 * MINUTE)
     assert keeping.asked() == [START]
     options = keeping.hub.servers["ada", ""].user_options
-    assert options == {"gpus": 1, "model": "A100", "session": "5400.000 s", "turn": ticket.id}
+    assert options == {"gpus": 1, "model": "A100", "session": "5400.000 s", "course": "", "turn": ticket.id}
     assert keeping.office.ticket(ticket).state is T.OFFERED
+
+
+def test_the_turn_of_who_has_left_the_course_starts_a_server_for_none(keeping: Keeping) -> None:
+    """The Hub would refuse the course and its notebooks, over and over."""
+    ticket = keeping.office.ask(1, course="vision", notebooks="vision")
+    keeping.office.line.refresh(lambda one: (Party(), one.terms, None))
+    keeping.tick()
+    options = keeping.hub.servers["ada", ""].user_options
+    assert options == {"gpus": 1, "course": "", "turn": ticket.id}
 
 
 def test_a_start_under_way_is_not_asked_for_again_at_once(keeping: Keeping) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from gpuspawner.core.coursechoice import find_courses, fit_image, keep_course, settle_course
+from gpuspawner.core.coursechoice import adapt_to_party, find_courses, fit_image, keep_course, settle_course
 from gpuspawner.core.coursework import Coursework
 from gpuspawner.core.errors import Refused
-from gpuspawner.core.model import SpawnRequest
+from gpuspawner.core.model import Party, SpawnRequest
 from gpuspawner.core.policy import Course, Policy, Rule, find_part, find_party
 from gpuspawner.core.roster import Role, enrol
 
@@ -84,6 +84,19 @@ def test_what_waits_stays_of_its_course_and_comes_to_no_other(
     course: str | None, courses: dict[str, str], kept: str
 ) -> None:
     assert keep_course(ask(course=course), "torch", courses).course == kept
+
+
+@pytest.mark.parametrize(
+    ("courses", "started"),
+    [(("vision",), ask(course="vision", notebooks="vision")), ((), ask(course=""))],
+)
+def test_who_has_left_the_course_is_started_without_its_notebooks(
+    courses: tuple[str, ...], started: SpawnRequest
+) -> None:
+    """The Hub would refuse them, over and over."""
+    waited = ask(course="vision", notebooks="vision")
+    assert adapt_to_party(waited, Party((), courses)) == started
+    settle(adapt_to_party(waited, Party()), {})
 
 
 def test_whoever_else_puts_somebody_into_a_roster_gets_nothing_of_their_session() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.allocator import Rosters
-from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.allocator.clock import utc_now
+from gpuspawner.core.claims import Actor, ActorKind, Holder
 from gpuspawner.core.model import Party
 from gpuspawner.core.roster import Entry, Kind, Role, Who
 from gpuspawner.spawner.coursechoices import list_courses, preselect_course
 from jupyterhub.spawner import Spawner
 from support.mock_hub import MockHub
+from support.reservations import reservation
 
 from .test_access import Site
 
@@ -88,6 +91,39 @@ async def test_the_page_asks_for_which_of_several(site: Site, ledger: Ledger) ->
     await site.hub.stop()
     page = " ".join((await site.page()).split())
     assert '<option value="course:vision" data-image="torch" selected>vision (torch)</option>' in page
+
+
+async def test_whoever_finds_no_seat_has_the_image_of_the_course_for_none_either(
+    site: Site, ledger: Ledger
+) -> None:
+    """The course alone gives it; where a group does, it is theirs without a seat."""
+    put(ledger, "sound")
+    site.change("group: students, image", "seats: 1, group: students, image")
+    refused = await site.refusal({"image": "torch", "course": ""})
+    assert str(refused.jupyterhub_message).endswith("Choose the course (sound), or another image.")
+    await site.hub.start({"image": "base"})
+    assert courses(site) == ()
+    await site.hub.stop()
+    await site.hub.start({"image": "torch"})
+    assert courses(site) == ("sound",)
+    await site.hub.stop()
+    site.change("images: [base]", "images: [base, torch]")
+    await site.hub.start({"image": "torch", "course": ""})
+    assert courses(site) == ()
+
+
+async def test_what_is_reserved_for_the_course_that_is_chosen_first_is_free(
+    site: Site, ledger: Ledger
+) -> None:
+    put(ledger, "sound")
+    begun = utc_now() - timedelta(hours=1)
+    lesson = reservation(holder=Holder("course", "sound"), devices=2, start=begun, length=timedelta(hours=3))
+    with ledger.write() as unit:
+        unit.put_reservation(lesson)
+    assert "2 of 2 free now" not in " ".join((await site.page()).split())
+    await site.hub.start({"course": "sound"})
+    await site.hub.stop()
+    assert "2 of 2 free now" in " ".join((await site.page()).split())
 
 
 @pytest.mark.parametrize(

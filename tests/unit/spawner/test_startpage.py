@@ -476,6 +476,7 @@ async def test_page_after_odd_options(hub: MockHub) -> None:
         ({"device": ["none"], "for": ["none"]}, {"gpus": 0, "course": ""}),
         ({"device": ["none"], "for": ["course:cs: 1"]}, {"gpus": 0, "course": "cs: 1"}),
         ({"device": ["none"], "for": [""]}, {"gpus": 0}),
+        ({"gpus": ["1"], "course": [""], "image": [""]}, {"gpus": 1, "course": ""}),
         ({"_xsrf": ["x"]}, {}),
         ({}, {}),
     ],

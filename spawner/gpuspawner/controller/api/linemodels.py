@@ -35,6 +35,7 @@ class Place(Answer):
     gpus: int
     model: str | None
     image: str | None
+    courses: Annotated[list[str], Field(description="The course that it counts for now; none, or one.")]
     slice_bytes: Annotated[int | None, Field(description="A slice of at least this memory, not a whole GPU.")]
     memory_bytes: Annotated[int | None, Field(description="Least memory of each GPU.")]
     compute_capability: Annotated[str | None, Field(description="Least one of each GPU, such as `8.0`.")]

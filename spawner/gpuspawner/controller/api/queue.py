@@ -106,6 +106,7 @@ def _place(ticket: Ticket, place: Place | None) -> m.Place:
         gpus=request.gpus,
         model=request.model,
         image=request.image,
+        courses=list(ticket.party.courses),
         slice_bytes=request.slice_bytes,
         memory_bytes=request.memory_bytes,
         compute_capability=f"{capability[0]}.{capability[1]}" if capability else None,
