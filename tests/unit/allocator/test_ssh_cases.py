@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
@@ -18,7 +18,7 @@ from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import Event, Home, HomeKind, LeaseState
-from gpuspawner.core.ssh import MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
+from gpuspawner.core.ssh import KEEP_SESSIONS, MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
 from support.build import HOST, NOW, lease
 from support.ssh import KEYS, make_key
 
@@ -184,6 +184,28 @@ def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:
     site.desk.report("g1", [])
     with site.ledger.read() as unit:
         assert unit.open_ssh_sessions() == ()
+
+
+def test_who_connected_is_forgotten_after_a_time_and_old_ones_are_not_looked_for_each_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    site.desk.report("g1", [Told(session.id, 1, 2, "The person closed it.")])
+    drops = []
+    drop = LedgerUnit.drop_ssh_sessions
+    monkeypatch.setattr(
+        LedgerUnit, "drop_ssh_sessions", lambda unit, before: (drops.append(before), drop(unit, before))
+    )
+    for _ in range(360):
+        site.now += timedelta(seconds=10)
+        site.desk.report("g1", [])
+    assert len(drops) == 1
+    assert len(site.keys.recent("ada", 9)) == 1
+    site.now += KEEP_SESSIONS
+    site.desk.report("g1", [])
+    assert site.keys.recent("ada", 9) == ()
 
 
 def test_nobody_has_keys_without_end(site: Site) -> None:
