@@ -42,6 +42,8 @@ from .ssh_rights import SshRights, WhyNot
 NOTE_AGAIN = timedelta(seconds=20)
 """How exactly it is known when a key was last refused: who tries on and on must not keep the ledger busy."""
 
+FORGET_EVERY = timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
@@ -201,6 +203,7 @@ class SshDesk:
         self._ledger, self._host, self._clock, self._count = ledger, host, clock, count
         self._rights = SshRights(ledger, why_not)
         self._pace = Pace()
+        self._forgot_at: datetime | None = None
 
     def ask(self, fingerprint: str) -> tuple[SshKey, Grant] | None:
         """What a key opens; None for nothing, and why is written down where its person reads it.
@@ -346,8 +349,15 @@ class SshDesk:
                 why = why_end(session, mine, running, refused.get(session.owner))
                 if why is not None:
                     must_end[session.id] = why
-            unit.drop_ssh_sessions(now - KEEP_SESSIONS)
+        self._forget_old(now)
         return must_end
+
+    def _forget_old(self, now: datetime) -> None:
+        """Forget who connected long ago: seldom, for all that are known are looked at for it."""
+        if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
+            with self._ledger.write() as unit:
+                unit.drop_ssh_sessions(now - KEEP_SESSIONS)
+            self._forgot_at = now
 
     def list_bad(self, fingerprints: Collection[str]) -> list[str]:
         """Which keys that were let in may not stay connected to the gateway. Raises: LedgerError."""

@@ -28,6 +28,10 @@ from .identity import SSH
 
 LOOK_SECONDS = 20.0
 """How long a way stays open at most whose token was revoked or expired, or whose person lost the right."""
+HUB_SECONDS = 10.0
+"""How long the Hub may take to say whose a token is; its own program waits 5 min."""
+AT_ONCE = 8
+"""Tokens that the Hub is asked about at once."""
 MOST_IN_ALL = 4096
 """Open at once, of everybody: each takes two of the files that this process may have open."""
 CROWDED = mark("Too many connections are open here. Try again later.")
@@ -86,7 +90,12 @@ class Ways:
         Raises:
             HTTPError: The Hub does not answer.
         """
-        return read_token(await self._auth.user_for_token(token, use_cache=False, sync=False))
+        try:
+            async with asyncio.timeout(HUB_SECONDS):
+                model = await self._auth.user_for_token(token, use_cache=False, sync=False)
+        except TimeoutError as error:
+            raise HTTPError(503, "The Hub does not answer.") from error
+        return read_token(model)
 
     def why_not(self, owner: str) -> str | None:
         """Why somebody may not use SSH. Blocks. Raises: LedgerError, HubError, SettingsError."""
@@ -134,19 +143,31 @@ class Ways:
 
         While the Hub is away they go on, as with connections through the gateway's own port.
         """
-        bad: dict[str, str] = {}
-        with suppress(HTTPError):
-            for token in {one.token for one in self._open}:
-                if (why := (await self.identify(token))[1]) is not None:
-                    bad[token] = why
         owners = {one.owner for one in self._open}
-        refused: dict[str, str] = {}
         with suppress(GpuSpawnerError):
             work = partial(self._rights.why_not_any_more, owners)
             refused = await asyncio.get_running_loop().run_in_executor(None, work)
+            for one in list(self._open):
+                if one.owner in refused:
+                    one.end(refused[one.owner])
+        bad = await self._find_bad()
         for one in list(self._open):
-            if (reason := bad.get(one.token) or refused.get(one.owner)) is not None:
-                one.end(reason)
+            if one.token in bad:
+                one.end(bad[one.token])
+
+    async def _find_bad(self) -> dict[str, str]:
+        """Tokens that open nothing any more, and why. One that the Hub does not answer holds up no other."""
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(token: str) -> str | None:
+            async with turn:
+                with suppress(HTTPError):
+                    return (await self.identify(token))[1]
+            return None
+
+        tokens = list({one.token for one in self._open})
+        found = await asyncio.gather(*map(ask, tokens))
+        return {token: why for token, why in zip(tokens, found, strict=True) if why is not None}
 
     def _choose_address(self, owner: str, source: str) -> str:
         same = (one.address for one in self._open if (one.owner, one.source) == (owner, source))

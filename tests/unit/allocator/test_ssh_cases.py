@@ -7,17 +7,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities, Said
 from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
 from gpuspawner.allocator.ssh_disputes import DISPUTED, count_disputes
+from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import Conflict, HubError
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import Event, Home, HomeKind, LeaseState
-from gpuspawner.core.ssh import MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
+from gpuspawner.core.ssh import KEEP_SESSIONS, MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
 from support.build import HOST, NOW, lease
 from support.ssh import KEYS, make_key
 
@@ -185,6 +186,28 @@ def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:
         assert unit.open_ssh_sessions() == ()
 
 
+def test_who_connected_is_forgotten_after_a_time_and_old_ones_are_not_looked_for_each_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    session = site.enter(key).session
+    site.desk.report("g1", [Told(session.id, 1, 2, "The person closed it.")])
+    drops = []
+    drop = LedgerUnit.drop_ssh_sessions
+    monkeypatch.setattr(
+        LedgerUnit, "drop_ssh_sessions", lambda unit, before: (drops.append(before), drop(unit, before))
+    )
+    for _ in range(360):
+        site.now += timedelta(seconds=10)
+        site.desk.report("g1", [])
+    assert len(drops) == 1
+    assert len(site.keys.recent("ada", 9)) == 1
+    site.now += KEEP_SESSIONS
+    site.desk.report("g1", [])
+    assert site.keys.recent("ada", 9) == ()
+
+
 def test_nobody_has_keys_without_end(site: Site) -> None:
     for number in range(MOST_KEYS):
         site.keys.add("ada", make_key(number), actor=ADA)
@@ -209,6 +232,26 @@ def test_a_hub_that_gives_no_answer_is_asked_once_and_holds_up_no_end(site: Site
     assert desk.report("g1", told) == {sessions[1].id: "The key was removed."}
     assert asked == ["ada"]
     assert desk.list_bad([one.fingerprint for one in keys]) == [keys[1].fingerprint]
+
+
+def test_a_slow_hub_is_asked_about_some_at_a_time_and_about_everybody_in_turn(site: Site) -> None:
+    asked: list[str] = []
+
+    def take_a_second(owner: str) -> str | None:
+        asked.append(owner)
+        return "SSH is not allowed for you." if owner == "p11" else None
+
+    people = [f"p{number:02}" for number in range(12)]
+    identities = Identities(site.ledger, clock=site.clock)
+    identities.admit(Subject("https://login", "1"), Said("p10", ()))
+    identities.remove("p10", actor=ADA)
+    rights = SshRights(site.ledger, take_a_second, lambda: float(len(asked)))
+    rounds = [rights.why_not_any_more(people) for _ in range(3)]
+    assert asked[: len(people) - 1] == [one for one in people if one != "p10"], "nobody twice before all were"
+    assert max(asked.count(one) for one in people) <= 2
+    for found in rounds:
+        assert "removed" in found["p10"], "what is known here waits for no Hub"
+    assert rounds[2]["p11"] == "SSH is not allowed for you."
 
 
 def test_who_connects_on_and_on_is_slowed_and_does_not_fill_the_ledger(site: Site) -> None:

@@ -24,6 +24,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.netutil import bind_sockets
+from tornado.web import HTTPError
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 if TYPE_CHECKING:
@@ -286,6 +287,40 @@ async def test_while_the_hub_is_away_who_is_in_stays(place: Place) -> None:
     await place.ways.look()
     await client.write_message(b"still", binary=True)
     assert await hear(client) == b"still"
+
+
+async def test_a_hub_that_hangs_is_not_waited_for_and_holds_up_no_other_end(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await place.open("ssh-ada")
+
+    async def hang(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(place.office.auth, "_check_hub_authorization", hang)
+    monkeypatch.setattr(sshways, "HUB_SECONDS", 0)
+    said = "The hub does not answer, so nobody can come in. Try again.\n"
+    assert await place.refusal("ssh-ada") == (503, said)
+    (tmp_path / "policy.yml").write_text("groups: {default: {ssh: false}}")
+    await asyncio.wait_for(place.ways.look(), 20)
+    assert (await ended_with(client))[0] == 1008
+
+
+async def test_a_token_that_the_hub_cannot_tell_of_holds_up_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = {who: await place.open(who) for who in ("ssh-ada", "ssh-ada-too", "ssh-bob")}
+
+    async def tell(*_: Any, api_token: str, **__: Any) -> None:
+        if api_token == "ssh-bob":
+            raise HTTPError(502, "Failed to check authorization (upstream problem)")
+
+    monkeypatch.setattr(place.office.auth, "_check_hub_authorization", tell)
+    await place.ways.look()
+    for who in ("ssh-ada", "ssh-ada-too"):
+        assert await ended_with(clients[who]) == (1008, NOT_VALID)
+    await clients["ssh-bob"].write_message(b"still", binary=True)
+    assert await hear(clients["ssh-bob"]) == b"still"
 
 
 async def test_what_is_no_bytes_or_too_long_ends_it(place: Place) -> None:
