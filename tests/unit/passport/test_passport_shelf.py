@@ -54,7 +54,7 @@ def test_what_was_changed_is_read_again(shelf: Shelf) -> None:
 
 def test_a_passport_in_another_ones_place(shelf: Shelf) -> None:
     write_passport(make_passport(), shelf.path_of(image_id("demo/base:1")))
-    with pytest.raises(PassportError, match="is that of another image.* Make it anew"):
+    with pytest.raises(PassportError, match=r"is that of another image.* Make it anew"):
         shelf.find(image_id("demo/base:1"))
 
 
