@@ -60,6 +60,12 @@ def test_there_is_none_of_that_name(images: tuple[Images, str]) -> None:
     assert engine.inspect("sha256:" + "0" * 64) is None
 
 
+@pytest.mark.parametrize("name", ["", "a b", "Upper/Case", "x:", "../x", "x@sha256:12", "x" * 300])
+def test_a_name_that_no_image_can_have(images: tuple[Images, str], name: str) -> None:
+    """One in the settings must not hide what is known of all others."""
+    assert images[0].inspect(name) is None
+
+
 def test_no_image_no_program(images: tuple[Images, str]) -> None:
     engine, _ = images
     with pytest.raises(EngineError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from http import HTTPStatus
 from typing import Any
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound, NullResource
 from docker.types import LogConfig
 from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException, Timeout
@@ -39,7 +40,7 @@ class DockerImages:
         self._client: APIClient | None = None
 
     def inspect(self, reference: str) -> ImageFacts | None:
-        """Describe an image; None when there is none of that name or id."""
+        """Describe an image; None when there is none of that name or id, or can be none."""
         try:
             found: Any = self._connect().inspect_image(reference)  # type: ignore[no-untyped-call]
             return ImageFacts(
@@ -48,9 +49,11 @@ class DockerImages:
                 size_bytes=found["Size"],
                 labels=dict(found["Config"].get("Labels") or {}),
             )
-        except NotFound:
+        except (NotFound, NullResource):
             return None
         except (DockerException, RequestException, HTTPError, OSError) as error:
+            if _is_no_name(error):
+                return None
             raise EngineError(self._explain(mark("describe an image"), error)) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(
@@ -139,6 +142,14 @@ class DockerImages:
         if isinstance(error, APIError):
             return str(error.explanation or error).strip().rstrip(".")
         return mark(f"it cannot be reached ({error})")
+
+
+def _is_no_name(error: BaseException) -> bool:
+    """Whether the Engine refuses a name as such; of images that have good ones nothing is wrong then."""
+    if not isinstance(error, APIError) or error.status_code != HTTPStatus.BAD_REQUEST:
+        return False
+    said = str(error.explanation)
+    return "invalid reference format" in said or "repository name" in said
 
 
 def _read(client: APIClient, container: str, *, stdout: bool) -> str:

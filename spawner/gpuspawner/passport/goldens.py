@@ -136,6 +136,18 @@ def read_all_goldens(paths: Iterable[Path]) -> dict[Key, Golden]:
     return found
 
 
+def require_place(path: Path) -> None:
+    """Check that values can be recorded there, before a long run whose value could not be.
+
+    Raises:
+        SettingsError: They cannot.
+    """
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise SettingsError(
+            f"The golden values {path} cannot be written: {path.parent} is no folder that you may write to."
+        )
+
+
 def add_golden(path: Path, golden: Golden) -> bool:
     """Record a value; the file is written whole or not at all.
 

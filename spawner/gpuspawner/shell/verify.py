@@ -33,7 +33,7 @@ from gpuspawner.core.reproduce import (
     make_golden,
     why_not_recordable,
 )
-from gpuspawner.passport.goldens import add_golden, read_all_goldens
+from gpuspawner.passport.goldens import add_golden, read_all_goldens, require_place
 from gpuspawner.passport.reports import parse_report
 from gpuspawner.passport.shelf import Shelf
 from gpuspawner.passport.sides import add_run, drop_run
@@ -120,6 +120,8 @@ def verify(
         raise click.UsageError("--model and --card name a GPU, and --device cpu uses none.")
     files = find_goldens(goldens, settings, record=record)
     known = read_all_goldens(files.read)
+    if record:
+        require_place(files.write)
     shelf = open_shelf(settings, passports)
     named = find_image(image, settings)
     wish = Wish(named.name, require_image(DockerImages(), named).digest, model, card, minutes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from gpuspawner.cli import main
 from gpuspawner.core.errors import SettingsError
 from gpuspawner.setup.paths import RELEASE_MARK, Paths
 from gpuspawner.shell import verify as command
@@ -50,3 +52,14 @@ def test_a_release_keeps_none_that_the_next_would_not_have(
 def test_a_file_that_was_named_is_the_only_one(checkout: Path, settings: Path, tmp_path: Path) -> None:
     named = tmp_path / "mine.json"
     assert find_goldens(named, settings, record=True) == ((named,), named)
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_value_that_could_not_be_recorded_is_not_trained_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> None:
+        pytest.fail("the image is looked for")
+
+    monkeypatch.setattr(command, "DockerImages", look)
+    result = CliRunner().invoke(main, ["verify", "x", "--record", "--goldens", "nowhere/goldens.json"])
+    assert result.exit_code == 1
+    assert "nowhere is no folder that you may write to" in result.output
