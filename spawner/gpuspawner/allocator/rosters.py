@@ -146,8 +146,21 @@ class Rosters:
             found[person] = Member(person, role, entry.team or (before.team if before else ""))
         return tuple(found[person] for person in sorted(found))
 
+    def teaches_by_launch(self, course: str, person: str | None) -> bool:
+        """Whether their course platform makes somebody a teacher, whatever the roster says.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
+        """
+        with self._ledger.read() as unit:
+            return (course, person, LaunchRole.TEACHER) in unit.launched()
+
     def preview(
-        self, course: str, entries: Iterable[Entry], lines: Mapping[Who, int] | None = None
+        self,
+        course: str,
+        entries: Iterable[Entry],
+        lines: Mapping[Who, int] | None = None,
+        asker: str | None = None,
     ) -> RosterPreview:
         """Say what :meth:`apply` would do now; nothing is changed.
 
@@ -158,6 +171,7 @@ class Rosters:
             course: The course.
             entries: Everybody who is to be in it.
             lines: Where each stands in the file that they come from.
+            asker: Who asks, if it is somebody: they are told which entry they are.
 
         Raises:
             RosterRefused: Two entries mean the same person, or it cannot be told whom one means.
@@ -165,7 +179,7 @@ class Rosters:
         """
         with self._ledger.read() as unit:
             found = self._preview(unit, course, entries, lines or {})
-        return _without_names(found, found.roster.entries)
+        return _without_names(found, found.roster.entries, asker)
 
     def apply(
         self,
@@ -217,7 +231,8 @@ class Rosters:
         with self._ledger.read() as unit:
             found = self._preview_undo(unit, course)
             before = unit.roster_version(course, found.roster.version - 1)
-        return _without_names(found, (*found.roster.entries, *(before.entries if before else ())))
+        known = (*found.roster.entries, *(before.entries if before else ()))
+        return _without_names(found, known, None)
 
     def undo(self, course: str, *, seen: int, actor: Actor) -> RosterPreview:
         """Take the last change back; what is taken back can be had again by the same.
@@ -373,12 +388,16 @@ def _require_seen(roster: Roster, seen: int) -> None:
         )
 
 
-def _without_names(found: RosterPreview, known: Iterable[Entry]) -> RosterPreview:
-    """A change with the names here of those alone who were known in the course, or are named by the entry."""
+def _without_names(found: RosterPreview, known: Iterable[Entry], asker: str | None) -> RosterPreview:
+    """A change with the names here of those alone who were known in the course, or are named by the entry.
+
+    Who asks knows their own address, and must see whether they lock themselves out.
+    """
     there = {one.who for one in known if one.person}
 
     def hide(entry: Entry) -> Entry:
-        return entry if entry.who in there or entry.who.kind is Kind.PERSON else replace(entry, person=None)
+        told = entry.who in there or entry.who.kind is Kind.PERSON or entry.person == asker
+        return entry if told else replace(entry, person=None)
 
     entries = tuple(hide(one) for one in found.entries)
     return replace(found, entries=entries, difference=compare(found.roster.entries, entries))

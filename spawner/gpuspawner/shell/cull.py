@@ -18,7 +18,7 @@ from gpuspawner.adapters.hub_api import HttpHubApi
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.notebooks import NotebookServers
 from gpuspawner.adapters.whereabouts import SETTINGS_VARIABLE, find_settings
-from gpuspawner.allocator import utc_now
+from gpuspawner.allocator import Rosters, utc_now
 from gpuspawner.allocator.idle import IdleWatch, Judged
 from gpuspawner.allocator.ssh import count_open
 from gpuspawner.allocator.sweep import Sweeper
@@ -63,11 +63,14 @@ def cull(*, dry_run: bool, ledger: Path | None, host: str, settings: Path | None
     loaded = _load_settings(settings)
     policy = _load_policy(loaded)
 
-    def limits(lease: Lease) -> Limits:
-        allowance = resolve_allowance(policy, lease.owner, lease.party.groups)
-        return find_idle_limits(allowance, policy.warn_minutes)
-
     with open_ledger(ledger, host) as book:
+        # Rosters put people into courses, whose limits are theirs.
+        whole = replace(policy, enrolment=Rosters(book).enrolment())
+
+        def limits(lease: Lease) -> Limits:
+            allowance = resolve_allowance(whole, lease.owner, lease.party.groups)
+            return find_idle_limits(allowance, policy.warn_minutes)
+
         judged = _look(book, host, limits)
     if as_json:
         judged = _add_hub_activity(judged, _find_hub(loaded))

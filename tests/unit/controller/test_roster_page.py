@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpuspawner.allocator.identities import Identities, Said
+from gpuspawner.core.identity import Subject
 from gpuspawner.core.roster import Role
 from support.client import text_of
 
@@ -110,6 +112,23 @@ def test_a_teacher_who_would_lock_themselves_out_is_told(office: Office) -> None
     take(office, FIRST + "tom,,teacher,,\n")
     assert "you could not change it any more" in send(office, FIRST, "tom").text
     assert "you could not change it any more" not in send(office, FIRST, "grace").text
+
+
+@pytest.mark.parametrize(
+    ("address", "groups", "line"),
+    [
+        ("tom@example.org", (), ",tom@example.org,teacher,,\n"),
+        ("", ("course:vision:teachers",), ""),
+    ],
+    ids=["by address", "by the course platform"],
+)
+def test_a_teacher_who_stays_one_otherwise_is_not_frightened(
+    office: Office, address: str, groups: tuple[str, ...], line: str
+) -> None:
+    take(office, FIRST + "tom,,teacher,,\n")
+    subject = Subject("https://login", "s-1")
+    Identities(office.services.ledger).admit(subject, Said("tom", groups, email=address))
+    assert "you could not change it any more" not in send(office, FIRST + line, "tom").text
 
 
 def test_the_last_day_is_shown_before_it_is_set(office: Office) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from gpuspawner.adapters.ledger import Ledger
+from gpuspawner.allocator import Rosters
 from gpuspawner.cli import main
 from gpuspawner.core.activity import Kernels
+from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.errors import HubError
 from gpuspawner.core.model import Event, LeaseState
+from gpuspawner.core.roster import Entry, Kind, Role, Who
 from gpuspawner.ports import HubServer
 from gpuspawner.shell import cull
 from support.build import HOST, lease, record
@@ -114,6 +117,32 @@ def test_what_the_hub_says_is_shown_and_counts_for_nothing(
     monkeypatch.setattr(hub, "server", fail)
     (session,) = json.loads(run(*words).output)["sessions"]
     assert session["signals"][-1]["says"] == "not known"
+
+
+def test_the_limits_are_also_those_of_courses_in_whose_rosters_people_are(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the controller, which would not stop the session."""
+    policy = (
+        "groups: {default: {idle_cpu: 1 h}, drawers: }\n"
+        "courses: {art: {group: drawers, image: base, idle_cpu: 9 h}}\n"
+    )
+    (tmp_path / "policy.yml").write_text(policy)
+    settings = {
+        "state_dir": str(tmp_path),
+        "images": {"base": "b:1"},
+        "policy": str(tmp_path / "policy.yml"),
+    }
+    (tmp_path / "gpuspawner.yml").write_text(json.dumps(settings))
+    found = []
+    running = lease(LeaseState.ACTIVE)
+    monkeypatch.setattr(cull, "_look", lambda book, host, limits: found.append(limits(running).session) or ())
+    words = ("cull", "--dry-run", "--host", HOST, "--settings", str(tmp_path / "gpuspawner.yml"))
+    assert run(*words).exit_code == 0
+    entry = Entry(Who(Kind.PERSON, running.owner), Role.STUDENT)
+    Rosters(ledger).apply("art", [entry], seen=0, actor=Actor("grace", ActorKind.PERSON))
+    assert run(*words).exit_code == 0
+    assert found == [HOUR, 9 * HOUR]
 
 
 def fail(user: str, server: str) -> HubServer:

@@ -163,7 +163,8 @@ def take(visit: Visit) -> Outcome | ChangesPage:
 
 
 def _compare(visit: Visit, course: Course, file: RosterFile, note: str = "") -> ChangesPage:
-    found = visit.services.rosters.preview(course.name, file.entries, file.lines)
+    asker = visit.caller.person
+    found = visit.services.rosters.preview(course.name, file.entries, file.lines, asker)
     return view_changes(
         found,
         visit.links,
@@ -192,6 +193,8 @@ def _depends(visit: Visit, course: Course) -> str | None:
     """The caller, if only the roster itself lets them change it."""
     caller = visit.caller
     if caller.manages or course.role_of(caller.person or "", ()) is Role.TEACHER:
+        return None
+    if visit.services.rosters.teaches_by_launch(course.name, caller.person):
         return None
     return caller.person
 
