@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,38 @@ def test_the_program_hands_the_key_on_and_prints_the_answer(answer: bytes, print
         )  # fmt: skip
         thread.join()
     assert (heard, done.stdout) == ([b"ssh-ed25519 AAAA\n"], printed)
+
+
+def test_who_fills_the_queue_in_front_of_the_program_keeps_nobody_out() -> None:
+    name = f"gpuspawner-test-{os.urandom(4).hex()}"
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(f"\0{name}")
+        listener.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                stranger = opened.enter_context(socket.socket(socket.AF_UNIX))
+                stranger.setblocking(False)
+                stranger.connect(f"\0{name}")
+        program = opened.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", Path(ask.__file__).read_text(), name, "kind", "AAAA"],
+                stdout=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(1)
+        heard = b""
+        listener.settimeout(20)
+        while not heard:
+            connection = opened.enter_context(listener.accept()[0])
+            connection.settimeout(0.1)
+            with suppress(TimeoutError):
+                heard = connection.recv(1000)
+        assert heard == b"kind AAAA\n"
+        connection.sendall(b"yes")
+        connection.close()
+        assert program.communicate(timeout=20)[0] == "yes"
 
 
 def test_without_anybody_who_answers_the_program_fails_and_prints_nothing() -> None:
