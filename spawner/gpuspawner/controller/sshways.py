@@ -94,7 +94,7 @@ class Ways:
             async with asyncio.timeout(HUB_SECONDS):
                 model = await self._auth.user_for_token(token, use_cache=False, sync=False)
         except TimeoutError as error:
-            raise HTTPError(503, "The Hub does not answer.") from error
+            raise HTTPError(503) from error
         return read_token(model)
 
     def why_not(self, owner: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import math
 import os
 import pwd
 import secrets
@@ -31,6 +32,8 @@ REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
 SECRET_SECONDS = 60.0
 """How long a controller may take to start."""
+WARN_SECONDS = 60.0
+"""From one warning of a stranger on this host to the next."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
 SEPARATE = Path("/run/sshd")
@@ -56,6 +59,7 @@ class Keeper:
         self._run = secrets.token_hex(8)
         self._relay = Relay(self._desk, self._monitors, self._run)
         self._sshd: asyncio.subprocess.Process | None = None
+        self._warned_at = -math.inf
 
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT, or until sshd ends; the exit code."""
@@ -117,7 +121,7 @@ class Keeper:
         try:
             asker = find_asker(writer.get_extra_info("socket"))
             if asker is None or self._sshd is None or find_parent(asker) != self._sshd.pid:
-                log.warning("Somebody asks what a key opens who is not sshd's program: process %s", asker)
+                self._warn_of_stranger(asker)
                 return
             async with asyncio.timeout(SECONDS):
                 key = (await reader.readline()).decode("ascii").strip()
@@ -128,6 +132,13 @@ class Keeper:
             log.warning("sshd's question was not answered: %s", error)
         finally:
             writer.close()
+
+    def _warn_of_stranger(self, asker: int | None) -> None:
+        """Once in a while: who asks on and on must not push out of the log who connected."""
+        now = time.monotonic()
+        if now - self._warned_at >= WARN_SECONDS:
+            self._warned_at = now
+            log.warning("Somebody asks what a key opens who is not sshd's program: process %s", asker)
 
     async def _judge(self, key: str, asker: int) -> str:
         try:

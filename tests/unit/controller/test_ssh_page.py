@@ -79,6 +79,18 @@ def test_nobody_sees_or_removes_another_s_key(office: Office) -> None:
     assert len(SshKeys(office.services.ledger).list()) == 1
 
 
+def test_what_clients_say_is_explained(office: Office) -> None:
+    """Their own words, which are all that a person sees who is refused."""
+    shown = unescape(page(office))
+    for said in (
+        "Permission denied (publickey)",
+        "Too many authentication failures",
+        "administratively prohibited",
+        "Connection closed",
+    ):
+        assert f"“{said}”" in shown
+
+
 def fields(html: str) -> dict[str, str]:
     """What can be copied, by its id."""
     found = re.findall(r'(?s)<textarea[^>]* id="([\w-]+)"[^>]*>(.*?)</textarea>', html)

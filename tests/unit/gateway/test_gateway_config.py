@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,38 @@ def test_the_program_hands_the_key_on_and_prints_the_answer(answer: bytes, print
     assert (heard, done.stdout) == ([b"ssh-ed25519 AAAA\n"], printed)
 
 
+def test_who_fills_the_queue_in_front_of_the_program_keeps_nobody_out() -> None:
+    name = f"gpuspawner-test-{os.urandom(4).hex()}"
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(f"\0{name}")
+        listener.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                stranger = opened.enter_context(socket.socket(socket.AF_UNIX))
+                stranger.setblocking(False)
+                stranger.connect(f"\0{name}")
+        program = opened.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", Path(ask.__file__).read_text(), name, "kind", "AAAA"],
+                stdout=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(1)
+        heard = b""
+        listener.settimeout(20)
+        while not heard:
+            connection = opened.enter_context(listener.accept()[0])
+            connection.settimeout(0.1)
+            with suppress(TimeoutError):
+                heard = connection.recv(1000)
+        assert heard == b"kind AAAA\n"
+        connection.sendall(b"yes")
+        connection.close()
+        assert program.communicate(timeout=20)[0] == "yes"
+
+
 def test_without_anybody_who_answers_the_program_fails_and_prints_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", Path(ask.__file__).read_text(), "gpuspawner-nobody", "k", "A"],
@@ -168,14 +201,18 @@ def test_what_is_missing_is_said_with_its_fix(tmp_path: Path, ssh: dict[str, obj
         require_ready(make_settings(tmp_path, enabled=True), programs=("/nowhere/sshd",))
 
 
-async def test_a_stranger_on_this_host_who_asks_what_a_key_opens_is_sent_away_at_once(tmp_path: Path) -> None:
+async def test_a_stranger_on_this_host_who_asks_what_a_key_opens_is_sent_away_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     keeper = Keeper(make_settings(tmp_path, enabled=True), tmp_path)
     name = f"\0gpuspawner-test-{os.urandom(4).hex()}"
     async with await asyncio.start_unix_server(keeper._answer, name):
-        reader, writer = await asyncio.open_unix_connection(name)
-        async with asyncio.timeout(5):
-            assert await reader.read() == b"", "also one who says nothing"
-        writer.close()
+        for _ in range(3):
+            reader, writer = await asyncio.open_unix_connection(name)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b"", "also one who says nothing"
+            writer.close()
+    assert caplog.text.count("Somebody asks what a key opens") == 1, "the log is for who connected"
 
 
 async def test_a_key_opens_the_doors_that_can_be_opened_and_none_lets_nobody_in(
