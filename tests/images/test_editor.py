@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import requests
+from gpuspawner.setup.images import ImageEntry
 from gpuspawner.setup.paths import Paths
-from support.sessions import TOKEN, Session
+from support.sessions import TOKEN, Home, Session
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -73,7 +74,7 @@ def test_its_packages_and_its_node_are_told_with_their_hashes(session: Session) 
 
 
 def test_an_open_editor_is_no_activity(image: ImageEntry) -> None:
-    # In a server of its own: when a page is closed while VS Code still says something, Jupyter's log has an error.
+    # In a server of its own: a page that is closed while VS Code says something is an error in Jupyter's log.
     with Home() as home, Session(image, **home.mount()) as session:
         assert session.health() == "healthy", session.log
         session.get("api/kernels")
