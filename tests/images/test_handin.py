@@ -6,42 +6,17 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from gpuspawner.core.sharing import Mount
 from gpuspawner.setup.images import ImageEntry
 from support.classroom import COURSE, Classroom, Seat
-from support.sessions import HOME
+from support.coursework import PROBLEM, grading_folder, hand_in, list_scores
 
 pytestmark = pytest.mark.docker
 
-GRADING = f"{HOME}/courses/{COURSE}/grading"
+GRADING = grading_folder(COURSE)
 HAND_IN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ UTC"
-
-
-def cell(source: str, grade_id: str, **about: Any) -> dict[str, Any]:
-    known = {"grade": False, "solution": False, "locked": False, "task": False, "schema_version": 3}
-    return {
-        "cell_type": "code",
-        "execution_count": None,
-        "id": grade_id,
-        "metadata": {"nbgrader": {**known, "grade_id": grade_id, **about}},
-        "outputs": [],
-        "source": source,
-    }
-
-
-def notebook(*cells: dict[str, Any]) -> str:
-    spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return json.dumps({"cells": cells, "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5})
-
-
-SOLUTION = "### BEGIN SOLUTION\ndef double(x): return 2 * x\n### END SOLUTION"
-PROBLEM = notebook(
-    cell(SOLUTION, "answer", solution=True),
-    cell("assert double(2) == 4", "test", grade=True, locked=True, points=2),
-)
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +45,15 @@ def teacher(classroom: Classroom) -> Seat:
 
 @pytest.fixture(scope="module")
 def ada(classroom: Classroom, teacher: Seat) -> Seat:
-    return hand_in(classroom.seat("ada"), "def double(x): return of_ada(x)\nof_ada = lambda x: 2 * x")
+    seat = classroom.seat("ada")
+    hand_in(seat, "def double(x): return of_ada(x)\nof_ada = lambda x: 2 * x")
+    return seat
 
 
 @pytest.fixture(scope="module")
 def bob(classroom: Classroom, teacher: Seat) -> Seat:
-    return hand_in(classroom.seat("bob"), "def double(x): return of_bob(x)\nof_bob = lambda x: 3 * x")
-
-
-def hand_in(seat: Seat, answer: str) -> Seat:
-    seat("nbgrader fetch_assignment ps1")
-    problem = json.loads(seat("cat ps1/problem.ipynb"))
-    assert "2 * x" not in json.dumps(problem), "the solution is not handed out"
-    problem["cells"][0]["source"] = answer
-    seat.write("ps1/problem.ipynb", json.dumps(problem))
-    seat("nbgrader submit ps1")
+    seat = classroom.seat("bob")
+    hand_in(seat, "def double(x): return of_bob(x)\nof_bob = lambda x: 3 * x")
     return seat
 
 
@@ -97,12 +66,7 @@ def grade(teacher: Seat) -> str:
 
 
 def scores(teacher: Seat) -> dict[str, float]:
-    code = (
-        "from nbgrader.api import Gradebook; import json;"
-        f"gb = Gradebook('sqlite:///{GRADING}/gradebook.db');"
-        "print(json.dumps({s.student.id: s.score for s in gb.assignment_submissions('ps1')}))"
-    )
-    return dict(json.loads(teacher(f'python3 -c "{code}"').splitlines()[-1]))
+    return dict(json.loads(teacher(list_scores(COURSE, "ps1")).splitlines()[-1]))
 
 
 def test_from_handing_out_to_feedback(teacher: Seat, ada: Seat, bob: Seat) -> None:
@@ -246,7 +210,8 @@ def test_what_is_graded_reaches_nothing_of_who_grades_it(classroom: Classroom, t
 def test_when_something_was_handed_in_is_not_for_the_student_to_say(
     classroom: Classroom, teacher: Seat
 ) -> None:
-    zoe = hand_in(classroom.seat("zoe"), "def double(x): return 2 * x")
+    zoe = classroom.seat("zoe")
+    hand_in(zoe, "def double(x): return 2 * x")
     box, old = "/exchange/cs231/inbound", "2020-01-01 00:00:00.000000 UTC"
     zoe(f"cd {box} && chmod -R u+w . && echo '{old}' > zoe+ps1+*/timestamp.txt")
     zoe(f"cd {box} && touch -d 2020-01-01 zoe+ps1+*/* zoe+ps1+* && mv zoe+ps1+* 'zoe+ps1+{old}+x'")

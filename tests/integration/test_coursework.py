@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from gpuspawner.core.roster import Entry, Kind, Role, Roster, Who
+from support.coursework import make_repository
 from support.images import default_images
 from support.installation import Installation
 
@@ -22,19 +22,6 @@ pytestmark = pytest.mark.docker
 IMAGE = next((name for name in default_images() if name.startswith("Course")), "")
 OTHER = next(iter(default_images()))
 PEOPLE = ("grace", "ada", "bob", "eve", "mallory", "amy")
-
-
-def make_repository(folder: Path) -> None:
-    run = lambda *words: subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)  # noqa: E731
-    run("init", "-q", "--bare", "-b", "main", "notebooks.git")
-    run("clone", "-q", "notebooks.git", "work")
-    (folder / "work/start.ipynb").write_text(
-        '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
-    )
-    run("-C", "work", "add", "start.ipynb")
-    run("-C", "work", "-c", "user.name=g", "-c", "user.email=g@example.org", "commit", "-q", "-m", "start")
-    run("-C", "work", "push", "-q", "origin", "HEAD:main")
-    shutil.rmtree(folder / "work")
 
 
 def write_policy(folder: Path) -> Path:

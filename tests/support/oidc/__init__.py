@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
+import requests
+
+from support.client import Client
 from support.installation import CHECKOUT, free_port
 
 PACKAGES = CHECKOUT / ".gpuspawner" / "oidc"
 CLIENT, SECRET = "gpuspawner", "a secret that only the hub knows"
+ACTION = re.compile(r'action="([^"]+)"')
+
+
+def come(hub_url: str, subject: str) -> Client:
+    """Log in by the provider, as a browser does, without one; who is called there as here."""
+    client = Client(hub_url, subject, "")
+    client.session.get(f"{hub_url}/hub/login", timeout=60)
+    page = client.session.get(f"{hub_url}/hub/oauth_login", timeout=60)
+    for form in ({"prompt": "login", "login": subject, "password": "x"}, {"prompt": "consent"}):
+        page = client.session.post(_find_action(page), data=form, timeout=60)
+    assert page.url.startswith(hub_url), page.text[-500:]
+    client.session.get(f"{hub_url}/hub/home", timeout=60)
+    return client
+
+
+def _find_action(page: requests.Response) -> str:
+    found = ACTION.search(page.text)
+    assert found, page.text[-500:]
+    return urljoin(page.url, found[1])
 
 
 class Service:
