@@ -71,8 +71,10 @@ Host *
         return subprocess.Popen(self.command(*words), text=True, **{**pipes, **more})
 
 
-def give_gateway(office: Any, folder: Path, ways: str = "both") -> None:
+INSTALL = "pip install https://hub.example.org/gpuspawner_session.whl"
+
+
+def give_gateway(office: Any, folder: Path, ways: str = "both", client: str = INSTALL) -> None:
     """The installation behind an API has a gateway, as far as its pages know."""
-    client = "pip install gpuspawner-session"
     place = SshPlace("hub.example.org", 2222, "gpu-ssh", SshFiles(folder / "ssh"), ways, client)
     object.__setattr__(office.services, "ssh", place)

@@ -200,10 +200,10 @@ class Ssh(_Section):
     client: Annotated[
         str,
         Field(
-            min_length=1,
-            description="How people install gpuspawner-session for port 443, as their page tells it.",
+            description="How people install gpuspawner-session for port 443, as their page tells it: a "
+            "command, which names a place that is yours. Unless set they are sent to their administrators.",
         ),
-    ] = "pip install gpuspawner-session"
+    ] = ""
     host: Annotated[
         str | None,
         Field(

@@ -16,7 +16,7 @@ from gpuspawner.controller.views.ssh import name_servers
 from gpuspawner.core.model import LeaseState
 from support.build import HOST
 from support.client import text_of
-from support.ssh import KEYS, give_gateway
+from support.ssh import INSTALL, KEYS, give_gateway
 
 if TYPE_CHECKING:
     from support.controller import Office
@@ -136,6 +136,14 @@ def test_where_its_port_is_blocked_two_lines_more_lead_through_port_443(
         gateway = ask_openssh(tmp_path, config, "gpu-gateway")
         assert (gateway["proxycommand"], gateway["user"]) == (way, "gpu-ssh")
         assert ask_openssh(tmp_path, config, "gpu")["proxyjump"] == "gpu-gateway"
+
+
+def test_who_has_the_program_for_port_443_is_said(office: Office, tmp_path: Path) -> None:
+    assert INSTALL in page(office)
+    give_gateway(office, tmp_path, client="")
+    html = page(office)
+    assert "Ask your administrators for gpuspawner-session" in html
+    assert "pip install" not in html, "a name that nobody holds can be taken by anybody"
 
 
 def test_where_its_port_is_closed_for_good_only_port_443_is_shown(office: Office, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def load_ssh(visit: Visit) -> SshPage:
         machines,
         write_config(machines, place.host, gateway, person),
         write_through(way) if way and place.by_port else "",
-        place.client if way else "",
+        place.client if way else None,
         f"{visit.links.hub}token#ssh",
         place.port,
         write_known_hosts(known, place.host, person),

@@ -54,8 +54,8 @@ class SshPage:
     """For ``~/.ssh/config``."""
     through: str
     """What is added there where the gateway's port is blocked; empty where nothing is."""
-    client: str
-    """How people install what port 443 takes; empty where it leads nowhere."""
+    client: str | None
+    """How people install what port 443 takes; empty where nobody has said it, None where it leads nowhere."""
     token: str
     """The page that makes the token for it."""
     port: int
