@@ -149,7 +149,8 @@ def read_address(url: str) -> Address:
     address = Address(url)
     try:
         fits = address.port > 0 and address.host.isascii() and re.fullmatch(r"[\x21-\x7e]+", url)
-        known = address.parts.scheme in ("http", "https") and address.host and not address.parts.username
+        known = address.parts.scheme in ("http", "https") and address.host and "@" not in address.parts.netloc
+        address.host.encode("idna")  # what no name can be
     except ValueError:
         fits = known = False
     if not fits or not known:
@@ -215,6 +216,8 @@ async def carry_on(address: Address, token: str, source: int, target: int) -> No
     finally:
         writer.close()
     code, reason = socket.closed
+    if socket.lost:
+        raise ProxyError(f"The connection to {address.host} is lost: it ended without a word.")
     if code not in (NORMAL, NO_CLOSE):
         raise ProxyError(f"The hub has ended it: {_clean(reason) or code}. {address.page} may say more.")
 
@@ -244,9 +247,15 @@ def find_proxy(address: Address) -> SplitResult | None:
     told = getproxies().get(address.parts.scheme)
     if not told or _is_here(address.host) or proxy_bypass(address.host):
         return None
-    proxy = urlsplit(told if "//" in told else f"http://{told}")
-    if proxy.scheme != "http" or not proxy.hostname:
-        raise ProxyError(f"HTTPS_PROXY is {_clean(told)}; only http://HOST:PORT is known here.")
+    try:
+        proxy = urlsplit(told if "//" in told else f"http://{told}")
+        known = proxy.scheme == "http" and proxy.hostname and (proxy.port or 80)
+    except ValueError:
+        known = False
+    if not known:  # its password may stand there
+        raise ProxyError(
+            f"HTTPS_PROXY is {_clean(told.rpartition('@')[2])}; only http://HOST:PORT is known here."
+        )
     return proxy
 
 

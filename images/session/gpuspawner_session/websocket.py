@@ -134,6 +134,11 @@ class WebSocket:
         self.closed: tuple[int, str] = NO_CLOSE, ""
         """Code and reason with which the other side has closed it."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether neither side has closed it, once :meth:`receive` has returned None."""
+        return self.closed[0] == NO_CLOSE and not self._closing
+
     async def send(self, data: bytes) -> None:
         """Send bytes; returns when there is room for more. Nothing is sent after a close. Raises: OSError."""
         if not self._closing:

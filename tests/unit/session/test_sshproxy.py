@@ -28,7 +28,7 @@ SESSION = Path(__file__).parents[3] / "images" / "session"
 
 
 class Way(WebSocketHandler):
-    """Gives bytes back; ``stop`` ends it."""
+    """Gives bytes back; ``stop`` ends it, and ``drop`` without a word."""
 
     def prepare(self) -> None:
         assert self.request.headers["Authorization"] == f"token {TOKEN}"
@@ -39,6 +39,8 @@ class Way(WebSocketHandler):
         await self.write_message(message, binary=True)
         if message == b"stop":
             self.close(1008, "The key was\nremoved.\x1b[2J")
+        if message == b"drop":
+            self.ws_connection.stream.close()  # type: ignore[union-attr]
 
 
 class Says(RequestHandler):
@@ -99,6 +101,20 @@ def test_an_end_by_the_hub_is_told_in_one_line(hub: str) -> None:
         "gpuspawner-session ssh-proxy: The hub has ended it: The key was removed. [2J. "
         f"{hub}/ssh may say more.\n"
     )
+
+
+def test_a_connection_that_ends_without_a_word_is_told(hub: str) -> None:
+    words = [sys.executable, "-m", "gpuspawner_session", "ssh-proxy", f"{hub}/ssh/way"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe) as client:
+        assert client.stdin
+        client.stdin.write(b"drop")
+        client.stdin.flush()
+        assert client.wait(30) == 1, "although its input is still open"
+        assert client.stderr
+        assert client.stderr.read() == (
+            b"gpuspawner-session ssh-proxy: The connection to 127.0.0.1 is lost: it ended without a word.\n"
+        )
 
 
 @pytest.mark.parametrize(
@@ -200,6 +216,11 @@ def test_which_web_proxy_is_gone_through(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1080")
     with pytest.raises(ProxyError, match="only http://HOST:PORT is known"):
         find_proxy(hub)
+    for wrong in ("socks5://ada:pw@proxy.test", "http://ada:pw@proxy.test:99999", "http://ada:pw@[::1"):
+        monkeypatch.setenv("https_proxy", wrong)
+        with pytest.raises(ProxyError, match="only http://HOST:PORT is known") as error:
+            find_proxy(hub)
+        assert "pw" not in str(error.value), "programs keep what is told in logs"
     monkeypatch.setenv("https_proxy", "http://proxy.test")
     assert (found := find_proxy(hub)) is not None
     assert found.hostname == "proxy.test"
@@ -218,6 +239,8 @@ def test_which_web_proxy_is_gone_through(monkeypatch: pytest.MonkeyPatch) -> Non
         ("https://hub.example.org:x/", "is no address"),
         ("https://ada@hub.example.org/", "is no address"),
         ("https:///ssh/way", "is no address"),
+        ("https://hub..example.org/ssh/way", "is no address"),
+        ("https://:password@hub.example.org/", "is no address"),
         ("https://hub.example.org/a b", "is no address"),
         ("https://hub.example.org/\r\nX: y", "is no address"),
     ],
