@@ -132,8 +132,9 @@ def test_a_day_of_a_course(installation: Installation, person: Meet) -> None:
     for name in seated:
         expect_landed(installation, clients[name])
     open_notebook(person(installation, "student00"))
-    for name, answer in ANSWERS.items():
-        hand_in(Workplace(installation, name), answer)
+    with ThreadPoolExecutor(len(ANSWERS)) as pool:
+        desks = [Workplace(installation, name) for name in ANSWERS]
+        list(pool.map(hand_in, desks, ANSWERS.values()))
     page = open_course(grace)
     expect_all_seen(page, seated)
     tell_all(page, ["grace", *seated])
@@ -254,11 +255,13 @@ def all_come(installation: Installation) -> dict[str, Client]:
 
 def all_start(clients: dict[str, Client]) -> None:
     """Two ask first, and all others at once."""
-    options = {"gpus": 1, "notebooks": "vision"}
-    answers = [clients[name].ask(options) for name in ANSWERS]
-    others = [client for name, client in clients.items() if name not in ANSWERS]
+    options, others = {"gpus": 1, "notebooks": "vision"}, [name for name in STUDENTS if name not in ANSWERS]
     with ThreadPoolExecutor(6) as pool:
-        answers += pool.map(lambda one: one.ask(options), others)
+        answers = [
+            answer
+            for names in (ANSWERS, others)
+            for answer in pool.map(lambda name: clients[name].ask(options), names)
+        ]
     for client in clients.values():
         client.log_in_to_controller()
     # Who gets a seat is being started; the others are told that they are in line.
