@@ -27,6 +27,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ssh_files import SSHD, SshFiles
 from gpuspawner.allocator.ssh import SshDesk, SshKeys
 from gpuspawner.controller.sshdoor import SshDoor
+from gpuspawner.controller.views.ssh import CIPHERS
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.model import LeaseState
 from gpuspawner.core.ssh import RELAY_PORT, SERVER_PORT
@@ -327,6 +328,7 @@ Host ours
     HostName 127.0.0.1
     Port {ports["gateway"]}
     User {account}
+    Ciphers {CIPHERS}
 Host plain
     HostName 127.0.0.1
     Port {ports["jump"]}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,54 @@ async def test_bytes_go_both_ways_and_are_counted(port: int) -> None:
 async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(data)
     await writer.drain()
+
+
+async def test_who_does_not_read_is_not_sent_to_and_loses_nothing(port: int) -> None:
+    read, got = asyncio.Event(), 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal got
+        await read.wait()
+        while data := await reader.read(65536):
+            got += len(data)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=65536)
+    there = server.sockets[0].getsockname()[1]
+    async with server, relaying(Desk(there), Known(), port) as relay:
+        reader, writer = await asyncio.open_connection(DOOR, port)
+        size = 128 << 20
+        sending = asyncio.ensure_future(send(writer, bytes(size)))
+        await until(lambda: any(one.sent > 0 for one in relay.carried.values()))
+        (one,) = relay.carried.values()
+        assert one.sent < size
+        read.set()
+        await sending
+        writer.write_eof()
+        assert await reader.read() == b""
+        assert got == size
+        await until(lambda: one.ended)
+        assert one.sent == size
+        writer.close()
+
+
+def count_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_what_has_ended_keeps_no_file_open(port: int) -> None:
+    async with echo() as there, relaying(Desk(there), Known(), port) as relay:
+        before = count_open()
+        for cut in (False, True):
+            reader, writer = await asyncio.open_connection(DOOR, port)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            one = list(relay.carried.values())[-1]
+            if cut:
+                relay.end(one, "The key was removed.")
+            writer.close()
+            await writer.wait_closed()
+        await until(lambda: count_open() == before)
 
 
 async def test_the_other_end_may_close_first(port: int) -> None:
