@@ -49,7 +49,8 @@ def list_packages(found: Iterable[Distribution], own: Sequence[str]) -> tuple[Pa
     """
     packages: dict[str, Package] = {}
     for one in found:
-        name = re.sub(r"[-_.]+", "-", str(one.metadata["Name"] or "")).lower()
+        said, version = _read_name(one)
+        name = re.sub(r"[-_.]+", "-", said).lower()
         if not name:
             continue  # a folder that is left of a package
         where = Path(str(one.locate_file("")))
@@ -57,11 +58,27 @@ def list_packages(found: Iterable[Distribution], own: Sequence[str]) -> tuple[Pa
         first = packages.get(name)
         if first is None:
             packages[name] = Package(
-                name, one.version, user, source=read_source(one.read_text("direct_url.json"))
+                name, version, user, source=read_source(_read_text(one, "direct_url.json"))
             )
         elif first.user and not user and first.replaces is None:
-            packages[name] = Package(name, first.version, True, one.version, first.source)
+            packages[name] = Package(name, first.version, True, version, first.source)
     return tuple(packages[name] for name in sorted(packages))
+
+
+def _read_name(one: Distribution) -> tuple[str, str]:
+    try:
+        return str(one.metadata["Name"] or ""), str(one.version)
+    except (UnicodeDecodeError, OSError):
+        # Its folder says both, as NAME-VERSION.dist-info.
+        name, _, version = Path(str(getattr(one, "_path", ""))).stem.partition("-")
+        return name, version or "unknown"
+
+
+def _read_text(one: Distribution, file: str) -> str | None:
+    try:
+        return one.read_text(file)
+    except (UnicodeDecodeError, OSError):
+        return "unreadable"
 
 
 def read_source(text: str | None) -> str | None:

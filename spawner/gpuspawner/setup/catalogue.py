@@ -34,6 +34,7 @@ RENAMED = {"current": "default"}
 REQUIRED = frozenset({"name", "title", "description", "status"})
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 """Docker's rule for repositories, without slashes."""
+RESERVED = ("finish", "session")
 DRIVER = re.compile(r"\d{3,4}(\.\d{1,4}){0,2}")
 CAPABILITY = re.compile(r"\d{1,2}\.\d")
 
@@ -99,6 +100,8 @@ def _text(value: object) -> str | None:
 
 
 def _name(value: object) -> str | None:
+    if value in RESERVED:
+        return f"must be another than {value!r}: that folder has a part of all images"
     if isinstance(value, str) and NAME.fullmatch(value):
         return None
     return f"must be lower-case letters and digits, with . _ - between them, not {value!r}"

@@ -116,6 +116,7 @@ def _in_build_order(file: Path, raws: list[dict[str, Any]]) -> list[dict[str, An
                 f"{file}, image {raw['name']!r}: its 'parent' {raw['parent']!r} is not in the file. "
                 f"Images are: {', '.join(names)}."
             )
+    _require_titles(file, [raw for raw in raws if raw["status"] != ImageStatus.LAYER])
     ordered: list[dict[str, Any]] = []
     done: set[str] = set()
     waiting = list(raws)
@@ -130,6 +131,17 @@ def _in_build_order(file: Path, raws: list[dict[str, Any]]) -> list[dict[str, An
         done.add(ready["name"])
         waiting.remove(ready)
     return ordered
+
+
+def _require_titles(file: Path, raws: list[dict[str, Any]]) -> None:
+    # People choose by titles, and settings name images by either.
+    taken: dict[str, str] = {raw["name"]: raw["name"] for raw in raws}
+    for raw in raws:
+        if taken.setdefault(raw["title"], raw["name"]) != raw["name"]:
+            raise SetupError(
+                f"{file}, image {raw['name']!r}: its 'title' {raw['title']!r} is also what the image "
+                f"{taken[raw['title']]!r} is called. Change one."
+            )
 
 
 def _make_entry(file: Path, raw: Mapping[str, Any], parent: ImageEntry | None, *, locked: bool) -> ImageEntry:

@@ -61,6 +61,18 @@ def test_a_remnant_without_a_name_is_left_out(image: Path) -> None:
     assert list_packages(found(image), own=[str(image)]) == ()
 
 
+def test_a_package_that_cannot_be_read_is_named_by_its_folder(image: Path, home: Path) -> None:
+    install(image, "numpy", "2.3.0")
+    install(home, "old_tool", "1.0.dev1")
+    (home / "old_tool-1.0.dev1.dist-info" / "METADATA").write_bytes(b"Name: old_tool\nAuthor: J\xfcrgen\n")
+    (home / "old_tool-1.0.dev1.dist-info" / "direct_url.json").write_bytes(b"\xff")
+    packages = list_packages(found(home, image), own=[str(image)])
+    assert [(one.name, one.version, one.source) for one in packages] == [
+        ("numpy", "2.3.0", None),
+        ("old-tool", "1.0.dev1", "unknown"),
+    ]
+
+
 def test_an_address_is_kept_without_its_login() -> None:
     text = json.dumps(
         {"url": "https://ada:hunter2@git.example.org/lab/tool.git?token=x", "vcs_info": {"commit_id": "abc"}}
