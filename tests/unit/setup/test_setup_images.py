@@ -18,7 +18,7 @@ LAB = BASE.replace('"layer"', '"default"\nparent = "base"\nlock = "r.lock"').rep
 )
 
 FROZEN = LAB.replace('"default"', '"frozen"\nuntil = 2027-07-31')
-OTHER = LAB.replace('"lab"', '"other"')
+OTHER = LAB.replace('"lab"', '"other"').replace('"Debian"', '"Other"')
 
 
 def write(folder: Path, text: str) -> Path:
@@ -123,8 +123,11 @@ def test_what_only_people_read_changes_no_reference(tmp_path: Path) -> None:
         (BASE.replace('"Debian"', "3"), ["'title' must be a text"]),
         (BASE.replace('"Debian"', '"De\\nbian"'), ["'title' must be a text of one line"]),
         (BASE + BASE, ["two images are called 'base'"]),
-        (BASE + LAB + OTHER, ["'other'", "its 'title' 'Debian' is also what the image 'lab' is called"]),
-        (BASE + LAB + OTHER.replace('"Debian"', '"lab"'), ["'lab' is also what the image 'lab' is called"]),
+        (
+            BASE + LAB + LAB.replace('"lab"', '"other"'),
+            ["'other'", "its 'title' 'Debian' is also what the image 'lab' is called"],
+        ),
+        (BASE + LAB + OTHER.replace('"Other"', '"lab"'), ["'lab' is also what the image 'lab' is called"]),
         (BASE.replace('"base"', '"finish"'), ["'name' must be another than 'finish'"]),
         (LAB, ["'parent' 'base' is not in the file"]),
         (LAB + BASE.replace('"layer"', '"layer"\nparent = "lab"'), ["go in a circle: lab, base"]),
