@@ -125,7 +125,7 @@ def ensure_images(paths: Paths, chosen: Choice = choose_small, *, fresh: bool = 
         todo = plan_builds(entries, chosen, image_exists)
     if not todo:
         return
-    require_space(todo)
+    require_space(todo, there=(lambda reference: False) if fresh else image_exists)
     # A build that was killed could not clear its files away, and secrets of this host are among them.
     if paths.work.exists():
         shutil.rmtree(paths.work)

@@ -12,6 +12,8 @@ from .errors import SetupError
 from .images import ImageEntry
 
 GIB = 2**30
+FINISH = GIB // 10
+"""What the last steps of an image take, where its packages are there already."""
 SMALL = 2 * GIB
 """What an image without CUDA of its own takes at most, with the files that pip keeps."""
 CUDA = 12 * GIB
@@ -20,13 +22,16 @@ PIN = re.compile(r"^([a-z0-9._-]+)==", re.M)
 
 
 def require_space(
-    entries: Sequence[ImageEntry], free_at: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+    entries: Sequence[ImageEntry],
+    free_at: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    there: Callable[[str], bool] = lambda reference: False,
 ) -> None:
     """Refuse to begin what would end with a full disk.
 
     Args:
         entries: What is to be built.
         free_at: Free room in bytes where a path is.
+        there: Whether the Engine has an image of that name, which is then not built again.
 
     Raises:
         SetupError: There is too little room; names what is needed, what is there and how to make room.
@@ -35,7 +40,8 @@ def require_space(
     # An Engine on another machine has its disk there.
     if not root or not Path(root).is_dir():
         return
-    need, free = sum(estimate_need(entry) for entry in entries), free_at(Path(root))
+    need = sum(FINISH if there(entry.packages) else estimate_need(entry) for entry in entries)
+    free = free_at(Path(root))
     if free < need:
         raise SetupError(
             f"Building {', '.join(entry.name for entry in entries)} needs {need / GIB:.0f} GiB in {root}; "
