@@ -405,7 +405,7 @@ def _note(unit: LedgerUnit, kind: str, text: str, key: SshKey, *, actor: Actor, 
 
 def _ensure_doors(unit: LedgerUnit, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:
     known = {door.server for door in unit.ssh_doors(owner)}
-    for server in servers:
+    for server in dict.fromkeys(servers):
         if server not in known:
             unit.make_ssh_door(owner, server)
     return unit.ssh_doors(owner)

@@ -189,6 +189,8 @@ def test_a_server_that_runs_is_opened_and_one_that_does_not_is_started(office: O
     assert 'href="vscode://vscode-remote/ssh-remote+gpu/home/jovyan?windowId=_blank"' in page(office)
     office.add_lease("bob", "l2", devices=("GPU-1",), server="bobs")
     assert "bobs" not in page(office)
+    office.add_lease("bob", "l3", devices=("GPU-2",), container_id="c3")
+    assert "vscode://" in page(office, "keys-bob"), "who looks for the first time while a server runs"
 
 
 def test_why_the_last_attempt_was_refused(office: Office) -> None:
