@@ -32,7 +32,7 @@ def test_news_come_when_something_has_changed_and_only_then(office: Office) -> N
 
 
 def test_a_ledger_that_is_away_is_told_and_so_is_its_coming_back(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with stream(office) as news:
         assert next(news)[0] == "part"
@@ -42,6 +42,7 @@ def test_a_ledger_that_is_away_is_told_and_so_is_its_coming_back(
             page = office.raw("GET", "/queue")
             assert page.status_code == 503
             assert "The ledger, which says who has what, is away." in page.text
+            assert "queue: The ledger cannot be read." in caplog.text, "the administrator reads why"
         office.fill()
         office.ask("POST", "/queue", "ada", {"server": "", "options": {"gpus": 1}})
         while (event := next(news)[0]) == "away":

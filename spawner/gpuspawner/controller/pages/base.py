@@ -14,7 +14,7 @@ from tornado.web import HTTPError
 from gpuspawner.allocator.places import LineView
 from gpuspawner.controller.api.handler import judge_error
 from gpuspawner.controller.api.routes import Forbidden
-from gpuspawner.controller.base import House, OurHandler
+from gpuspawner.controller.base import House, OurHandler, log
 from gpuspawner.controller.denials import note_denied
 from gpuspawner.controller.gate import Crowded
 from gpuspawner.controller.identity import READ
@@ -27,6 +27,7 @@ from gpuspawner.core.errors import (
     LedgerError,
     NotFound,
     Refused,
+    SettingsError,
 )
 from gpuspawner.language import LANGUAGES, choose_language
 
@@ -144,8 +145,10 @@ class PageHandler(OurHandler):
         self.finish(self.render_page("error.html", title=title, text=text))
 
     def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
-        """What is ours is an answer and no fault."""
-        if not isinstance(value, GpuSpawnerError):
+        """What is ours is an answer and no fault; the log has what a page does not tell."""
+        if isinstance(value, LedgerError | SettingsError):
+            log.warning("%s %s: %s", self.request.method, self.request.path, value)
+        elif not isinstance(value, GpuSpawnerError):
             super().log_exception(kind, value, trace)
 
 
