@@ -10,6 +10,7 @@ import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -66,8 +67,8 @@ class Metrics:
         self._tick = Histogram(
             "gpuspawner_tick_seconds", "How long a tick took.", registry=registry, buckets=TICK_BUCKETS
         )
-        self._failures = Counter(
-            "gpuspawner_tick_failures", "Steps of a tick that broke off.", ["step"], registry=registry
+        self._failures = self._count(
+            "gpuspawner_tick_failures", "Steps of a tick that broke off.", "step", steps
         )
         self._waits = Histogram(
             "gpuspawner_queue_wait_seconds",
@@ -75,17 +76,14 @@ class Metrics:
             registry=registry,
             buckets=WAIT_BUCKETS,
         )
-        self._ended = Counter(
-            "gpuspawner_queue_ended",
-            "Places in line that came to an end.",
-            ["how"],
-            registry=registry,
+        self._ended = self._count(
+            "gpuspawner_queue_ended", "Places in line that came to an end.", "how", ("claimed", "ended")
         )
-        self._refused = Counter(
+        self._refused = self._count(
             "gpuspawner_refusals",
             "Refusals, the same one to the same person counted once a minute.",
-            ["kind"],
-            registry=registry,
+            "kind",
+            [kind.value for kind in RefusalKind],
         )
         self._notices = Counter(
             "gpuspawner_notices",
@@ -93,39 +91,33 @@ class Metrics:
             ["channel", "outcome"],
             registry=registry,
         )
-        for channel in Channel:
-            for outcome in OUTCOMES:
-                self._notices.labels(channel.value, outcome)
-        self._stops = Counter(
-            "gpuspawner_session_stops", "Sessions that were stopped.", ["reason"], registry=registry
+        for channel, outcome in product(Channel, OUTCOMES):
+            self._notices.labels(channel.value, outcome)
+        self._stops = self._count(
+            "gpuspawner_session_stops", "Sessions that were stopped.", "reason", STOP_REASONS
         )
-        for reason in STOP_REASONS:
-            self._stops.labels(reason)
-        self._logins = Counter(
+        self._logins = self._count(
             "gpuspawner_login_trouble",
             "What was wrong with logins; the same with the same person is counted once in a while.",
-            ["what"],
-            registry=registry,
+            "what",
+            TROUBLE.values(),
         )
-        for what in TROUBLE.values():
-            self._logins.labels(what)
-        self._ssh = Counter(
+        self._ssh = self._count(
             "gpuspawner_ssh_refusals",
             "Keys and connections by SSH that were not let in.",
-            ["cause"],
-            registry=registry,
+            "cause",
+            [cause.value for cause in Cause],
         )
-        for cause in Cause:
-            self._ssh.labels(cause.value)
         self._counted_until = clock()
         self._rendering = threading.Lock()
-        for step in steps:
-            self._failures.labels(step)
-        for kind in RefusalKind:
-            self._refused.labels(kind.value)
-        for how in ("claimed", "ended"):
-            self._ended.labels(how)
         registry.register(_Gauges(self))
+
+    def _count(self, name: str, text: str, label: str, known: Iterable[str]) -> Counter:
+        # What has not happened yet is there, as 0: rates of what appears with its first time miss that.
+        counter = Counter(name, text, [label], registry=self._registry)
+        for value in known:
+            counter.labels(value)
+        return counter
 
     def observe_tick(self, report: TickReport) -> None:
         """Count a tick."""
