@@ -25,7 +25,8 @@ from typing import Any
 import yaml
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ssh_files import SSHD, SshFiles
-from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.allocator.ssh import SshDesk
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.controller.sshdoor import SshDoor
 from gpuspawner.controller.views.ssh import CIPHERS
 from gpuspawner.core.claims import Actor, ActorKind

@@ -11,7 +11,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 
 from support.client import Client
 from support.installation import Installation

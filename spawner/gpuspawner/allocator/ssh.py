@@ -1,29 +1,23 @@
-"""The use cases around SSH: people's keys, and what the gateway asks. All may block on the ledger."""
+"""What the gateway of SSH asks. All may block on the ledger."""
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import AddressValueError, IPv4Address
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
-from gpuspawner.adapters.ssh_files import SshFiles
-from gpuspawner.core.claims import Actor
-from gpuspawner.core.errors import Conflict, NotFound
-from gpuspawner.core.keys import read_key_name, read_public_key
-from gpuspawner.core.model import Event, Lease, LeaseState
+from gpuspawner.core.model import Event
 from gpuspawner.core.ssh import (
     FIRST_DOOR,
     GATEWAY_ENDED,
     KEEP_SESSIONS,
-    MOST_KEYS,
     NOT_THEIR_WAY,
     TOO_OFTEN,
     Cause,
-    Door,
     Grant,
     Pace,
     Refusal,
@@ -36,7 +30,7 @@ from gpuspawner.core.ssh import (
 from gpuspawner.core.words import mark
 
 from .clock import utc_now
-from .ssh_disputes import NOT_YOURS, note_dispute
+from .ssh_keys import choose_running, ensure_doors, find_running
 from .ssh_rights import SshRights, WhyNot
 
 NOTE_AGAIN = timedelta(seconds=20)
@@ -62,112 +56,6 @@ class Told:
     received: int
     ended: str | None = None
     """Why it ended; None while it is open."""
-
-
-class SshKeys:
-    """Adds, shows and removes people's keys.
-
-    Args:
-        ledger: Where everything is kept.
-        clock: Says the present.
-        files: What the servers of people read; they learn of a change by :meth:`write_files` unless given.
-    """
-
-    def __init__(
-        self, ledger: Ledger, clock: Callable[[], datetime] = utc_now, files: SshFiles | None = None
-    ) -> None:
-        self._ledger, self._clock, self._files = ledger, clock, files
-
-    def add(self, owner: str, pasted: str, name: str = "", *, actor: Actor) -> SshKey:
-        """Add a key for a person.
-
-        Raises:
-            InvalidRequest: What was pasted is no key that is taken.
-            Conflict: The key is there already, or they have too many.
-            LedgerError: The ledger cannot be used; nothing was changed.
-        """
-        key = read_public_key(pasted)
-        called, now = read_key_name(name, key), self._clock()
-        with self._ledger.write() as unit:
-            mine = unit.ssh_keys(owner)
-            if any(one.fingerprint == key.fingerprint for one in mine):
-                raise Conflict("This key is there already.")
-            if len(mine) >= MOST_KEYS:
-                raise Conflict(f"There are {MOST_KEYS} keys, and one person may have no more. Remove one.")
-            held = unit.ssh_key(key.fingerprint)
-            if held is not None:
-                note_dispute(unit, held, owner, actor=actor, now=now)
-            else:
-                found = unit.add_ssh_key(SshKey(0, owner, called, key.text, key.fingerprint, now))
-                _ensure_doors(unit, owner, ("",))
-                text = mark(f"the key {key.fingerprint} was added")
-                _note(unit, "ssh.key-added", text, found, actor=actor, now=now)
-        if held is not None:
-            raise Conflict(NOT_YOURS)
-        self._write(owner)
-        return found
-
-    def remove(self, owner: str, number: int, *, actor: Actor) -> SshKey:
-        """Remove one of a person's keys; what is open by it ends within a minute.
-
-        Raises:
-            NotFound: They have no such key.
-            LedgerError: The ledger cannot be used; nothing was changed.
-        """
-        now = self._clock()
-        with self._ledger.write() as unit:
-            found = next((one for one in unit.ssh_keys(owner) if one.id == number), None)
-            if found is None:
-                raise NotFound("There is no such key.")
-            unit.remove_ssh_key(number)
-            text = mark(f"the key {found.fingerprint} was removed")
-            _note(unit, "ssh.key-removed", text, found, actor=actor, now=now)
-        self._write(owner)
-        return found
-
-    def write_files(self, host: str) -> None:
-        """Let servers that run know of keys that were added or removed elsewhere.
-
-        Raises:
-            LedgerError: The ledger cannot be used.
-            OSError: A file cannot be written.
-        """
-        with self._ledger.read() as unit:
-            owners = {lease.owner for lease in unit.live_leases(host) if lease.state is LeaseState.ACTIVE}
-        for owner in owners:
-            self._write(owner)
-
-    def _write(self, owner: str) -> None:
-        if self._files is not None:
-            self._files.put_keys(owner, [key.text for key in self.list(owner)])
-
-    def list(self, owner: str | None = None) -> tuple[SshKey, ...]:
-        """A person's keys, or everybody's. Raises: LedgerError."""
-        with self._ledger.read() as unit:
-            return unit.ssh_keys(owner)
-
-    def doors(self, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:
-        """Where connections to a person's servers are taken, made where there is none.
-
-        Raises:
-            LedgerError: The ledger cannot be used.
-        """
-        with self._ledger.read() as unit:
-            known = unit.ssh_doors(owner)
-        if {door.server for door in known} >= set(servers):
-            return known
-        with self._ledger.write() as unit:
-            return _ensure_doors(unit, owner, servers)
-
-    def running(self, owner: str, host: str) -> Mapping[str, str]:
-        """Leases of a person's servers that run, by the server's name. Raises: LedgerError."""
-        with self._ledger.read() as unit:
-            return {server: lease for server, (lease, _) in _running(unit, host, owner).items()}
-
-    def recent(self, owner: str, limit: int) -> tuple[SshSession, ...]:
-        """A person's newest connections. Raises: LedgerError."""
-        with self._ledger.read() as unit:
-            return unit.recent_ssh_sessions(owner, limit)
 
 
 def count_open(ledger: Ledger) -> Mapping[str, int]:
@@ -218,11 +106,11 @@ class SshDesk:
             return None
         refused = self._rights.why_not(key.owner)
         with self._ledger.read() as unit:
-            running = _running(unit, self._host, key.owner)
+            running = find_running(unit, self._host, key.owner)
             doors = unit.ssh_doors(key.owner)
         if missing := set(running) - {door.server for door in doors}:
             with self._ledger.write() as unit:
-                doors = _ensure_doors(unit, key.owner, sorted(missing))
+                doors = ensure_doors(unit, key.owner, sorted(missing))
         found = judge_key(key, doors, running.keys(), refused)
         if isinstance(found, Grant):
             return key, found
@@ -257,7 +145,7 @@ class SshDesk:
         with self._ledger.write() as unit:
             key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
             owner = key.owner if key else ""
-            running = _running(unit, self._host, owner)
+            running = find_running(unit, self._host, owner)
             count = len(unit.open_ssh_sessions(owner))
             why = why_not_server(
                 door, key, {name: lease for name, (lease, _) in running.items()}, refused, count
@@ -302,7 +190,7 @@ class SshDesk:
         """
         with self._ledger.read() as unit:
             key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
-            running = _running(unit, self._host, key.owner) if key else {}
+            running = find_running(unit, self._host, key.owner) if key else {}
         if key is not None and door is not None and door.owner == key.owner and door.server in running:
             text = mark(f"The gateway cannot take connections to this server: {why}. Tell the administrator.")
             self._refuse(key, Refusal(Cause.SHUT, text))
@@ -344,7 +232,7 @@ class SshDesk:
                     _end(unit, seen, said.ended, now)
                     continue
                 unit.put_ssh_session(seen)
-                running = {k: v for k, (v, _) in _choose_running(live, session.owner).items()}
+                running = {k: v for k, (v, _) in choose_running(live, session.owner).items()}
                 mine = keys.get(session.owner, ())
                 why = why_end(session, mine, running, refused.get(session.owner))
                 if why is not None:
@@ -396,32 +284,6 @@ def _end(unit: LedgerUnit, session: SshSession, why: str, now: datetime) -> None
             },
         )
     )
-
-
-def _note(unit: LedgerUnit, kind: str, text: str, key: SshKey, *, actor: Actor, now: datetime) -> None:
-    data: dict[str, object] = {"owner": key.owner, "name": key.name, "acted_as": actor.kind.value}
-    unit.add_event(Event(now, kind, text, actor.name, data={**data, "fingerprint": key.fingerprint}))
-
-
-def _ensure_doors(unit: LedgerUnit, owner: str, servers: Sequence[str]) -> tuple[Door, ...]:
-    known = {door.server for door in unit.ssh_doors(owner)}
-    for server in dict.fromkeys(servers):
-        if server not in known:
-            unit.make_ssh_door(owner, server)
-    return unit.ssh_doors(owner)
-
-
-def _running(unit: LedgerUnit, host: str, owner: str) -> Mapping[str, tuple[str, str]]:
-    """Lease and container of a person's servers that run, by the server's name."""
-    return _choose_running(unit.live_leases(host), owner)
-
-
-def _choose_running(leases: Iterable[Lease], owner: str) -> Mapping[str, tuple[str, str]]:
-    return {
-        lease.server: (lease.id, lease.container_id)
-        for lease in leases
-        if lease.owner == owner and lease.state is LeaseState.ACTIVE and lease.container_id is not None
-    }
 
 
 def _read_number(address: str) -> int:

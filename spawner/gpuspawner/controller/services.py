@@ -10,7 +10,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator import Cards, Line, Reservations, Rosters, Sessions, Undo, UsageReports
 from gpuspawner.allocator.places import LineView
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.allocator.timetables import Timetables
 from gpuspawner.passport.known import KnownImages
 from gpuspawner.ports import HubApi

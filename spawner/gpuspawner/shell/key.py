@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.core.errors import InvalidRequest, NotFound
 from gpuspawner.core.keys import MOST_CHARACTERS
 from gpuspawner.core.ssh import SshKey

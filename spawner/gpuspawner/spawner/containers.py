@@ -20,7 +20,7 @@ from gpuspawner.adapters.course_folders import CourseFolders, require_shared
 from gpuspawner.adapters.docker_calls import ENGINE_FAILURES, DockerCalls, NotFound
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.key_ends import end_keys_of
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.core.container import (
     SESSION_URL,

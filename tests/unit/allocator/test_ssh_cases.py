@@ -10,8 +10,9 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities, Said
-from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys, Told
+from gpuspawner.allocator.ssh import Entrance, SshDesk, Told
 from gpuspawner.allocator.ssh_disputes import DISPUTED, count_disputes
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind

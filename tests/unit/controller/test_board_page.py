@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.core.claims import Actor, ActorKind, Holder
 from gpuspawner.core.errors import Conflict
 from gpuspawner.core.model import Event, Health, LeaseState

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gpuspawner.allocator.ssh import Entrance, SshDesk, SshKeys
+from gpuspawner.allocator.ssh import Entrance, SshDesk
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.controller.loop import TickReport
 from gpuspawner.core.activity import Look, begin_activity
 from gpuspawner.core.claims import Actor, ActorKind, Ticket, TicketState

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from gpuspawner.adapters.ssh_files import SshFiles
-from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.allocator.ssh import SshDesk
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.controller import sshdoor as module
 from gpuspawner.controller.sshdoor import SshDoor, WhyNot

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gpuspawner.adapters.ssh_files import SshFiles
-from gpuspawner.allocator.ssh import SshDesk, SshKeys
+from gpuspawner.allocator.ssh import SshDesk
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.controller.services import SshPlace
 from gpuspawner.controller.views.ssh import name_servers
 from gpuspawner.core.model import LeaseState

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.login.known import Denied, LedgerUnusable, ServiceSilent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from docker.types import Mount
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.core.claims import Actor, ActorKind
 from support.fake_docker import FakeDocker, image_id
 from support.mock_hub import MockHub

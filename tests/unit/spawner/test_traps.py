@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dockerspawner import DockerSpawner
 from gpuspawner.adapters.ledger import Ledger
-from gpuspawner.allocator.ssh import SshKeys
+from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.core.claims import Actor, ActorKind
 from gpuspawner.spawner import GPUSpawner
 from jupyterhub.spawner import SpawnException
