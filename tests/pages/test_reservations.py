@@ -10,7 +10,7 @@ import pytest
 from gpuspawner.core.model import LeaseState
 from pages.conftest import LOOKS
 from pages.reader import Reader
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from support.build import NOW
 from support.controller import Office
 
@@ -147,6 +147,25 @@ def test_it_says_while_somebody_types_whether_it_fits(office: Office, reader: Me
     page.get_by_role("button", name="Reserve").click()
     expect(page.get_by_text("Exam: reserved.")).to_be_visible()
     expect(page.get_by_role("heading", name="Exam")).to_be_visible()
+
+
+def test_what_is_typed_before_the_script_is_there_counts(office: Office, reader: Meet) -> None:
+    fill(office)
+    grace = reader("grace")
+    page = grace.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/reservations.js*", hold)
+    page.goto(f"{office.url}/services/gpu/reservations/new?day=2030-05-21", wait_until="commit")
+    page.get_by_label("Title").fill("Exam")
+    page.get_by_label("Starts at").fill("16:00")
+    expect(page.get_by_role("status")).to_contain_text("Here you see whether it fits")
+    held[0].continue_()
+    expect(page.get_by_role("status")).to_contain_text("This fits.")
+    expect(page.get_by_label("Title")).to_have_value("Exam")
 
 
 def test_what_is_typed_stays_when_it_cannot_be_reserved(office: Office, reader: Meet) -> None:

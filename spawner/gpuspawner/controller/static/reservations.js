@@ -4,9 +4,14 @@
 
 const ZONE = "gpu-zone";
 
+// Something may be typed before this script runs, or be there again when somebody comes back to the page.
+const isTyped = (field) => "defaultValue" in field && field.value !== field.defaultValue;
+const isBegun = (form) => [...form.elements].some(isTyped);
+
 function chooseZone() {
   const here = new URL(location.href);
   if (!document.querySelector("[data-zone]") || here.searchParams.has("zone")) return;
+  if ([...document.forms].some(isBegun)) return;
   const zone = localStorage.getItem(ZONE) ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (!zone || zone === "UTC") return;
   here.searchParams.set("zone", zone);
@@ -68,6 +73,7 @@ function followForm(form) {
   });
   showParts();
   markField();
+  if (isBegun(form)) ask();
 }
 
 // A text that was pasted, and could not be imported, is there again.
