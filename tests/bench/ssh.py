@@ -46,8 +46,9 @@ CONTAINER = "127.45.0.1"
 """An address of this machine for what plays the container; doors have others."""
 MEBIBYTES = 512
 EXECS, BYTES = 10, 300
-WAYS = ("gateway", "direct", "jump")
-"""Through ours; without anything between; through a plain OpenSSH as jump host, to see what ours adds."""
+WAYS = ("gateway", "direct", "alike", "jump")
+"""Through ours; without anything between, as OpenSSH does by itself, and with the ciphers that people copy;
+through a plain OpenSSH as jump host with these ciphers, to see what ours adds."""
 SHARE = Goal("≥ 0.8", lambda ratio: ratio >= 0.8)
 READY_SECONDS = 20
 
@@ -91,7 +92,13 @@ def _compare(name: str, unit: str, what: str, by_way: dict[str, list[float]]) ->
     ours = by_way["gateway"]
     return [
         Figure(f"ssh-{name}", f"{what}; stock: directly", unit, ours, by_way["direct"], goal),
-        Figure(f"ssh-{name}-jump", "The same; stock: through a plain jump host", unit, ours, by_way["jump"]),
+        *(
+            Figure(f"ssh-{name}-{way}", f"The same; stock: {what}", unit, ours, by_way[way])
+            for way, what in (
+                ("alike", "directly, with the same ciphers"),
+                ("jump", "through a plain jump host, with the same ciphers"),
+            )
+        ),
     ]
 
 
@@ -329,7 +336,6 @@ Host ours
     HostName 127.0.0.1
     Port {ports["gateway"]}
     User {account}
-    Ciphers {CIPHERS}
 Host plain
     HostName 127.0.0.1
     Port {ports["jump"]}
@@ -343,11 +349,17 @@ Host direct
     HostName {CONTAINER}
     Port {SERVER_PORT}
     User {me}
+Host alike
+    HostName {CONTAINER}
+    Port {SERVER_PORT}
+    User {me}
 Host jump
     HostName {CONTAINER}
     Port {SERVER_PORT}
     User {me}
     ProxyJump plain
+Host * !direct
+    Ciphers {CIPHERS}
 """
 
 

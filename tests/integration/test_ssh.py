@@ -10,7 +10,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,17 +17,17 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.core.activity import SshUse
 from support.client import text_of
+from support.debian import files_of
 from support.installation import CHECKOUT, HOST, Installation, wait_for
 from support.side_by_side import free_port
 from support.ssh import Laptop
-from support.ssh_site import BANNER, answers, copied, forwarding, keys_of
+from support.ssh_site import BANNER, answers, copied, forwarding, keys_of, make_token, with_client
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -227,6 +226,41 @@ def test_what_vs_code_does_works_and_its_process_outlives_the_connection(ada: La
     ada.run("gpu", "pkill -f vscode-server/bin/server")
 
 
+TMUX = ("./usr/bin/tmux", *(f"./usr/lib/*/lib{name}*" for name in ("event_core", "utempter", "jemalloc")))
+"""Not in the small images."""
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >~/counted; sleep 0.2; done"
+
+
+def test_tmux_and_what_runs_in_it_survive_a_lost_connection(site: Installation, ada: Laptop) -> None:
+    site.engine.put_archive(site.container("ada")["Id"], "/", files_of("tmux", *TMUX))
+    window = {**os.environ, "TERM": "xterm"}
+    terminal = ada.open("-tt", "gpu", "tmux new-session -s work", env=window)
+    assert terminal.stdin
+    terminal.stdin.write(f"nvidia-smi -L >~/cards; {COUNT}\n")
+    terminal.stdin.flush()
+    wait_for(lambda: counted(site) > 3, "what was typed into tmux")
+    terminal.kill()  # as when the network goes: nobody says goodbye
+    terminal.communicate(timeout=20)
+    wait_for(lambda: keys_of(site).recent("ada", 1)[0].ended_at is not None, "the end in the ledger", 40)
+    before = counted(site)
+    wait_for(lambda: counted(site) > before + 3, "it to go on")
+    again = ada.open("-tt", "gpu", "tmux attach-session -t work", env=window)
+    wait_for(lambda: "work" in site.exec("ada", "tmux list-clients"), "it to be attached again")
+    assert again.stdin
+    again.stdin.write("\x03echo in the s''ame one; exit\n")
+    again.stdin.flush()
+    assert again.wait(60) == 0
+    assert again.stdout
+    assert "in the same one" in again.stdout.read()
+    assert re.findall(r"UUID: ([\w-]+)", site.exec("ada", "cat ~/cards")) == list(
+        site.lease_of("ada").devices
+    )
+
+
+def counted(site: Installation) -> int:
+    return int(site.exec("ada", "cat ~/counted 2>/dev/null").strip() or 0)
+
+
 def test_who_connected_is_known_with_key_and_bytes(site: Installation, ada: Laptop) -> None:
     ada.run("gpu", "head -c 1000000 /dev/zero | tr '\\0' x")
 
@@ -278,25 +312,12 @@ def test_what_is_typed_is_seen_and_an_open_connection_is_no_typing(site: Install
     terminal.communicate(timeout=20)
 
 
-def make_token(site: Installation, user: str, *scopes: str) -> dict[str, Any]:
-    """As the button of the hub's page of tokens does."""
-    body = {"note": "SSH through port 443", "expires_in": 30 * 86400, "scopes": list(scopes)}
-    answer = site.client(user).api("POST", f"/users/{user}/tokens", json=body)
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
 def through_443(site: Installation, laptop: Laptop, folder: Path, token: str) -> Laptop:
     """The same machine in a network that lets out nothing but the web."""
     html = site.client("ada").page("/services/gpu/ssh").text
     found = dict(re.findall(r'(?s)<textarea[^>]* id="([\w-]+)"[^>]*>(.*?)</textarea>', html))
     config, known_hosts = copied(site, "ada")
-    file = folder / "token"
-    file.write_text(f"{token}\n")
-    file.chmod(0o600)
-    client = f"{sys.executable} -m gpuspawner_session ssh-proxy --token-file {file}"
-    through = unescape(found["through"]).replace("gpuspawner-session ssh-proxy", client)
+    through = with_client(unescape(found["through"]), folder, token)
     assert f"{site.url}/services/gpu/ssh/way" in through
     away = copy(laptop)
     away.folder = folder

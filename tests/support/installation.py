@@ -199,13 +199,11 @@ class Installation:
             "demo_users": {**logins, ADMIN: {"password": PASSWORD, "admin": True}},
             **({"ledger": str(self._given_ledger)} if self._given_ledger else {}),
             "controller": {"enabled": self.with_controller, "port": free_port(), "tick": 0.5},
-            **(
-                {"ssh": {"enabled": True, "address": "127.0.0.1", "port": self.ssh_port}}
-                if self.ssh_port
-                else {}
-            ),
             **self.settings,
         }
+        if self.ssh_port:
+            ssh = {"enabled": True, "address": "127.0.0.1", "port": self.ssh_port}
+            data["ssh"] = {**ssh, **data.get("ssh", {})}
         self.settings_file = self.state_dir / "gpuspawner.yml"
         self.settings_file.write_text(yaml.safe_dump(data, sort_keys=False))
         extra = self.state_dir / "jupyterhub_config.d"

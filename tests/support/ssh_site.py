@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gpuspawner.allocator.ssh_keys import SshKeys
@@ -65,6 +67,24 @@ def read_page(person: Client) -> tuple[str, str]:
     html = person.page("/services/gpu/ssh").text
     found = dict(re.findall(r'(?s)<textarea[^>]* id="([\w-]+)"[^>]*>(.*?)</textarea>', html))
     return unescape(found["config"]), unescape(found["known-hosts"])
+
+
+def make_token(site: Installation, user: str, *scopes: str) -> dict[str, Any]:
+    """As the button of the hub's page of tokens does."""
+    body = {"note": "SSH through port 443", "expires_in": 30 * 86400, "scopes": list(scopes)}
+    answer = site.client(user).api("POST", f"/users/{user}/tokens", json=body)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def with_client(config: str, folder: Path, token: str) -> str:
+    """What was copied, with our client of this checkout and a file with its token."""
+    file = folder / "token"
+    file.write_text(f"{token}\n")
+    file.chmod(0o600)
+    client = f"{sys.executable} -m gpuspawner_session ssh-proxy --token-file {file}"
+    return config.replace("gpuspawner-session ssh-proxy", client)
 
 
 @pytest.fixture(scope="module")

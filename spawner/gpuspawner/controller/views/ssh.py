@@ -15,7 +15,7 @@ HOME = "/home/jovyan"
 GATEWAY = "gpu-gateway"
 """What the gateway is called in a configuration."""
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes256-ctr,aes128-ctr"
-"""For the way to the gateway, fastest first. What goes there is encrypted already, from end to end, and by
+"""Fastest first. What goes through the gateway is encrypted twice, to the gateway and to the server, and by
 itself OpenSSH takes a slower one. All its versions since 6.2 know these, also in FIPS mode."""
 
 
@@ -116,7 +116,6 @@ def write_gateway(host: str, port: int, account: str, way: str | None) -> list[s
         *([f"    Port {port}"] if way is None else [_proxy(way)]),
         f"    User {account}",
         f"    HostKeyAlias {name_gateway(host)}",
-        f"    Ciphers {CIPHERS}",
     ]
 
 
@@ -153,6 +152,7 @@ def write_config(machines: Sequence[Machine], host: str, gateway: Sequence[str],
     lines += [
         "",
         f"Host {names}",
+        f"    Ciphers {CIPHERS}",
         "    ForwardAgent no",
         "    ForwardX11 no",
         "    ServerAliveInterval 30",
