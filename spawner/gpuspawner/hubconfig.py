@@ -30,6 +30,8 @@ _WAYS = {
     "local": ("local", "LocalLogin"),
 }
 """Module and class of the ways to log in that are not OpenID Connect's."""
+TOKEN_LIFE = timedelta(days=365)
+"""The longest, of tokens that people make; who asks for none gets it. The Hub's own limit is none."""
 NAMED_SERVERS = 4
 """Servers that a person may have beside the default one: enough to compare, too few to flood a host."""
 
@@ -147,6 +149,7 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     hub.init_spawners_timeout = -1
     hub.template_paths = [str(HUB_TEMPLATES)]
     hub.jinja_environment_options = {"extensions": [HUB_WORDS]}
+    hub.token_expires_in_max_seconds = int(TOKEN_LIFE.total_seconds())
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = NAMED_SERVERS
 

@@ -15,6 +15,8 @@ from support.client import Client
 from support.fresh_server import HOME, FreshServer
 from support.playing import SETTINGS, must_play
 from support.sessions import run_in_kernel
+from support.ssh import Laptop
+from support.ssh_site import read_page
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -42,6 +44,7 @@ def server(bare: FreshServer) -> Iterator[FreshServer]:
     bare.shell(
         f"echo '{here} {HUB}' >>/etc/hosts; rm -rf {folder}/mine; cp -r {folder}/simulated {folder}/mine;"
         f"sed -i 's/^tls_names: .*/tls_names: [{HUB}, {here}]/' {SETTINGS};"
+        f"sed -i 's/^gpuspawner_settings:/&\\n  ssh: {{enabled: true, host: {HUB}}}/' {SETTINGS};"
         f"printf 'tls_subdomains: true\\nimages_names: [minimal]\\n' >>{SETTINGS}"
     )
     must_play(bare, "site")
@@ -240,6 +243,71 @@ def test_nothing_is_reached_by_ipv6_either(server: FreshServer, people: list[Cli
             "ip -6 address delete fd99::1/64 dev gpuspawner0;"
             " for one in fd98::1 2001:db8::1; do ip -6 address delete $one/128 dev lo; done"
         )
+
+
+def is_open(server: FreshServer, port: int) -> bool:
+    """Whether somebody elsewhere reaches a port of the server."""
+    with socket.socket() as one:
+        one.settimeout(3)
+        return one.connect_ex((address(server), port)) == 0
+
+
+@pytest.fixture(scope="module")
+def laptop(people: list[Client], tmp_path_factory: pytest.TempPathFactory) -> Laptop:
+    """Ada's own machine, whose key she has added."""
+    made = Laptop(tmp_path_factory.mktemp("machines") / "ada@laptop")
+    people[0].log_in_to_controller()
+    answer = people[0].gpu("POST", "/keys", json={"key": made.public})
+    assert answer.status_code == 201, answer.text
+    return made
+
+
+def test_where_ufw_filters_it_is_opened_for_what_is_needed(
+    server: FreshServer, people: list[Client], laptop: Laptop
+) -> None:
+    install = "apt-get install -y -q --no-install-recommends ufw && ufw allow 9998/tcp && ufw --force enable"
+    server.shell(f"{install}; systemctl is-active others")
+    assert not any(is_open(server, port) for port in (443, 2222))
+    must_play(server, "site")
+    opened = {port: is_open(server, port) for port in (80, 443, 2222, 8001, 9999)}
+    assert opened == {80: True, 443: True, 2222: True, 8001: False, 9999: False}
+    ada = people[0]
+    ada.stop()
+    assert ada.spawn({"gpus": 1}, seconds=300).ready, "a server that is started now reaches the hub"
+    config, known_hosts = read_page(ada)
+    laptop.write(config.replace(f"HostName {HUB}", f"HostName {address(server)}"), known_hosts)
+    done = laptop.run("gpu", "nvidia-smi -L; exit 7")
+    assert done.returncode == 7, done.stderr
+    assert "UUID: GPU-" in done.stdout
+    before = server.started()
+    assert must_play(server, "site")["changed"] == 0
+    assert server.started() == before
+
+
+def test_where_port_443_is_the_only_way_for_ssh_its_port_is_closed_again(
+    server: FreshServer, people: list[Client], laptop: Laptop
+) -> None:
+    server.shell(f"sed -i 's/  ssh: {{enabled: true,/& ways: web,/' {SETTINGS}")
+    must_play(server, "site")
+    assert (is_open(server, 443), is_open(server, 2222)) == (True, False)
+    assert "2222" not in server.must("ufw", "show", "added")
+    ada = people[0]
+    made = ada.api("POST", "/users/ada/tokens", json={"scopes": ["custom:gpu:ssh"], "note": "443"}).json()
+    assert made["expires_at"]
+    # From the server itself, which finds the hub by its name.
+    file = laptop.folder / "token"
+    file.write_text(made["token"])
+    client = f"env PYTHONPATH={HOME}/images/session SSL_CERT_FILE={AUTHORITY} python3 -m gpuspawner_session"
+    config, known_hosts = read_page(ada)
+    laptop.write(
+        config.replace("gpuspawner-session ssh-proxy", f"{client} ssh-proxy --token-file {file}"), known_hosts
+    )
+    for one in laptop.folder.iterdir():
+        server.write(str(one), one.read_text())
+    server.shell(f"chmod 600 {laptop.folder}/*")
+    assert "UUID: GPU-" in server.must(*laptop.command("gpu", "nvidia-smi -L"))
+    left = server.must("ufw", "show", "added")
+    assert "9998/tcp" in left, "what is somebody's own stays"
 
 
 def test_a_certificate_of_ones_own_is_served_and_a_new_one_after_it(

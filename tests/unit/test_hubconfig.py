@@ -43,6 +43,7 @@ HUB = {
     "init_spawners_timeout": -1,
     "template_paths": [str(hubconfig.HUB_TEMPLATES)],
     "jinja_environment_options": {"extensions": ["gpuspawner.language.hubpages.HubWords"]},
+    "token_expires_in_max_seconds": 365 * 86_400,
     "allow_named_servers": True,
     "named_server_limit_per_user": 4,
 }
