@@ -9,6 +9,8 @@ PASSPORTS := .gpuspawner/passports
 PYTEST_ARGS ?=
 # A process for each core, each takes the next file; what needs a whole installation all goes to the same one.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Two servers at once, the tests of each in a process of their own.
+TWO_SERVERS := -n 2 --dist loadgroup --no-loadscope-reorder
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000
 
@@ -34,9 +36,10 @@ test:  ## every test that can run on this machine (PYTEST_ARGS="-k queue" for so
 	@$(BIN)/pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-ansible:  ## a fresh Debian server brought to a hub by the playbooks, in a container (DEBIAN=bookworm: Debian 12; CHANGED=1: what has not passed with what is here)
-	@$(PREPARE) test-strict
-	@GPUSPAWNER_TEST_SERVER=$(DEBIAN) $(BIN)/pytest $(if $(CHANGED),$$(python3 tests/support/tested.py),tests/ansible) \
-	--require=docker,server $(PYTEST_ARGS)
+	@tests="$(if $(CHANGED),$$(python3 tests/support/tested.py),tests/ansible)"; \
+	if [ -z "$$tests" ]; then echo "Nothing has changed since they passed."; exit 0; fi; \
+	($(PREPARE) test-strict) && GPUSPAWNER_TEST_SERVER=$(DEBIAN) \
+	$(BIN)/pytest $$tests $(TWO_SERVERS) --require=docker,server $(PYTEST_ARGS)
 
 test-unit:  ## the tests that need no Docker
 	@$(PREPARE) test-unit

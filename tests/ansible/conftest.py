@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.client import Client
@@ -17,19 +18,50 @@ FIRST_KILL = "Make the directories"
 """A task of the first installation at which it is killed, before it is run as the page says."""
 
 
+SERVERS = {
+    "shared": ("test_fresh_server", "test_interrupted", "test_roles", "test_upgrades", "test_wiped_server"),
+    "bare": ("test_wrong_settings", "test_reach"),
+    "cards": ("test_cards",),
+}
+"""Which server a module's tests are for; what takes longest is first. Two may be tried side by side."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let those that need a server on which nothing is come before those that bring one to a hub."""
-    items.sort(key=lambda item: "untouched" not in getattr(item, "fixturenames", ()))
+    """Let those of one server follow each other in one process, first those that need it untouched."""
+    groups = {module: group for group, modules in SERVERS.items() for module in modules}
+    order = [*SERVERS, ""]
+    for item in items:
+        if item.get_closest_marker("server"):
+            item.add_marker(pytest.mark.xdist_group(groups[item.path.stem]))
+    items.sort(
+        key=lambda item: (order.index(_group(item)), "untouched" not in getattr(item, "fixturenames", ()))
+    )
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker else ""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Write down in the end which modules have passed, where whole ones were run."""
-    config = session.config
+    """Write down in the end which modules have passed; one of several processes knows only of its own."""
+    if not hasattr(session.config, "workerinput") and session.items:
+        _write_down(session.config, [item.nodeid for item in session.items])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The same where several processes run the tests, each of which has found all."""
+    _write_down(node.config, ids)
+
+
+def _write_down(config: pytest.Config, names: list[str]) -> None:
     some = any("::" in argument for argument in config.args) or any(
         config.getoption(option) for option in ("keyword", "markexpr", "deselect")
     )
-    if os.environ.get("GPUSPAWNER_TEST_SERVER") == RELEASE and not some:
-        config.pluginmanager.register(Passing([item.nodeid for item in session.items]))
+    whole = os.environ.get("GPUSPAWNER_TEST_SERVER") == RELEASE and not some
+    if whole and not config.pluginmanager.has_plugin("passing"):
+        config.pluginmanager.register(Passing(names), "passing")
 
 
 @pytest.fixture(scope="session")
