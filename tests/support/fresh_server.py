@@ -194,4 +194,6 @@ def _ensure_image(release: str) -> str:
 
 
 def _docker(*arguments: str, must: bool = False) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=must)
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or not must, f"docker {arguments[0]}: {done.stderr}"
+    return done
