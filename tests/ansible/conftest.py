@@ -26,6 +26,7 @@ SERVERS = {
 """Which server a module's tests are for; what takes longest is first. Two may be tried side by side."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let those of one server follow each other in one process, first those that need it untouched."""
     groups = {module: group for group, modules in SERVERS.items() for module in modules}
