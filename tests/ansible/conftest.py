@@ -26,22 +26,22 @@ SERVERS = {
 """Which server a module's tests are for; what takes longest is first. Two may be tried side by side."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist asks for the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let all tests of one server be run in one process; xdist asks for that before it lets us sort them."""
+    if item.get_closest_marker("server"):
+        group = next(name for name, modules in SERVERS.items() if item.path.stem in modules)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let those of one server follow each other in one process, first those that need it untouched."""
-    groups = {module: group for group, modules in SERVERS.items() for module in modules}
+    """Let the tests of one server follow each other, first those that need it untouched."""
     order = [*SERVERS, ""]
-    for item in items:
-        if item.get_closest_marker("server"):
-            item.add_marker(pytest.mark.xdist_group(groups[item.path.stem]))
-    items.sort(
-        key=lambda item: (order.index(_group(item)), "untouched" not in getattr(item, "fixturenames", ()))
-    )
 
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        marker = item.get_closest_marker("xdist_group")
+        return order.index(marker.args[0] if marker else ""), "untouched" not in item.fixturenames
 
-def _group(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("xdist_group")
-    return str(marker.args[0]) if marker else ""
+    items.sort(key=place)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
