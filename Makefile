@@ -7,10 +7,9 @@ PREPARE := exec env PYTHONPATH=spawner PYTHONDONTWRITEBYTECODE=1 python3 -m gpus
 BIN := .gpuspawner/venv/bin
 PASSPORTS := .gpuspawner/passports
 PYTEST_ARGS ?=
-# A process for each core, each takes the next file; what needs a whole installation all goes to the same one.
+# A process for each core, each takes the next file; what needs a whole installation all goes to the same one,
+# and so do the tests of each server that is made.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# Two servers at once, the tests of each in a process of their own.
-TWO_SERVERS := -n 2 --dist loadgroup --no-loadscope-reorder
 # Where the demo listens; the port after it is taken too.
 PORT ?= 8000
 
@@ -39,7 +38,7 @@ test-ansible:  ## a fresh Debian server brought to a hub by the playbooks, in a 
 	@tests="$(if $(CHANGED),$$(python3 tests/support/tested.py),tests/ansible)"; \
 	if [ -z "$$tests" ]; then echo "Nothing has changed since they passed."; exit 0; fi; \
 	($(PREPARE) test-strict) && GPUSPAWNER_TEST_SERVER=$(DEBIAN) \
-	$(BIN)/pytest $$tests $(TWO_SERVERS) --require=docker,server $(PYTEST_ARGS)
+	$(BIN)/pytest $$tests $(SIDE_BY_SIDE) --require=docker,server $(PYTEST_ARGS)
 
 test-unit:  ## the tests that need no Docker
 	@$(PREPARE) test-unit

@@ -12,34 +12,21 @@ from support.client import Client
 from support.fresh_server import FreshServer, fresh_server
 from support.kills import kill_at
 from support.playing import SETTINGS, address, commands, log_in
+from support.side_by_side import SERVERS, server_of
 from support.tested import RELEASE, Passing
 
 FIRST_KILL = "Make the directories"
 """A task of the first installation at which it is killed, before it is run as the page says."""
 
 
-SERVERS = {
-    "shared": ("test_fresh_server", "test_interrupted", "test_roles", "test_upgrades", "test_wiped_server"),
-    "bare": ("test_wrong_settings", "test_reach"),
-    "cards": ("test_cards",),
-}
-"""Which server a module's tests are for; what takes longest is first. Two may be tried side by side."""
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let all tests of one server be run in one process; xdist asks for that before it lets us sort them."""
-    if item.get_closest_marker("server"):
-        group = next(name for name, modules in SERVERS.items() if item.path.stem in modules)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the tests of one server follow each other, first those that need it untouched."""
-    order = [*SERVERS, ""]
+    order = list(SERVERS)
 
     def place(item: pytest.Item) -> tuple[int, bool]:
-        marker = item.get_closest_marker("xdist_group")
-        return order.index(marker.args[0] if marker else ""), "untouched" not in item.fixturenames
+        server = server_of(item.nodeid) if item.get_closest_marker("server") else None
+        number = order.index(server) if server else len(order)
+        return number, "untouched" not in getattr(item, "fixturenames", ())
 
     items.sort(key=place)
 

@@ -15,6 +15,12 @@ from pathlib import Path
 from xdist.scheduler import LoadFileScheduling
 
 INSTALLATIONS = ("tests/integration/", "tests/browser/")
+SERVERS = {
+    "shared": ("fresh_server", "interrupted", "roles", "upgrades", "wiped_server"),
+    "bare": ("wrong_settings", "reach"),
+    "cards": ("cards",),
+}
+"""Servers that are made for tests, what takes longest first, and the modules of tests/ansible for each."""
 GATE, FLOOR = Path(__file__), Path(__file__).with_name("__init__.py")
 """Two files that are there already, locked and never written."""
 PORTS = range(20_000, 32_000)
@@ -23,14 +29,23 @@ PORTS_EACH = 1_500
 """Of one process."""
 
 
+def server_of(nodeid: str) -> str | None:
+    """Which of :data:`SERVERS` a test is for, by its module."""
+    module = nodeid.partition("::")[0]
+    found = (name for name, those in SERVERS.items() for one in those if module.endswith(f"/test_{one}.py"))
+    return next(found, None) if module.startswith("tests/ansible/") else None
+
+
 class OneHubAtATime(LoadFileScheduling):
-    """Files to whichever process is free; those with a whole installation all to the same one.
+    """Files to whichever process is free; those with a whole installation all to one, as those of a server.
 
     Two Hubs with their servers and browsers would wait for each other on two cores, and run into time limits.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "installations" if nodeid.startswith(INSTALLATIONS) else str(super()._split_scope(nodeid))
+        if nodeid.startswith(INSTALLATIONS):
+            return "installations"
+        return server_of(nodeid) or str(super()._split_scope(nodeid))
 
 
 @contextmanager
