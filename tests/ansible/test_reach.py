@@ -295,10 +295,11 @@ def test_where_port_443_is_the_only_way_for_ssh_its_port_is_closed_again(
     ada = people[0]
     made = ada.api("POST", "/users/ada/tokens", json={"scopes": ["custom:gpu:ssh"], "note": "443"}).json()
     assert made["expires_at"]
-    # From the server itself, which finds the hub by its name.
+    # From the server itself, which finds the hub by its name; the program is installed as the page says.
+    server.shell(f"python3 -m venv /root/client && /root/client/bin/pip install -q {HOME}/images/session")
     file = laptop.folder / "token"
     file.write_text(made["token"])
-    client = f"env PYTHONPATH={HOME}/images/session SSL_CERT_FILE={AUTHORITY} python3 -m gpuspawner_session"
+    client = f"env SSL_CERT_FILE={AUTHORITY} /root/client/bin/gpuspawner-session"
     config, known_hosts = read_page(ada)
     laptop.write(
         config.replace("gpuspawner-session ssh-proxy", f"{client} ssh-proxy --token-file {file}"), known_hosts
