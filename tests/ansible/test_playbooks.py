@@ -234,6 +234,7 @@ def test_a_password_in_the_address_of_backups_is_not_shown(repository: str, show
     environment.filters["regex_replace"] = lambda text, old, new: re.sub(old, new, text)
     values: dict[str, Any] = {
         "backup_repository": repository,
+        "backup_silent": False,
         "backup_said": says.format(repository.removeprefix("rest:")),
         "backup_secret": asking["vars"]["backup_secret"],
     }
@@ -243,3 +244,33 @@ def test_a_password_in_the_address_of_backups_is_not_shown(repository: str, show
     assert "cr@et" not in told
     if "{}" in says:
         assert f"Head {shown.removeprefix('rest:')}/config" in told
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "create", "goes_on", "says"),
+    [
+        (0, "", False, True, ""),
+        (1, "no such host", False, False, "no such host"),
+        (1, "no such host", True, True, "no such host"),
+        (1, "wrong password", True, False, "wrong password"),
+        (124, "", False, False, "no answer within a minute"),
+        (124, "retrying", True, False, "no answer within a minute"),
+        (137, "", False, False, "no answer within a minute"),
+    ],
+)
+def test_a_repository_that_does_not_answer_is_said_to_be_silent(
+    *, code: int, error: str, create: bool, goes_on: bool, says: str
+) -> None:
+    ask = task("roles/backup/tasks/ask.yml", "Ask restic for the repository")
+    assert "timeout" not in ask  # of a task it raises past failed_when
+    command = ask["ansible.builtin.command"]["argv"]
+    assert command[command.index("restic") - 1] == "60"
+    check = task("roles/backup/tasks/ask.yml", "Require that it is there, and that the password opens it")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    values: dict[str, Any] = {"backup_asked": {"rc": code, "stderr": error}, "backup_create": create}
+    for name in ("backup_silent", "backup_said"):
+        expression = environment.compile_expression(check["vars"][name].strip("{} "))
+        values[name] = expression(values)
+    environment.filters["bool"] = bool
+    assert environment.compile_expression(check["ansible.builtin.assert"]["that"])(values) is goes_on
+    assert says in values["backup_said"]
