@@ -19,8 +19,17 @@ MOUNT = Path("/opt/gpuspawner/ssh")
 """Where the hub puts the host key and the keys that are let in."""
 PROGRAM = "/usr/sbin/sshd"
 PORT = 2222
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY")
+_SECRET = re.compile(
+    # Words that end so, as PGPASSWORD and SECRETKEY do.
+    r"(?:TOKEN|(?:API|AUTH|ACCESS)_?TOKENS|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?"
+    r"|(?:API|ACCESS|PRIVATE|SECRET)_?KEYS?)\d*(?:_|$)"
+    # Words that are no others: not PATH or MONKEY, nor the names of settings that git is given.
+    r"|(?:^|_)(?<!GIT_CONFIG_)(?:KEY|PAT|PWD)\d*(?:_|$)",
+    re.IGNORECASE,
+)
 """Variables whose names have such a word are not handed on."""
+_LOGIN = re.compile(r"://[^\s/:@]*:[^\s/@]+@")
+"""An address with a password in it."""
 _OF_ONE_PROCESS = frozenset({"_", "OLDPWD", "PWD", "SHLVL", "TERM", "HOSTNAME", "LINES", "COLUMNS"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -34,7 +43,8 @@ def choose_environment(environ: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in sorted(environ.items())
         if _NAME.fullmatch(name)
-        and not _SECRET.search(name.upper())
+        and not _SECRET.search(name)
+        and not _LOGIN.search(value)
         and name not in _OF_ONE_PROCESS
         and not re.search(r"[\n\r\0]", value)
     }

@@ -39,6 +39,45 @@ def test_secrets_stay_out_and_all_else_is_handed_on() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TOKEN", "HF_TOKEN", "GITHUB_TOKEN_2", "COURSE_TOKEN", "AUTHTOKEN", "API_TOKENS", "CLIENT_SECRET",
+        "SECRETS", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "SECRETKEY", "SSH_PRIVATE_KEY", "API_KEYS",
+        "PGPASSWORD",
+        "PASSWORD_FILE", "DB_PASSWD", "GOOGLE_APPLICATION_CREDENTIALS", "AWS_CREDENTIAL_FILE", "OPENAI_KEY",
+        "WANDB_APIKEY", "MyApiKey", "GITHUB_PAT", "PAT", "MYSQL_PWD", "AZURE_STORAGE_KEY", "PASSPHRASE",
+    ],
+)  # fmt: skip
+def test_a_name_of_a_secret_is_known_by_its_words(name: str) -> None:
+    assert choose_environment({name: "x", name.lower(): "x"}) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TOKENIZERS_PARALLELISM", "MAX_TOKENS", "PATH", "DATA_PATH", "PATTERN", "PATIENCE", "KEYBOARD",
+        "MONKEY", "KEYMAP", "SECRETARY", "GIT_CONFIG_KEY_0", "GPUSPAWNER_DEVICES", "COURSE_DATA",
+    ],
+)  # fmt: skip
+def test_a_name_that_only_looks_like_one_is_handed_on(name: str) -> None:
+    assert choose_environment({name: "x"}) == {name: "x"}
+
+
+def test_an_address_with_a_password_stays_out() -> None:
+    left_out = {
+        "DATABASE_URL": "postgres://u:pw@host/db",
+        "REDIS_URL": "redis://:pw@host",
+        "PLACES": "https://one.example https://u:p%40w@two.example",
+    }
+    kept = {
+        "HUB": "https://hub.example:8000/a@b",
+        "PLACE": "ssh://git@host/path",
+        "SCHEDULE": "http://[2001:db8::1]:80/",
+    }
+    assert choose_environment({**left_out, **kept}) == kept
+
+
 def read(folder: Path, environ: dict[str, str]) -> list[str]:
     """What OpenSSH makes of it."""
     if os.getuid() == 0:
