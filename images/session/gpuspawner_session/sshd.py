@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ MOUNT = Path("/opt/gpuspawner/ssh")
 """Where the hub puts the host key and the keys that are let in."""
 PROGRAM = "/usr/sbin/sshd"
 PORT = 2222
+PENALTIES = "PerSourcePenalties no\n"
+"""For OpenSSH from 9.8 on, which would keep out the relay's address: all connections of the person."""
 _SECRET = re.compile(
     # Words that end so, as PGPASSWORD and SECRETKEY do.
     r"(?:TOKEN|(?:API|AUTH|ACCESS)_?TOKENS|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?"
@@ -85,12 +88,22 @@ def build_config(folder: Path, environ: Mapping[str, str], mount: Path = MOUNT) 
             "ClientAliveInterval 30",
             "ClientAliveCountMax 4",
             "MaxStartups 20:50:60",
+            # More than the gateway's: whose agent has many keys passes there, and must not fail here.
+            "MaxAuthTries 20",
             "LogLevel ERROR",
             "Subsystem sftp internal-sftp",
             *([f"SetEnv {variables}"] if variables else []),
             "",
         ]
     )
+
+
+def write_config(path: Path, text: str, program: str = PROGRAM) -> None:
+    """Write the configuration; with the option that only newer versions of OpenSSH know, if this one does."""
+    path.write_text(text + PENALTIES)
+    done = subprocess.run([program, "-t", "-f", path], capture_output=True, text=True, check=False)
+    if "Bad configuration option" in done.stderr:
+        path.write_text(text)
 
 
 def _escape(value: str) -> str:
@@ -126,5 +139,5 @@ def _serve() -> None:
     key.touch(mode=0o600)
     shutil.copyfile(MOUNT / "host_key", key)
     config = folder / "config"
-    config.write_text(build_config(folder, choose_environment(os.environ)))
+    write_config(config, build_config(folder, choose_environment(os.environ)))
     os.execv(PROGRAM, [PROGRAM, "-D", "-e", "-f", str(config)])  # noqa: S606 - no shell is wanted

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gpuspawner_session.sshd import build_config, choose_environment
+from gpuspawner.gateway.config import Setup
+from gpuspawner.gateway.config import build_config as build_gateway
+from gpuspawner_session.sshd import PENALTIES, build_config, choose_environment, write_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,3 +115,43 @@ def test_whatever_a_value_is_it_stays_a_value(
     assert "permitrootlogin no" in lines
     assert "x11forwarding no" in lines
     assert "allowagentforwarding no" in lines
+
+
+def test_as_many_keys_may_be_tried_as_at_the_gateway(tmp_path: Path) -> None:
+    def tries(text: str) -> int:
+        (line,) = [one for one in text.splitlines() if one.startswith("MaxAuthTries ")]
+        return int(line.split()[1])
+
+    setup = Setup(
+        tmp_path, ("127.0.0.1",), 2222, "nobody", Path("/usr/bin/python3"), "", "gpuspawner-ssh-test"
+    )
+    assert tries(build_config(tmp_path, {})) >= tries(build_gateway(setup))
+
+
+@pytest.mark.parametrize(
+    ("says", "written"),
+    [
+        ("exit 0", f"Port 2222\n{PENALTIES}"),
+        ('echo "$3: line 2: Bad configuration option: PerSourcePenalties" >&2; exit 255', "Port 2222\n"),
+        ("echo 'Missing privilege separation directory: /run/sshd' >&2; exit 255", f"Port 2222\n{PENALTIES}"),
+    ],
+)
+def test_the_relay_is_not_punished_where_openssh_would(tmp_path: Path, says: str, written: str) -> None:
+    program = tmp_path / "sshd"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1 $2" = \'-t -f\' ] || exit 9\ngrep -q PerSource "$3" || exit 0\n{says}\n'
+    )
+    program.chmod(0o755)
+    write_config(tmp_path / "config", "Port 2222\n", str(program))
+    assert (tmp_path / "config").read_text() == written
+
+
+@pytest.mark.ssh
+def test_this_openssh_takes_what_is_written(tmp_path: Path) -> None:
+    read(tmp_path, {})
+    write_config(tmp_path / "config", build_config(tmp_path, {}, tmp_path), str(SSHD))
+    done = subprocess.run(
+        [str(SSHD), "-T", "-f", tmp_path / "config"], capture_output=True, text=True, check=True
+    )
+    assert "maxauthtries 20" in done.stdout
+    assert "persourcepenalties" not in done.stdout or "persourcepenalties no" in done.stdout
