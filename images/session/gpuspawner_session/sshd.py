@@ -98,7 +98,7 @@ def build_config(folder: Path, environ: Mapping[str, str], mount: Path = MOUNT) 
     )
 
 
-def write_config(path: Path, text: str, program: str = PROGRAM) -> None:
+def write_config(path: Path, text: str, program: str) -> None:
     """Write the configuration; with the option that only newer versions of OpenSSH know, if this one does."""
     path.write_text(text + PENALTIES)
     done = subprocess.run([program, "-t", "-f", path], capture_output=True, text=True, check=False)
@@ -113,6 +113,7 @@ def _escape(value: str) -> str:
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("sshd", help="let the session's person in by SSH, through the hub's gateway")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where its own files are put [a new one]")
     parser.set_defaults(run=_run)
 
 
@@ -121,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if why is not None:
         print(why, file=sys.stderr)
         return 2
-    _serve()
+    _serve(arguments.folder or Path(tempfile.mkdtemp(prefix="ssh.")))
     return 0
 
 
@@ -131,13 +132,13 @@ def _why_not() -> str | None:
     return None if Path(PROGRAM).exists() else "This image has no SSH server."
 
 
-def _serve() -> None:
+def _serve(folder: Path) -> None:
     """Become the server."""
     # A key that belongs to who runs the server must be readable for nobody else: hence a copy.
-    folder = Path(tempfile.mkdtemp(prefix="ssh."))
+    folder.mkdir(mode=0o700, exist_ok=True)
     key = folder / "host_key"
     key.touch(mode=0o600)
     shutil.copyfile(MOUNT / "host_key", key)
     config = folder / "config"
-    write_config(config, build_config(folder, choose_environment(os.environ)))
+    write_config(config, build_config(folder, choose_environment(os.environ)), PROGRAM)
     os.execv(PROGRAM, [PROGRAM, "-D", "-e", "-f", str(config)])  # noqa: S606 - no shell is wanted

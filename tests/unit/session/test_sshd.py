@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from gpuspawner.gateway.config import Setup
 from gpuspawner.gateway.config import build_config as build_gateway
+from gpuspawner_session import sshd
+from gpuspawner_session.cli import main
 from gpuspawner_session.sshd import PENALTIES, build_config, choose_environment, write_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,3 +157,24 @@ def test_this_openssh_takes_what_is_written(tmp_path: Path) -> None:
     )
     assert "maxauthtries 20" in done.stdout
     assert "persourcepenalties" not in done.stdout or "persourcepenalties no" in done.stdout
+
+
+def test_a_server_that_is_started_again_uses_its_folder_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, mount, folder = tmp_path / "sshd", tmp_path / "mount", tmp_path / "own"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    mount.mkdir()
+    monkeypatch.setattr(sshd, "MOUNT", mount)
+    monkeypatch.setattr(sshd, "PROGRAM", str(program))
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: became.append(words))
+    assert main(["sshd", "--folder", str(folder)]) == 2, "the entrypoint does not try again"
+    for key in ("first", "second"):
+        (mount / "host_key").write_text(key)
+        assert main(["sshd", "--folder", str(folder)]) == 0
+        assert (folder / "host_key").read_text() == key
+        assert (folder / "host_key").stat().st_mode & 0o777 == 0o600
+    assert became == [[str(program), "-D", "-e", "-f", f"{folder}/config"]] * 2
+    assert sorted(one.name for one in folder.iterdir()) == ["config", "host_key"]
