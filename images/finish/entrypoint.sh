@@ -49,8 +49,25 @@ mkdir -p "$PYTHONUSERBASE/lib/$(cd /opt/jupyter/lib && echo python3*)/site-packa
 export TENSORBOARD_PROXY_URL="${JUPYTERHUB_SERVICE_PREFIX:-/}proxy/%PORT%/"
 
 # Its person comes in by SSH too, where the hub has a gateway for that (docs/ssh.md).
+# What ends, as when memory is short, is started again; what does not last a minute, after a longer and longer pause.
+keep_ssh() {
+    pause=2
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/ssh.XXXXXX") || return 0
+    while :; do
+        began=$(date +%s) || began=0 # These, too, may be killed.
+        code=0
+        gpuspawner-session sshd --folder "$folder" || code=$?
+        case $code in
+            2 | 126 | 127) return 0 ;; # It is not wanted here, or there is none.
+        esac
+        ended=$(date +%s) || ended=$began
+        [ $((ended - began)) -lt 60 ] || pause=2
+        sleep "$pause" || true
+        pause=$((pause < 150 ? pause * 2 : 300))
+    done
+}
 if [ -r /opt/gpuspawner/ssh/host_key ]; then
-    gpuspawner-session sshd &
+    keep_ssh &
 fi
 
 # Without a hub, on a laptop or a cluster, its server would not start: JupyterLab itself does. Apptainer gives a container

@@ -162,6 +162,7 @@ def test_rsync_carries_what_has_changed(ada: Laptop) -> None:
     assert ada.run("gpu", "cat tree/below/one").stdout == "22"
 
 
+# TensorBoard itself is in the images of PyTorch only; to a forward, a page is a page.
 WEB = "python3 -m http.server {port} --bind 127.0.0.1 --directory /opt/gpuspawner >/dev/null 2>&1"
 
 

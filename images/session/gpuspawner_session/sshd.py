@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,8 +20,19 @@ MOUNT = Path("/opt/gpuspawner/ssh")
 """Where the hub puts the host key and the keys that are let in."""
 PROGRAM = "/usr/sbin/sshd"
 PORT = 2222
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY")
+PENALTIES = "PerSourcePenalties no\n"
+"""For OpenSSH from 9.8 on, which would keep out the relay's address: all connections of the person."""
+_SECRET = re.compile(
+    # Words that end so, as PGPASSWORD and SECRETKEY do.
+    r"(?:TOKEN|(?:API|AUTH|ACCESS)_?TOKENS|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?"
+    r"|(?:API|ACCESS|PRIVATE|SECRET)_?KEYS?)\d*(?:_|$)"
+    # Words that are no others: not PATH or MONKEY, nor the names of settings that git is given.
+    r"|(?:^|_)(?<!GIT_CONFIG_)(?:KEY|PAT|PWD)\d*(?:_|$)",
+    re.IGNORECASE,
+)
 """Variables whose names have such a word are not handed on."""
+_LOGIN = re.compile(r"://[^\s/:@]*:[^\s/@]+@")
+"""An address with a password in it."""
 _OF_ONE_PROCESS = frozenset({"_", "OLDPWD", "PWD", "SHLVL", "TERM", "HOSTNAME", "LINES", "COLUMNS"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -34,7 +46,8 @@ def choose_environment(environ: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in sorted(environ.items())
         if _NAME.fullmatch(name)
-        and not _SECRET.search(name.upper())
+        and not _SECRET.search(name)
+        and not _LOGIN.search(value)
         and name not in _OF_ONE_PROCESS
         and not re.search(r"[\n\r\0]", value)
     }
@@ -75,12 +88,22 @@ def build_config(folder: Path, environ: Mapping[str, str], mount: Path = MOUNT) 
             "ClientAliveInterval 30",
             "ClientAliveCountMax 4",
             "MaxStartups 20:50:60",
+            # More than the gateway's: whose agent has many keys passes there, and must not fail here.
+            "MaxAuthTries 20",
             "LogLevel ERROR",
             "Subsystem sftp internal-sftp",
             *([f"SetEnv {variables}"] if variables else []),
             "",
         ]
     )
+
+
+def write_config(path: Path, text: str, program: str) -> None:
+    """Write the configuration; with the option that only newer versions of OpenSSH know, if this one does."""
+    path.write_text(text + PENALTIES)
+    done = subprocess.run([program, "-t", "-f", path], capture_output=True, text=True, check=False)
+    if "Bad configuration option" in done.stderr:
+        path.write_text(text)
 
 
 def _escape(value: str) -> str:
@@ -90,6 +113,7 @@ def _escape(value: str) -> str:
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser("sshd", help="let the session's person in by SSH, through the hub's gateway")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where its own files are put [a new one]")
     parser.set_defaults(run=_run)
 
 
@@ -98,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if why is not None:
         print(why, file=sys.stderr)
         return 2
-    _serve()
+    _serve(arguments.folder or Path(tempfile.mkdtemp(prefix="ssh.")))
     return 0
 
 
@@ -108,13 +132,13 @@ def _why_not() -> str | None:
     return None if Path(PROGRAM).exists() else "This image has no SSH server."
 
 
-def _serve() -> None:
+def _serve(folder: Path) -> None:
     """Become the server."""
     # A key that belongs to who runs the server must be readable for nobody else: hence a copy.
-    folder = Path(tempfile.mkdtemp(prefix="ssh."))
+    folder.mkdir(mode=0o700, exist_ok=True)
     key = folder / "host_key"
     key.touch(mode=0o600)
     shutil.copyfile(MOUNT / "host_key", key)
     config = folder / "config"
-    config.write_text(build_config(folder, choose_environment(os.environ)))
+    write_config(config, build_config(folder, choose_environment(os.environ)), PROGRAM)
     os.execv(PROGRAM, [PROGRAM, "-D", "-e", "-f", str(config)])  # noqa: S606 - no shell is wanted

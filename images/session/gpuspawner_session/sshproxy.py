@@ -219,7 +219,8 @@ async def carry_on(address: Address, token: str, source: int, target: int) -> No
     if socket.lost:
         raise ProxyError(f"The connection to {address.host} is lost: it ended without a word.")
     if code not in (NORMAL, NO_CLOSE):
-        raise ProxyError(f"The hub has ended it: {_clean(reason) or code}. {address.page} may say more.")
+        why = (_clean(reason) or str(code)).rstrip(".")
+        raise ProxyError(f"The hub has ended it: {why}. {address.page} may say more.")
 
 
 async def _open(address: Address, token: str) -> tuple[WebSocket, asyncio.StreamWriter]:
@@ -263,7 +264,8 @@ async def _open_by_proxy(
     proxy: SplitResult, address: Address
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection(proxy.hostname, proxy.port or 80, limit=LIMIT)
-    goal = f"{address.host}:{address.port}"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    goal = f"{host}:{address.port}"
     login = ""
     if proxy.username is not None:
         pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from gpuspawner_session.cli import main
@@ -28,7 +28,7 @@ SESSION = Path(__file__).parents[3] / "images" / "session"
 
 
 class Way(WebSocketHandler):
-    """Gives bytes back; ``stop`` ends it, and ``drop`` without a word."""
+    """Gives bytes back; ``stop``, ``done`` and ``code`` end it, and ``drop`` without a word."""
 
     def prepare(self) -> None:
         assert self.request.headers["Authorization"] == f"token {TOKEN}"
@@ -39,6 +39,10 @@ class Way(WebSocketHandler):
         await self.write_message(message, binary=True)
         if message == b"stop":
             self.close(1008, "The key was\nremoved.\x1b[2J")
+        if message == b"done":
+            self.close(1008, "Your right to SSH has ended.")
+        if message == b"code":
+            self.close(1011)
         if message == b"drop":
             self.ws_connection.stream.close()  # type: ignore[union-attr]
 
@@ -85,22 +89,27 @@ def test_bytes_go_there_and_back_and_the_end_of_the_input_ends_it(hub: str) -> N
     assert done.stdout
 
 
-def test_an_end_by_the_hub_is_told_in_one_line(hub: str) -> None:
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (b"stop", "The key was removed. [2J."),
+        (b"done", "Your right to SSH has ended."),
+        (b"code", "1011."),
+    ],
+)
+def test_an_end_by_the_hub_is_told_in_one_line(hub: str, sent: bytes, says: str) -> None:
     words = [sys.executable, "-m", "gpuspawner_session", "ssh-proxy", f"{hub}/ssh/way"]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe) as client:
         assert client.stdin
-        client.stdin.write(b"stop")
+        client.stdin.write(sent)
         client.stdin.flush()
         assert client.wait(30) == 1, "although its input is still open"
         assert client.stdout
         assert client.stderr
-        assert client.stdout.read() == b"stop"
+        assert client.stdout.read() == sent
         told = client.stderr.read().decode()
-    assert told == (
-        "gpuspawner-session ssh-proxy: The hub has ended it: The key was removed. [2J. "
-        f"{hub}/ssh may say more.\n"
-    )
+    assert told == f"gpuspawner-session ssh-proxy: The hub has ended it: {says} {hub}/ssh may say more.\n"
 
 
 def test_a_connection_that_ends_without_a_word_is_told(hub: str) -> None:
@@ -209,6 +218,31 @@ def test_a_web_proxy_in_between_is_gone_through(encrypted: tuple[str, Path]) -> 
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout
     assert b"The proxy 127.0.0.1 does not lead to hub.test (HTTP 407)." in unknown.stderr
+
+
+class Refuses(socketserver.StreamRequestHandler):
+    """A web proxy that keeps what it is asked."""
+
+    asked: ClassVar[list[bytes]] = []
+
+    def handle(self) -> None:
+        while (line := self.rfile.readline()).strip():
+            self.asked.append(line)
+        self.wfile.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+
+def test_a_web_proxy_is_told_an_address_of_version_6_in_brackets() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), Refuses) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        where = f"http://127.0.0.1:{server.server_address[1]}"
+        done = proxy("https://[2001:db8::1]/ssh/way", HTTPS_PROXY=where)
+        thread.join()
+    assert b"does not lead to 2001:db8::1 (HTTP 403)." in done.stderr
+    assert Refuses.asked == [
+        b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n",
+        b"Host: [2001:db8::1]:443\r\n",
+    ]
 
 
 def test_which_web_proxy_is_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
