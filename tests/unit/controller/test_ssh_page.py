@@ -13,7 +13,9 @@ from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk
 from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.controller.services import SshPlace
+from gpuspawner.controller.sshdoor import WhyNot
 from gpuspawner.controller.views.ssh import name_servers
+from gpuspawner.core.errors import HubError
 from gpuspawner.core.model import LeaseState
 from support.build import HOST
 from support.client import text_of
@@ -90,6 +92,13 @@ def test_what_clients_say_is_explained(office: Office) -> None:
         "Connection closed",
     ):
         assert f"“{said}”" in shown
+
+
+def test_who_came_in_by_another_s_key_is_told_to_offer_their_own_alone(office: Office) -> None:
+    (told,) = re.findall(r"(?s)<li>(“administratively prohibited”.*?)</li>", unescape(page(office)))
+    assert "a key that somebody else has added here" in told
+    assert "IdentityFile" in told
+    assert "IdentitiesOnly yes" in told
 
 
 def fields(html: str) -> dict[str, str]:
@@ -204,6 +213,19 @@ def test_why_the_last_attempt_was_refused(office: Office) -> None:
     told = text_of(page(office))
     assert "The last attempt" not in told
     assert "from 192.0.2.1" in told
+
+
+def test_that_the_hub_did_not_answer_is_told_as_well(office: Office) -> None:
+    add(office, KEYS[0], "laptop")
+    (key,) = SshKeys(office.services.ledger).list("ada")
+    office.hub.fail("groups_of")
+    why_not = WhyNot(office.hub, office.services.policies)
+    with pytest.raises(HubError):
+        SshDesk(office.services.ledger, HOST, why_not, office.services.clock).ask(key.fingerprint)
+    told = text_of(page(office))
+    assert "The last attempt with the key laptop was refused" in told
+    assert "the hub did not answer. Try again in a minute." in told
+    assert "If it is the right one, the hub may not have answered" in told
 
 
 def test_where_there_is_no_gateway_there_is_no_page(office: Office) -> None:
