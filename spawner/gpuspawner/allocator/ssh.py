@@ -40,6 +40,8 @@ NOTE_AGAIN = timedelta(seconds=20)
 """How exactly it is known when a key was last refused: who tries on and on must not keep the ledger busy."""
 
 FORGET_EVERY = timedelta(hours=1)
+ENDED = "ssh.ended"
+"""The kind of the event of a connection that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,7 @@ class SshDesk:
         if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
             with self._ledger.write() as unit:
                 unit.drop_ssh_sessions(now - KEEP_SESSIONS)
+                unit.drop_events(ENDED, now - KEEP_SESSIONS)
             self._forgot_at = now
 
     def _why_not(self, key: SshKey) -> str | None:
@@ -303,7 +306,7 @@ def _end(unit: LedgerUnit, session: SshSession, why: str, now: datetime) -> None
     unit.add_event(
         Event(
             now,
-            "ssh.ended",
+            ENDED,
             mark(f"a connection by SSH has ended: {why}"),
             session.owner,
             session.lease_id,

@@ -190,6 +190,11 @@ def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:
         assert unit.open_ssh_sessions() == ()
 
 
+def kinds(site: Site) -> list[str]:
+    with site.ledger.read() as unit:
+        return [one.kind for one in unit.recent_events(9)]
+
+
 def test_who_connected_is_forgotten_after_a_time_and_old_ones_are_not_looked_for_each_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,9 +212,11 @@ def test_who_connected_is_forgotten_after_a_time_and_old_ones_are_not_looked_for
         site.desk.report("g1", [])
     assert len(drops) == 1
     assert len(site.keys.recent("ada", 9)) == 1
+    assert kinds(site) == ["ssh.ended", "ssh.key-added"]
     site.now += KEEP_SESSIONS
     site.desk.report("g1", [])
     assert site.keys.recent("ada", 9) == ()
+    assert kinds(site) == ["ssh.key-added"], "nor does the audit trail know where they came from"
 
 
 def test_nobody_has_keys_without_end(site: Site) -> None:
