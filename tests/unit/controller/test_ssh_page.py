@@ -17,6 +17,7 @@ from gpuspawner.controller.sshdoor import WhyNot
 from gpuspawner.controller.views.ssh import name_servers
 from gpuspawner.core.errors import HubError
 from gpuspawner.core.model import LeaseState
+from gpuspawner.core.ssh import MOST_RESTING
 from support.build import HOST
 from support.client import text_of
 from support.ssh import INSTALL, KEYS, give_gateway
@@ -197,6 +198,41 @@ def test_a_server_that_runs_is_opened_and_one_that_does_not_is_started(office: O
     assert "bobs" not in page(office)
     office.add_lease("bob", "l3", devices=("GPU-2",), container_id="c3")
     assert "vscode://" in page(office, "keys-bob"), "who looks for the first time while a server runs"
+
+
+def test_servers_that_were_deleted_at_the_hub_are_shown_no_more_and_keep_their_address(
+    office: Office,
+) -> None:
+    keys = SshKeys(office.services.ledger)
+    keys.doors("ada", ["", "a b", "a.b", "gone", "big"])
+    office.add_lease("ada", "l1", server="big", container_id="c1")
+    office.hub.people["ada"] = frozenset()
+    office.hub.stopped = {("ada", "a.b"), ("bob", "gone")}
+
+    def shown() -> list[str]:
+        html = page(office)
+        hosts = re.findall(r"<code>ssh (\S+)</code>", html)
+        config = fields(html)["config"]
+        assert re.findall(r"(?m)^Host (gpu\S*)$", config) == ["gpu-gateway", *hosts]
+        return hosts
+
+    assert shown() == ["gpu", "gpu-a-b-2", "gpu-big"], "and they are called as before"
+    office.hub.stopped.add(("ada", "gone"))
+    assert shown() == ["gpu", "gpu-a-b-2", "gpu-gone", "gpu-big"]
+    everything = ["gpu", "gpu-a-b", "gpu-a-b-2", "gpu-gone", "gpu-big"]
+    office.hub.fail("servers_of")
+    assert shown() == everything, "while the Hub does not answer"
+    office.hub.failures.clear()
+    del office.hub.people["ada"]
+    assert shown() == everything
+    assert len(keys.doors("ada", [""])) == len(everything)
+
+
+def test_servers_that_were_deleted_take_no_place_of_others(office: Office) -> None:
+    SshKeys(office.services.ledger).doors("ada", ["", "old", *(f"gone{n}" for n in range(MOST_RESTING))])
+    assert "ssh gpu-old<" not in page(office)
+    office.hub.people["ada"], office.hub.stopped = frozenset(), {("ada", "old")}
+    assert "ssh gpu-old<" in page(office)
 
 
 def test_why_the_last_attempt_was_refused(office: Office) -> None:
