@@ -188,6 +188,9 @@ class HubApi(Protocol):
     def groups_of(self, user: str) -> frozenset[str] | None:
         """The groups of a person; None when the Hub knows no such person."""
 
+    def servers_of(self, user: str) -> frozenset[str] | None:
+        """Names of all servers of a person, also of those that do not run; None for an unknown person."""
+
     def users(self) -> Mapping[str, frozenset[str]]:
         """Everybody, with their groups."""
 

@@ -82,6 +82,15 @@ def test_people_and_groups(hub: HubApi, state: FakeHub) -> None:
 
 
 @pytest.mark.parametrize("user", ["ada", ODD])
+def test_all_servers_of_a_person_also_those_that_do_not_run(hub: HubApi, state: FakeHub, user: str) -> None:
+    assert hub.servers_of("eve") is None
+    assert hub.servers_of(user) == frozenset()
+    hub.start_server(user, "", {})
+    state.stopped = {(user, "big one"), ("grace", "hers")}
+    assert hub.servers_of(user) == {"", "big one"}
+
+
+@pytest.mark.parametrize("user", ["ada", ODD])
 def test_somebody_is_forgotten(hub: HubApi, state: FakeHub, user: str) -> None:
     hub.start_server(user, "", {})
     with pytest.raises(HubError):

@@ -155,6 +155,8 @@ def test_what_the_controller_can_do_at_the_hub(site: Installation) -> None:
     wait_for(lambda: not site.leases(), "the release")
     stopped = hub.server("ada", "big")
     assert stopped is None or not stopped.ready
+    assert "big" in (hub.servers_of("ada") or ())
+    assert hub.servers_of("nobody-we-know") is None
     hub.stop_server("ada", "big")
     hub.stop_server("nobody-we-know", "")
 

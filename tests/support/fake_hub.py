@@ -19,7 +19,16 @@ from tornado.web import Application, RequestHandler
 
 from .build import NOW
 
-POINTS = ("start_server", "stop_server", "server", "groups_of", "users", "session_activity", "remove_user")
+POINTS = (
+    "start_server",
+    "stop_server",
+    "server",
+    "groups_of",
+    "servers_of",
+    "users",
+    "session_activity",
+    "remove_user",
+)
 TOKEN = "the-controller-s-own-token"
 
 
@@ -29,7 +38,8 @@ class FakeHub:
 
     Attributes:
         people: Groups by name.
-        servers: By (user, server); the Hub forgets one that has stopped, as far as this port shows.
+        servers: By (user, server), those that run or are started.
+        stopped: (user, server) of those that do not run, and were not deleted either.
         refusals: By user, what the Hub says to a start.
         failures: By method, why it fails. A failure after the deed is noted as ``after start_server``.
         activity: By address and the server's own token, what it says of itself.
@@ -38,6 +48,7 @@ class FakeHub:
 
     people: dict[str, frozenset[str]] = field(default_factory=dict)
     servers: dict[tuple[str, str], HubServer] = field(default_factory=dict)
+    stopped: set[tuple[str, str]] = field(default_factory=set)
     refusals: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     activity: dict[tuple[str, str], SessionActivity | None] = field(default_factory=dict)
@@ -73,6 +84,12 @@ class FakeHub:
     def groups_of(self, user: str) -> frozenset[str] | None:
         with self._asked("groups_of", user):
             return self.people.get(user)
+
+    def servers_of(self, user: str) -> frozenset[str] | None:
+        with self._asked("servers_of", user):
+            if user not in self.people:
+                return None
+            return frozenset(server for owner, server in {*self.servers, *self.stopped} if owner == user)
 
     def users(self) -> Mapping[str, frozenset[str]]:
         with self._asked("users"):
@@ -171,8 +188,12 @@ class _User(_Handler):
         groups = self.hub.people.get(unquote(user))
         if groups is None:
             self.say(404, {"message": "no such user"})
-        else:
-            self.say(200, {"name": unquote(user), "groups": sorted(groups)})
+            return
+        asked = self.get_argument("include_stopped_servers", "0") == "1"
+        found = (self.hub.servers_of(unquote(user)) or ()) if asked else ()
+        self.say(
+            200, {"name": unquote(user), "groups": sorted(groups), "servers": {one: {} for one in found}}
+        )
 
     def delete(self, user: str) -> None:
         if unquote(user) not in self.hub.people:

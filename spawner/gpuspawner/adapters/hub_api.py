@@ -63,6 +63,11 @@ class HttpHubApi:
         model = self._call("GET", f"/users/{_quote(user)}", missing=(404,))
         return None if model is None else _understood(_read_groups, model)
 
+    def servers_of(self, user: str) -> frozenset[str] | None:
+        """Names of all servers of a person. Raises: HubError."""
+        model = self._call("GET", f"/users/{_quote(user)}?include_stopped_servers=1", missing=(404,))
+        return None if model is None else _understood(lambda m: frozenset(map(str, m["servers"])), model)
+
     def users(self) -> Mapping[str, frozenset[str]]:
         """Everybody, with their groups. Raises: HubError."""
         found: dict[str, frozenset[str]] = {}

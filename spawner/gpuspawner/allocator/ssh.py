@@ -10,12 +10,15 @@ from datetime import datetime, timedelta
 from ipaddress import AddressValueError, IPv4Address
 
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
+from gpuspawner.core.errors import HubError, SettingsError
 from gpuspawner.core.model import Event
 from gpuspawner.core.ssh import (
     FIRST_DOOR,
     GATEWAY_ENDED,
+    HUB_SILENT,
     KEEP_SESSIONS,
     NOT_THEIR_WAY,
+    POLICY_UNREAD,
     TOO_OFTEN,
     Cause,
     Grant,
@@ -37,6 +40,8 @@ NOTE_AGAIN = timedelta(seconds=20)
 """How exactly it is known when a key was last refused: who tries on and on must not keep the ledger busy."""
 
 FORGET_EVERY = timedelta(hours=1)
+ENDED = "ssh.ended"
+"""The kind of the event of a connection that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,16 @@ class Told:
     received: int
     ended: str | None = None
     """Why it ended; None while it is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What the gateway must end."""
+
+    sessions: dict[str, str]
+    """Why, by the connection's id."""
+    keys: list[str]
+    """Fingerprints of keys that were let in and may not stay connected to the gateway."""
 
 
 def count_open(ledger: Ledger) -> Mapping[str, int]:
@@ -92,19 +107,22 @@ class SshDesk:
         self._rights = SshRights(ledger, why_not)
         self._pace = Pace()
         self._forgot_at: datetime | None = None
+        self._hurried = False
+        """Whether the last report was answered without the Hub."""
 
     def ask(self, fingerprint: str) -> tuple[SshKey, Grant] | None:
         """What a key opens; None for nothing, and why is written down where its person reads it.
 
         Raises:
             LedgerError: The ledger cannot be used.
+            HubError, SettingsError: It cannot be told; that is written down as well.
         """
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
         if key is None:
             self._count(Cause.UNKNOWN_KEY)
             return None
-        refused = self._rights.why_not(key.owner)
+        refused = self._why_not(key)
         with self._ledger.read() as unit:
             running = find_running(unit, self._host, key.owner)
             doors = unit.ssh_doors(key.owner)
@@ -131,6 +149,7 @@ class SshDesk:
 
         Raises:
             LedgerError: The ledger cannot be used.
+            HubError, SettingsError: It cannot be told whether it may; that is written down.
         """
         with self._ledger.read() as unit:
             key = unit.ssh_key(fingerprint)
@@ -141,7 +160,7 @@ class SshDesk:
         if key is not None and not self._pace.allows(key.owner, now):
             self._refuse(key, TOO_OFTEN)
             return TOO_OFTEN.text
-        refused = self._rights.why_not(key.owner) if key else None
+        refused = self._why_not(key) if key else None
         with self._ledger.write() as unit:
             key, door = unit.ssh_key(fingerprint), unit.ssh_door(_read_number(address))
             owner = key.owner if key else ""
@@ -195,26 +214,40 @@ class SshDesk:
             text = mark(f"The gateway cannot take connections to this server: {why}. Tell the administrator.")
             self._refuse(key, Refusal(Cause.SHUT, text))
 
-    def report(self, gateway: str, told: Sequence[Told]) -> dict[str, str]:
-        """Take in what the gateway says of its connections, and say which of them must end, and why.
+    def report(self, gateway: str, told: Sequence[Told], fingerprints: Collection[str] = ()) -> Ends:
+        """Take in what the gateway says of its connections, and say what must end.
 
-        What another run of the gateway had open has ended with it.
+        What another run of the gateway had open has ended with it. The end of what the ledger alone forbids,
+        by a removed key say, waits for no Hub: then that is asked with the next report.
 
         Args:
             gateway: The run of the gateway.
             told: All of its connections that are open, and those that have ended since the last time.
-
-        Returns:
-            Reasons by the connection's id.
+            fingerprints: Of the keys that are connected to it.
 
         Raises:
             LedgerError: The ledger cannot be used.
         """
+        now = self._clock()
+        must_end, going_on = self._take_in(gateway, told, now)
         with self._ledger.read() as unit:
-            owners = {one.owner for one in unit.open_ssh_sessions()}
-        refused = self._rights.why_not_any_more(owners)
-        by_id, now = {one.id: one for one in told}, self._clock()
+            owners = {one: key.owner for one in fingerprints if (key := unit.ssh_key(one)) is not None}
+        bad = [one for one in fingerprints if one not in owners]
+        self._forget_old(now)
+        self._hurried = bool(must_end or bad) and not self._hurried
+        if self._hurried:
+            return Ends(must_end, bad)
+        refused = self._rights.why_not_any_more({*going_on.values(), *owners.values()})
+        must_end |= {id_: refused[owner] for id_, owner in going_on.items() if owner in refused}
+        return Ends(must_end, [one for one in fingerprints if one in bad or owners[one] in refused])
+
+    def _take_in(
+        self, gateway: str, told: Sequence[Told], now: datetime
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Why connections must end, and whose those are that may go on as far as the ledger knows."""
+        by_id = {one.id: one for one in told}
         must_end: dict[str, str] = {}
+        going_on: dict[str, str] = {}
         with self._ledger.write() as unit:
             keys: dict[str, set[str]] = {}
             for key in unit.ssh_keys():
@@ -233,26 +266,31 @@ class SshDesk:
                     continue
                 unit.put_ssh_session(seen)
                 running = {k: v for k, (v, _) in choose_running(live, session.owner).items()}
-                mine = keys.get(session.owner, ())
-                why = why_end(session, mine, running, refused.get(session.owner))
+                why = why_end(session, keys.get(session.owner, ()), running)
                 if why is not None:
                     must_end[session.id] = why
-        self._forget_old(now)
-        return must_end
+                else:
+                    going_on[session.id] = session.owner
+        return must_end, going_on
 
     def _forget_old(self, now: datetime) -> None:
         """Forget who connected long ago: seldom, for all that are known are looked at for it."""
         if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
             with self._ledger.write() as unit:
                 unit.drop_ssh_sessions(now - KEEP_SESSIONS)
+                unit.drop_events(ENDED, now - KEEP_SESSIONS)
             self._forgot_at = now
 
-    def list_bad(self, fingerprints: Collection[str]) -> list[str]:
-        """Which keys that were let in may not stay connected to the gateway. Raises: LedgerError."""
-        with self._ledger.read() as unit:
-            owners = {one: key.owner for one in fingerprints if (key := unit.ssh_key(one)) is not None}
-        refused = self._rights.why_not_any_more(set(owners.values()))
-        return [one for one in fingerprints if owners.get(one) is None or owners[one] in refused]
+    def _why_not(self, key: SshKey) -> str | None:
+        """Why a key's person may not use SSH; where that cannot be told, they read it."""
+        try:
+            return self._rights.why_not(key.owner)
+        except HubError:
+            self._refuse(key, HUB_SILENT)
+            raise
+        except SettingsError:
+            self._refuse(key, POLICY_UNREAD)
+            raise
 
     def _refuse(self, key: SshKey, refusal: Refusal) -> None:
         self._count(refusal.cause)
@@ -268,7 +306,7 @@ def _end(unit: LedgerUnit, session: SshSession, why: str, now: datetime) -> None
     unit.add_event(
         Event(
             now,
-            "ssh.ended",
+            ENDED,
             mark(f"a connection by SSH has ended: {why}"),
             session.owner,
             session.lease_id,

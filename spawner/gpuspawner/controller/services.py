@@ -33,6 +33,8 @@ class SshPlace:
     """``both``, ``port`` or ``web``, as in the settings."""
     client: str = ""
     """How people install the program that port 443 takes."""
+    hub: HubApi | None = None
+    """The Hub, asked with less patience: what must end waits for it, and programs that connect."""
 
     @property
     def by_port(self) -> bool:
@@ -74,6 +76,11 @@ class Services:
     timetables: Timetables = field(init=False)
     drawn: Kept[Drawn] = field(init=False, default_factory=Kept)
     """What is drawn of the GPUs of sessions, until the plots move on."""
+
+    @property
+    def ssh_hub(self) -> HubApi:
+        """The Hub, as what has to do with SSH asks it."""
+        return self.hub if self.ssh is None or self.ssh.hub is None else self.ssh.hub
 
     def __post_init__(self) -> None:
         """Share what takes long, and make what rests on others."""

@@ -221,8 +221,8 @@ class SshDoor:
     def _report(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Which connections must end, and which keys may not stay connected."""
         told = [Told(one["id"], one["sent"], one["received"], one.get("ended")) for one in asked["told"]]
-        end = self._desk.report(asked["gateway"], told)
-        return {"end": end, "bad": self._desk.list_bad(asked["keys"])}
+        ends = self._desk.report(asked["gateway"], told, asked["keys"])
+        return {"end": ends.sessions, "bad": ends.keys}
 
 
 def _make_room(path: Path) -> None:

@@ -44,6 +44,8 @@ from .upkeep import EndHopeless, ExpireDrains, KeepBudgets, KeepPolicy, KeepRost
 
 ENGINE_SECONDS = 3
 """How long the Engine may take to say what an image is."""
+SSH_HUB_SECONDS = 4
+"""How long the Hub may take to say who may use SSH; the gateway waits 8 s for an answer."""
 LOOK_AGAIN_SECONDS = 2.0
 """How often a server whose person may have come is asked."""
 
@@ -72,7 +74,7 @@ def make_services(settings: Settings, ledger: Ledger, token: str) -> Services:
         cards=Cards(ledger, host),
         usage=UsageReports(ledger, host),
         reservations=Reservations(ledger, host),
-        ssh=_find_ssh(settings),
+        ssh=_find_ssh(settings, token),
         logins=settings.login.services if settings.login else frozenset(),
     )
 
@@ -147,17 +149,18 @@ def make_tick(services: Services, settings: Settings) -> Tick:
     )
 
 
-def _find_ssh(settings: Settings) -> SshPlace | None:
+def _find_ssh(settings: Settings, token: str) -> SshPlace | None:
     ssh = settings.ssh
     if not ssh.enabled:
         return None
     files = SshFiles(settings.ssh_folder)
-    return SshPlace(settings.ssh_host, ssh.port, ssh.account, files, ssh.ways, ssh.client)
+    hub = HttpHubApi(settings.hub_api_url, token, timeout_seconds=SSH_HUB_SECONDS)
+    return SshPlace(settings.ssh_host, ssh.port, ssh.account, files, ssh.ways, ssh.client, hub)
 
 
 def make_ssh_door(services: Services, count: Callable[[Cause], None], ways: Ways | None) -> SshDoor:
     """What answers the gateway of SSH; each refusal is counted."""
-    why_not = WhyNot(services.hub, services.policies)
+    why_not = WhyNot(services.ssh_hub, services.policies)
     desk = SshDesk(services.ledger, services.host, why_not, services.clock, count)
     return SshDoor(desk, DockerEngine(timeout_seconds=ENGINE_SECONDS), ways)
 
@@ -166,7 +169,7 @@ def make_ssh_ways(services: Services, auth: HubOAuth) -> Ways | None:
     """The ways to the gateway through port 443; None where there are none."""
     if services.ssh is None or not services.ssh.by_web:
         return None
-    rights = SshRights(services.ledger, WhyNot(services.hub, services.policies))
+    rights = SshRights(services.ledger, WhyNot(services.ssh_hub, services.policies))
     return Ways(services.ssh.port, auth, rights, services.clock)
 
 

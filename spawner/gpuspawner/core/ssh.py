@@ -60,6 +60,8 @@ class Cause(StrEnum):
     TOO_MANY = "too_many"
     NO_ANSWER = "no_answer"
     """Nothing answers in the server."""
+    NOT_TOLD = "not_told"
+    """It cannot be told whether they may: the Hub does not answer, or the policy cannot be read."""
     SHUT = "shut"
     """The gateway cannot take connections into the server."""
 
@@ -83,6 +85,20 @@ TOO_MANY = Refusal(
 NOT_THEIR_WAY = Refusal(
     Cause.NOT_THEIRS,
     mark("This key came through port 443 with somebody else's token. Use one of your own."),
+)
+HUB_SILENT = Refusal(
+    Cause.NOT_TOLD,
+    mark(
+        "It could not be told just then whether you may come in: the hub did not answer. "
+        "Try again in a minute."
+    ),
+)
+POLICY_UNREAD = Refusal(
+    Cause.NOT_TOLD,
+    mark(
+        "It could not be told just then whether you may come in: the policy cannot be read. "
+        "Tell the administrator."
+    ),
 )
 
 
@@ -265,21 +281,16 @@ def why_not_server(
     return None
 
 
-def why_end(
-    session: SshSession, keys: Collection[str], running: Mapping[str, str], refused: str | None
-) -> str | None:
-    """Why a connection that is open must end; None where it may go on.
+def why_end(session: SshSession, keys: Collection[str], running: Mapping[str, str]) -> str | None:
+    """Why a connection that is open must end, whatever its person may; None where it may go on.
 
     Args:
         session: The connection.
         keys: Fingerprints of its person's keys.
         running: Leases of the person's servers that run, by the server's name.
-        refused: Why the person may not use SSH at all.
     """
     if session.fingerprint not in keys:
         return mark("The key was removed.")
-    if refused is not None:
-        return refused
     if running.get(session.server) != session.lease_id:
         return mark("The server was stopped.")
     return None

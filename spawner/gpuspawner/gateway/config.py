@@ -77,6 +77,8 @@ def build_config(setup: Setup) -> str:
             "MaxAuthTries 10",
             "MaxStartups 50:30:100",
             "PerSourceMaxStartups 30",
+            # A network at home has a /64 of version 6, and with it addresses without end.
+            "PerSourceNetBlockSize 32:64",
             "ClientAliveInterval 30",
             "ClientAliveCountMax 4",
             "UseDNS no",

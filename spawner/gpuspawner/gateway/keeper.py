@@ -26,14 +26,12 @@ from gpuspawner.policy.settings import Settings
 from .config import BANNER, PENALTIES, Setup, build_config
 from .desk import MOST_REPORT_SECONDS, SECONDS, Away, ControllerDesk
 from .monitors import Monitors, find_asker, find_parent
-from .relay import Relay
+from .relay import WARN_SECONDS, Relay
 
 REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
 SECRET_SECONDS = 60.0
 """How long a controller may take to start."""
-WARN_SECONDS = 60.0
-"""From one warning of a stranger on this host to the next."""
 MOST_ASKED = 32 * 1024
 """Bytes of a key that is asked for."""
 SEPARATE = Path("/run/sshd")

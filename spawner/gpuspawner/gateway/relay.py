@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ CHUNK = 256 * 1024
 CONNECT_SECONDS = 5.0
 MOST_ASKED = 16
 """Connections at one door whose owner is looked for at once: whoever floods it waits there alone."""
+WARN_SECONDS = 60.0
+"""From one warning of a stranger on this host to the next."""
 FAREWELL_SECONDS = 60.0
 """How long the other direction may go on when one is closed."""
 
@@ -60,6 +64,7 @@ class Relay:
         self._listening: dict[str, tuple[socket.socket, asyncio.Task[None]]] = {}
         self._shut: set[str] = set()
         self._handling: set[asyncio.Task[None]] = set()
+        self._warned_at = -math.inf
         self.carried: dict[str, Carried] = {}
         """By id; also those that have ended and that the controller does not know of yet."""
 
@@ -135,7 +140,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         monitor = await loop.run_in_executor(None, self._monitors.find, door, peer, (door, RELAY_PORT))
         if monitor is None:
-            log.warning("A connection at %s is not sshd's, and was refused", door)
+            self._warn_of_stranger(door)
             return None
         try:
             answer = await self._desk.ask(
@@ -152,6 +157,13 @@ class Relay:
             log.info("%s from %s: %s", monitor.fingerprint, monitor.source, answer["refused"])
             return None
         return answer, monitor
+
+    def _warn_of_stranger(self, door: str) -> None:
+        """Once in a while, of all doors together: the log is for who connected."""
+        now = time.monotonic()
+        if now - self._warned_at >= WARN_SECONDS:
+            self._warned_at = now
+            log.warning("A connection at %s is not sshd's, and was refused", door)
 
     async def _go_on(self, answer: dict[str, object], monitor: Monitor, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -10,16 +10,16 @@ import pytest
 from gpuspawner.adapters.ledger import Ledger, LedgerUnit
 from gpuspawner.allocator.accounts import Accounts
 from gpuspawner.allocator.identities import Identities, Said
-from gpuspawner.allocator.ssh import Entrance, SshDesk, Told
+from gpuspawner.allocator.ssh import Ends, Entrance, SshDesk, Told
 from gpuspawner.allocator.ssh_disputes import DISPUTED, count_disputes
 from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.core.audit import EventSearch
 from gpuspawner.core.claims import Actor, ActorKind
-from gpuspawner.core.errors import Conflict, HubError
+from gpuspawner.core.errors import Conflict, HubError, SettingsError
 from gpuspawner.core.identity import Subject
 from gpuspawner.core.model import Event, Home, HomeKind, LeaseState
-from gpuspawner.core.ssh import KEEP_SESSIONS, MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, SshKey
+from gpuspawner.core.ssh import KEEP_SESSIONS, MOST_AT_ONCE, MOST_KEYS, TOO_OFTEN, Cause, SshKey
 from support.build import HOST, NOW, lease
 from support.ssh import KEYS, make_key
 
@@ -102,7 +102,7 @@ def test_who_connected_is_written_down_with_bytes_and_its_end(site: Site) -> Non
     session = site.enter(key).session
     assert site.key().used_at == NOW
     site.now += timedelta(minutes=3)
-    assert site.desk.report("g1", [Told(session.id, 10, 20)]) == {}
+    assert site.desk.report("g1", [Told(session.id, 10, 20)]) == Ends({}, [])
     site.desk.report("g1", [Told(session.id, 11, 22, "The person closed it.")])
     (found,) = site.keys.recent("ada", 5)
     assert (found.sent, found.received, found.ended_at, found.source) == (11, 22, site.now, "192.0.2.7")
@@ -118,15 +118,17 @@ def test_a_removed_key_a_stopped_server_and_a_withdrawn_right_end_what_is_open(s
     first, second = (site.enter(key).session for key in keys)
     told = [Told(first.id, 0, 0), Told(second.id, 0, 0)]
     site.keys.remove("ada", keys[0].id, actor=ADA)
-    assert site.desk.report("g1", told) == {first.id: "The key was removed."}
-    assert site.desk.list_bad([one.fingerprint for one in keys]) == [keys[0].fingerprint]
+    both = [one.fingerprint for one in keys]
+    ended = Ends({first.id: "The key was removed."}, [keys[0].fingerprint])
+    assert site.desk.report("g1", told, both) == ended
     site.refused["ada"] = "no"
-    assert site.desk.report("g1", told)[second.id] == "no"
+    found = site.desk.report("g1", told[1:], both[1:])
+    assert found == Ends({second.id: "no"}, both[1:])
     site.refused.clear()
     site.ends("l1")
-    assert site.desk.report("g1", told)[second.id] == "The server was stopped."
+    assert site.desk.report("g1", told).sessions[second.id] == "The server was stopped."
     site.runs("l2")
-    assert site.desk.report("g1", told)[second.id] == "The server was stopped."
+    assert site.desk.report("g1", told).sessions[second.id] == "The server was stopped."
 
 
 def test_who_was_removed_is_out_at_once_and_comes_again_without_keys(site: Site) -> None:
@@ -139,7 +141,7 @@ def test_who_was_removed_is_out_at_once_and_comes_again_without_keys(site: Site)
     people.remove("ada", actor=ADA)
     assert site.keys.list() == (other,)
     assert site.desk.ask(key.fingerprint) is None
-    assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}
+    assert site.desk.report("g1", [Told(session.id, 0, 0)]).sessions == {session.id: "The key was removed."}
     people.restore("ada", actor=ADA)
     assert site.desk.ask(key.fingerprint) is None
     with site.ledger.read() as unit:
@@ -188,6 +190,11 @@ def test_what_a_gateway_had_open_ends_with_it(site: Site) -> None:
         assert unit.open_ssh_sessions() == ()
 
 
+def kinds(site: Site) -> list[str]:
+    with site.ledger.read() as unit:
+        return [one.kind for one in unit.recent_events(9)]
+
+
 def test_who_connected_is_forgotten_after_a_time_and_old_ones_are_not_looked_for_each_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,9 +212,11 @@ def test_who_connected_is_forgotten_after_a_time_and_old_ones_are_not_looked_for
         site.desk.report("g1", [])
     assert len(drops) == 1
     assert len(site.keys.recent("ada", 9)) == 1
+    assert kinds(site) == ["ssh.ended", "ssh.key-added"]
     site.now += KEEP_SESSIONS
     site.desk.report("g1", [])
     assert site.keys.recent("ada", 9) == ()
+    assert kinds(site) == ["ssh.key-added"], "nor does the audit trail know where they came from"
 
 
 def test_nobody_has_keys_without_end(site: Site) -> None:
@@ -230,10 +239,41 @@ def test_a_hub_that_gives_no_answer_is_asked_once_and_holds_up_no_end(site: Site
     sessions = [site.enter(key, f"127.64.0.{number}").session for number, key in enumerate(keys)]
     site.keys.remove("bob", keys[1].id, actor=ADA)
     desk = SshDesk(site.ledger, HOST, hang, site.clock)
-    told = [Told(one.id, 0, 0) for one in sessions]
-    assert desk.report("g1", told) == {sessions[1].id: "The key was removed."}
-    assert asked == ["ada"]
-    assert desk.list_bad([one.fingerprint for one in keys]) == [keys[1].fingerprint]
+    told, both = [Told(one.id, 0, 0) for one in sessions], [one.fingerprint for one in keys]
+    ended = Ends({sessions[1].id: "The key was removed."}, [keys[1].fingerprint])
+    assert desk.report("g1", told, both) == ended
+    assert asked == [], "the end of a removed key waits for no Hub"
+    assert desk.report("g1", told, both) == ended
+    assert asked == ["ada"], "who has always something to end does not keep the Hub from being asked"
+    desk.report("g1", told, both)
+    desk.report("g1", told, both)
+    assert asked == ["ada", "ada"], "once in a report, of connections and keys together"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (HubError("The Hub gives no answer."), "the hub did not answer. Try again in a minute."),
+        (SettingsError("It is broken."), "the policy cannot be read. Tell the administrator."),
+    ],
+)
+def test_who_is_refused_because_it_cannot_be_told_reads_so(site: Site, error: Exception, says: str) -> None:
+    def fail(owner: str) -> None:
+        raise error
+
+    counted: list[Cause] = []
+    key = site.keys.add("ada", KEYS[0], actor=ADA)
+    site.runs("l1")
+    desk = SshDesk(site.ledger, HOST, fail, site.clock, counted.append)
+    with pytest.raises(type(error)):
+        desk.ask(key.fingerprint)
+    assert site.key().refused == f"It could not be told just then whether you may come in: {says}"
+    assert site.key().refused_at == NOW
+    site.now += timedelta(minutes=1)
+    with pytest.raises(type(error)):
+        desk.enter(key.fingerprint, "127.64.0.0", "", "g1")
+    assert site.key().refused_at == site.now
+    assert counted == [Cause.NOT_TOLD] * 2
 
 
 def test_a_slow_hub_is_asked_about_some_at_a_time_and_about_everybody_in_turn(site: Site) -> None:
@@ -278,7 +318,7 @@ def test_a_removed_key_that_somebody_else_adds_lets_nothing_go_on(site: Site) ->
     session = site.enter(key).session
     site.keys.remove("ada", key.id, actor=ADA)
     site.keys.add("eve", KEYS[0], actor=ADA)
-    assert site.desk.report("g1", [Told(session.id, 0, 0)]) == {session.id: "The key was removed."}
+    assert site.desk.report("g1", [Told(session.id, 0, 0)]).sessions == {session.id: "The key was removed."}
 
 
 def disputes(site: Site) -> list[Event]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpuspawner.adapters.hub_api import HttpHubApi
+from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk
 from gpuspawner.allocator.ssh_keys import SshKeys
@@ -16,7 +19,10 @@ from gpuspawner.allocator.ssh_rights import SshRights
 from gpuspawner.controller import sshdoor as module
 from gpuspawner.controller.sshdoor import SshDoor, WhyNot
 from gpuspawner.controller.sshways import Ways
+from gpuspawner.controller.wiring import make_services, make_ssh_door
 from gpuspawner.core.claims import Actor, ActorKind
+from gpuspawner.gateway.desk import SECONDS
+from gpuspawner.policy.settings import Settings
 from support.build import HOST
 from support.fake_engine import FakeEngine
 from support.ssh import KEYS
@@ -116,6 +122,17 @@ def test_while_the_hub_is_away_nobody_new_comes_in_and_who_is_in_stays(
     assert "no answer within 20 s" in ask(later, "key", key=KEYS[0])["error"]
     told = [{"id": entered["session"], "sent": 0, "received": 0}]
     assert ask(later, "report", gateway="g", told=told, keys=[running]) == {"end": {}, "bad": []}
+
+
+def test_the_hub_is_asked_with_little_patience(tmp_path: Path) -> None:
+    data = {"state_dir": str(tmp_path), "images": {"a": "b"}, "ssh": {"enabled": True, "host": "hub"}}
+    settings = Settings.model_validate(data | {"controller": {"enabled": True}})
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        services = make_services(settings, ledger, "token")
+        door = make_ssh_door(services, lambda _: None, None)
+    assert isinstance(services.ssh_hub, HttpHubApi)
+    assert services.ssh_hub._timeout + 1 < SECONDS, "the gateway hears it before it gives up"
+    assert door._desk._rights._ask_why._hub is services.ssh_hub  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

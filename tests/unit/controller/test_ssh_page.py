@@ -13,8 +13,11 @@ from gpuspawner.adapters.ssh_files import SshFiles
 from gpuspawner.allocator.ssh import SshDesk
 from gpuspawner.allocator.ssh_keys import SshKeys
 from gpuspawner.controller.services import SshPlace
+from gpuspawner.controller.sshdoor import WhyNot
 from gpuspawner.controller.views.ssh import name_servers
+from gpuspawner.core.errors import HubError
 from gpuspawner.core.model import LeaseState
+from gpuspawner.core.ssh import MOST_RESTING
 from support.build import HOST
 from support.client import text_of
 from support.ssh import INSTALL, KEYS, give_gateway
@@ -90,6 +93,13 @@ def test_what_clients_say_is_explained(office: Office) -> None:
         "Connection closed",
     ):
         assert f"“{said}”" in shown
+
+
+def test_who_came_in_by_another_s_key_is_told_to_offer_their_own_alone(office: Office) -> None:
+    (told,) = re.findall(r"(?s)<li>(“administratively prohibited”.*?)</li>", unescape(page(office)))
+    assert "a key that somebody else has added here" in told
+    assert "IdentityFile" in told
+    assert "IdentitiesOnly yes" in told
 
 
 def fields(html: str) -> dict[str, str]:
@@ -190,6 +200,41 @@ def test_a_server_that_runs_is_opened_and_one_that_does_not_is_started(office: O
     assert "vscode://" in page(office, "keys-bob"), "who looks for the first time while a server runs"
 
 
+def test_servers_that_were_deleted_at_the_hub_are_shown_no_more_and_keep_their_address(
+    office: Office,
+) -> None:
+    keys = SshKeys(office.services.ledger)
+    keys.doors("ada", ["", "a b", "a.b", "gone", "big"])
+    office.add_lease("ada", "l1", server="big", container_id="c1")
+    office.hub.people["ada"] = frozenset()
+    office.hub.stopped = {("ada", "a.b"), ("bob", "gone")}
+
+    def shown() -> list[str]:
+        html = page(office)
+        hosts = re.findall(r"<code>ssh (\S+)</code>", html)
+        config = fields(html)["config"]
+        assert re.findall(r"(?m)^Host (gpu\S*)$", config) == ["gpu-gateway", *hosts]
+        return hosts
+
+    assert shown() == ["gpu", "gpu-a-b-2", "gpu-big"], "and they are called as before"
+    office.hub.stopped.add(("ada", "gone"))
+    assert shown() == ["gpu", "gpu-a-b-2", "gpu-gone", "gpu-big"]
+    everything = ["gpu", "gpu-a-b", "gpu-a-b-2", "gpu-gone", "gpu-big"]
+    office.hub.fail("servers_of")
+    assert shown() == everything, "while the Hub does not answer"
+    office.hub.failures.clear()
+    del office.hub.people["ada"]
+    assert shown() == everything
+    assert len(keys.doors("ada", [""])) == len(everything)
+
+
+def test_servers_that_were_deleted_take_no_place_of_others(office: Office) -> None:
+    SshKeys(office.services.ledger).doors("ada", ["", "old", *(f"gone{n}" for n in range(MOST_RESTING))])
+    assert "ssh gpu-old<" not in page(office)
+    office.hub.people["ada"], office.hub.stopped = frozenset(), {("ada", "old")}
+    assert "ssh gpu-old<" in page(office)
+
+
 def test_why_the_last_attempt_was_refused(office: Office) -> None:
     add(office, KEYS[0], "laptop")
     (key,) = SshKeys(office.services.ledger).list("ada")
@@ -204,6 +249,19 @@ def test_why_the_last_attempt_was_refused(office: Office) -> None:
     told = text_of(page(office))
     assert "The last attempt" not in told
     assert "from 192.0.2.1" in told
+
+
+def test_that_the_hub_did_not_answer_is_told_as_well(office: Office) -> None:
+    add(office, KEYS[0], "laptop")
+    (key,) = SshKeys(office.services.ledger).list("ada")
+    office.hub.fail("groups_of")
+    why_not = WhyNot(office.hub, office.services.policies)
+    with pytest.raises(HubError):
+        SshDesk(office.services.ledger, HOST, why_not, office.services.clock).ask(key.fingerprint)
+    told = text_of(page(office))
+    assert "The last attempt with the key laptop was refused" in told
+    assert "the hub did not answer. Try again in a minute." in told
+    assert "If it is the right one, the hub may not have answered" in told
 
 
 def test_where_there_is_no_gateway_there_is_no_page(office: Office) -> None:

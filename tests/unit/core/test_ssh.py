@@ -84,13 +84,12 @@ def test_a_connection_goes_on_only_into_a_server_of_theirs_that_runs() -> None:
 
 
 def test_a_connection_ends_with_its_key_its_right_and_its_very_session() -> None:
-    assert why_end(SESSION, {"SHA256:x"}, {"": "l1"}, None) is None
-    assert "removed" in str(why_end(SESSION, (), {"": "l1"}, None))
-    assert why_end(SESSION, {"SHA256:x"}, {"": "l1"}, "no") == "no"
-    assert "stopped" in str(why_end(SESSION, {"SHA256:x"}, {}, None))
+    assert why_end(SESSION, {"SHA256:x"}, {"": "l1"}) is None
+    assert "removed" in str(why_end(SESSION, (), {"": "l1"}))
+    assert "stopped" in str(why_end(SESSION, {"SHA256:x"}, {}))
     later = {"": "l2"}  # another session of a server of the same name
-    assert "stopped" in str(why_end(SESSION, {"SHA256:x"}, later, None))
-    assert why_end(replace(SESSION, lease_id="l2"), {"SHA256:x"}, later, None) is None
+    assert "stopped" in str(why_end(SESSION, {"SHA256:x"}, later))
+    assert why_end(replace(SESSION, lease_id="l2"), {"SHA256:x"}, later) is None
 
 
 def test_hosts_have_plain_names_that_differ() -> None:

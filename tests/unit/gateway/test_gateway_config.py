@@ -61,6 +61,8 @@ def effective(tmp_path: Path) -> dict[str, str]:
         ("allowusers", "nobody"),
         ("permituserenvironment", "no"),
         ("clientaliveinterval", "30"),
+        ("persourcemaxstartups", "30"),
+        ("persourcenetblocksize", "32:64"),
     ],
 )
 def test_nothing_is_open_but_one_s_own_doors(effective: dict[str, str], option: str, value: str) -> None:

@@ -234,13 +234,18 @@ async def test_without_a_yes_nothing_is_opened(port: int, away: bool) -> None:
         assert relay.carried == {}
 
 
-async def test_a_connection_that_is_not_sshd_s_is_not_even_asked_for(port: int) -> None:
+async def test_a_connection_that_is_not_sshd_s_is_not_even_asked_for(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     desk = Desk(1)
-    async with relaying(desk, Strangers(), port):
-        reader, writer = await asyncio.open_connection(DOOR, port)
-        assert await reader.read() == b""
-        writer.close()
+    async with relaying(desk, Strangers(), port) as relay:
+        relay.open_doors(["127.77.77.78"])
+        for door in (DOOR, DOOR, "127.77.77.78"):
+            reader, writer = await asyncio.open_connection(door, port)
+            assert await reader.read() == b""
+            writer.close()
     assert desk.asked == []
+    assert caplog.text.count("is not sshd's, and was refused") == 1, "the log is for who connected"
 
 
 async def test_a_door_that_cannot_be_opened_keeps_no_other_shut_and_is_tried_again(

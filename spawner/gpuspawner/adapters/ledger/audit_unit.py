@@ -33,6 +33,10 @@ class AuditUnit(NoticeUnit):
             },
         )
 
+    def drop_events(self, kind: str, before: datetime) -> None:
+        """Forget events of a kind that were before a time: what is kept of people for a while only."""
+        self._db.execute(sa.delete(events).where(events.c.kind == kind, events.c.at < before))
+
     def has_event_since(self, since: datetime, like: Event) -> bool:
         """Whether an event of the same kind, actor and reason is in the trail since then."""
         same = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tornado.web import HTTPError
 
 from gpuspawner.controller.api import keys as api
 from gpuspawner.controller.api.handler import check
 from gpuspawner.controller.api.routes import Call
-from gpuspawner.controller.services import SshPlace
+from gpuspawner.controller.services import Services, SshPlace
 from gpuspawner.controller.sshway import WAY
 from gpuspawner.controller.views.ssh import (
     Known,
@@ -18,7 +20,7 @@ from gpuspawner.controller.views.ssh import (
     write_known_hosts,
     write_through,
 )
-from gpuspawner.core.errors import Conflict, NotFound
+from gpuspawner.core.errors import Conflict, HubError, NotFound
 from gpuspawner.core.ssh import choose_doors, why_not_person
 from gpuspawner.core.words import mark
 
@@ -35,9 +37,14 @@ def load_ssh(visit: Visit) -> SshPage:
         raise HTTPError(403, "A service has no servers of its own.")
     services, caller = visit.services, visit.caller
     running = services.keys.running(person, services.host)
-    doors = choose_doors(services.keys.doors(person, ["", *sorted(running)]), running)
-    start = {door.server: visit.links.spawn(person, door.server) for door in doors}
-    machines = view_machines(doors, running, start)
+    doors = services.keys.doors(person, ["", *sorted(running)])
+    there = _find_servers(services, person, running)
+    shown = choose_doors([one for one in doors if there is None or one.server in there], running)
+    # Those that were deleted are named with the others, which are called the same before and after.
+    named = sorted({*choose_doors(doors, running), *shown}, key=lambda one: one.number)
+    start = {door.server: visit.links.spawn(person, door.server) for door in named}
+    addresses = {door.address for door in shown}
+    machines = tuple(one for one in view_machines(named, running, start) if one.address in addresses)
     known = _find_known(place, person)
     way = f"{visit.origin}{visit.links.page(WAY)}" if place.by_web else None
     gateway = write_gateway(place.host, place.port, place.account, way=None if place.by_port else way)
@@ -86,6 +93,15 @@ def _require_place(visit: Visit) -> SshPlace:
     if visit.services.ssh is None:
         raise HTTPError(404, "This hub has no gateway for SSH. The administrator can set one up.")
     return visit.services.ssh
+
+
+def _find_servers(services: Services, person: str, running: Collection[str]) -> Collection[str] | None:
+    """Names of a person's servers that are there, at the Hub or in the ledger; None where it does not say."""
+    try:
+        found = services.ssh_hub.servers_of(person)
+    except HubError:
+        return None
+    return None if found is None else {"", *found, *running}
 
 
 def _find_known(place: SshPlace, person: str) -> Known:
