@@ -129,7 +129,7 @@ def driver(version: str) -> list[Fake]:
     unit = {"/usr/lib/systemd/system/nvidia-persistenced.service": DAEMON}
     return [
         Fake("libcuda1", version),
-        Fake("nvidia-driver-cuda", version, "libcuda1"),
+        Fake("nvidia-driver-cuda", version, f"libcuda1 (= {version})"),
         Fake("nvidia-kernel-open-dkms", version),
         Fake("nvidia-persistenced", version, files=unit),
     ]
