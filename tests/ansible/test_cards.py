@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from support.fake_packages import KEY, driver, engine, make_source, newer_engine, toolkit
 from support.fresh_server import HOME, FreshServer, fresh_server
-from support.playing import SETTINGS, must_play, must_refuse, play
+from support.playing import SETTINGS, must_change_nothing, must_play, must_refuse, play
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
@@ -80,8 +80,7 @@ def hub(server: FreshServer) -> FreshServer:
 
 def test_a_second_run_changes_nothing(hub: FreshServer) -> None:
     before, state = hub.started(), hub.state()
-    recap = must_play(hub, "site")
-    assert recap["changed"] == 0
+    must_change_nothing(hub)
     assert hub.started() == before
     after = hub.state()
     assert {what for what in state if state[what] != after[what]} == set()
@@ -186,8 +185,7 @@ def test_images_come_from_a_registry_by_digest(hub: FreshServer) -> None:
     listed = hub.must("docker", "image", "ls", "--digests", "--format", "{{.Repository}} {{.Digest}}")
     assert f"{REGISTRY}/gpuspawner/minimal {digest}" in listed
     assert hub.shell("ls /var/lib/gpuspawner/passports | wc -l").strip() == "1"
-    recap = must_play(hub, "site")
-    assert recap["changed"] == 0
+    must_change_nothing(hub)
 
 
 def test_an_image_that_is_not_what_it_is_called_is_refused(hub: FreshServer) -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.client import Client
 from support.fresh_server import FreshServer
 from support.kills import choose, kill_at, list_tasks
-from support.playing import OURS, SETTINGS, must_play, play
+from support.playing import OURS, SETTINGS, must_change_nothing, must_play, play
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
@@ -33,7 +33,7 @@ def test_a_run_that_is_killed_and_started_again_converges(server: FreshServer, a
         assert model is not None
         assert model["ready"]
     before = server.started()
-    assert must_play(server, "site")["changed"] == 0
+    must_change_nothing(server)
     assert server.started() == before
 
 

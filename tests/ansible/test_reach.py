@@ -13,7 +13,7 @@ import pytest
 from support.certificates import make_certificate
 from support.client import Client
 from support.fresh_server import HOME, FreshServer
-from support.playing import SETTINGS, must_play
+from support.playing import SETTINGS, must_change_nothing, must_play
 from support.sessions import run_in_kernel
 from support.ssh import Laptop
 from support.ssh_site import read_page
@@ -281,7 +281,7 @@ def test_where_ufw_filters_it_is_opened_for_what_is_needed(
     assert done.returncode == 7, done.stderr
     assert "UUID: GPU-" in done.stdout
     before = server.started()
-    assert must_play(server, "site")["changed"] == 0
+    must_change_nothing(server)
     assert server.started() == before
 
 
@@ -332,6 +332,6 @@ def test_a_certificate_of_ones_own_is_served_and_a_new_one_after_it(
         assert served.strip() == certificate.strip()
     page = people[0].session.get(f"https://{HUB}/hub/login", verify=False, timeout=60)
     assert page.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
-    assert must_play(server, "site")["changed"] == 0
+    must_change_nothing(server)
     # Caddy reads its configuration anew; whoever is connected stays so.
     assert server.started() == before

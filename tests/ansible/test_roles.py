@@ -83,6 +83,19 @@ def test_what_runs_from_the_release_and_writes_is_what_an_upgrade_stops() -> Non
     assert set(known["gpuspawner_followers"]) == set(followers)
 
 
+def test_nothing_is_stopped_before_what_starts_it_again() -> None:
+    """A unit that fails, and is started anew, starts what it wants."""
+    stopped = list(reversed(read(ALL / "gpuspawner" / "vars" / "main.yml")["gpuspawner_followers"]))
+    for unit in UNITS:
+        (name,) = re.findall(r"^(\w+)\.service", unit.name)
+        wanted = re.findall(
+            r"gpuspawner-(\w+)\.service", " ".join(re.findall(r"(?m)^Wants=.*", unit.read_text()))
+        )
+        for other in set(wanted) & set(stopped):
+            assert name in stopped, f"{name} starts {other}, and is not stopped"
+            assert stopped.index(name) < stopped.index(other), f"{name} starts {other}"
+
+
 def test_the_way_back_starts_all_that_runs_from_the_release_and_asks_the_hub_by_its_name() -> None:
     known = read(ALL / "gpuspawner" / "vars" / "main.yml")
     followers = re.findall(r"'name': '(\w+)'[^}]*'follows_release': true", known["gpuspawner_units"])

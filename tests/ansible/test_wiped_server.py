@@ -64,6 +64,10 @@ def people_of_the_hub(server: FreshServer) -> Any:
     return json.loads(server.must("python3", "-c", DUMP.format(file=file, queries=queries)))
 
 
+def container_of(server: FreshServer, person: str) -> str:
+    return server.must("docker", "ps", "--quiet", "--filter", f"label=gpuspawner.owner={person}").split()[0]
+
+
 @pytest.fixture(scope="module")
 def grace(server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Client:
     client = log_in(server, "grace", tmp_path_factory.mktemp("grace-again"))
@@ -117,7 +121,7 @@ def backed_up(server: FreshServer, ada: Client) -> dict[str, Any]:
     server.shell(f"mkdir -p /mnt/backup && echo 'pass word' >{ANSIBLE}/inventory/mine/secrets/backup")
     server.write(SETTINGS, server.must("cat", SETTINGS) + settings_on(PAGE, "Backups"))
     must_refuse(server, "backup_repository is /mnt/backup/hub")
-    container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").split()[0]
+    container = container_of(server, "ada")
     script = "mkdir -p ~/d; echo private >~/d/f; chmod 600 ~/d/f; ln -s d/f ~/link; touch -d 2001-01-01 ~/d"
     server.must("docker", "exec", container, "sh", "-c", script)
     # All cards are drained, so that the place in line stays one.
@@ -202,13 +206,13 @@ def test_what_was_destroyed_is_back(server: FreshServer, backed_up: dict[str, An
         server, "drain", "-e", "drain_reason=after", "-e", "drain_cards=0,1,2,3", "-e", "drain_undo=true"
     )
     assert ada.spawn({"gpus": 0}, seconds=300).ready
-    container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").split()[0]
+    container = container_of(server, "ada")
     assert server.must("docker", "exec", container, "sh", "-c", "cat ~/link") == "private\n"
 
 
 @pytest.mark.usefixtures("backed_up")
 def test_a_restore_over_people_ends_their_servers_and_keeps_what_is_new_in_homes(server: FreshServer) -> None:
-    container = server.must("docker", "ps", "--quiet", "--filter", "label=gpuspawner.ledger").split()[0]
+    container = container_of(server, "ada")
     script = "echo new >~/new; echo changed >~/d/f"
     server.must("docker", "exec", container, "sh", "-c", script)
     must_play(server, "restore", "-e", "restore_over_people=true")

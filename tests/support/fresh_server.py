@@ -25,8 +25,12 @@ PACKAGES = (
 """What every Debian server has, and a container has not."""
 MIRRORS = (("http://deb.debian.org/debian", ""), ("http://deb.debian.org/debian-security", "-security"))
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-BOOT = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /sbin/init"
-"""The host may mount its control groups in the old way, in which this systemd does not start."""
+BOOT = (
+    "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup &&"
+    " ln -sf /dev/null /etc/systemd/system/getty@tty1.service && exec /sbin/init"
+)
+"""The host may mount its control groups in the old way, in which this systemd does not start. And it has one
+first terminal, which the first of several servers takes."""
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 HOME = "/root/gpuspawner"
 STATE = r"""

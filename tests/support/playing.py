@@ -42,6 +42,16 @@ def must_play(server: FreshServer, name: str, *more: str) -> dict[str, int]:
     return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", printed.rpartition("PLAY RECAP")[2])}
 
 
+def must_change_nothing(server: FreshServer) -> None:
+    """Bring the server to a hub once more, which finds nothing to do."""
+    code, printed = play(server, "site")
+    assert code == 0, printed[-6000:]
+    tasks = re.split(r"^TASK \[(.*?)\] \*+$", printed, flags=re.MULTILINE)
+    found = zip(tasks[1::2], tasks[2::2], strict=True)
+    changed = [name for name, said in found if re.search(r"^changed: ", said, re.MULTILINE)]
+    assert changed == []
+
+
 def must_refuse(server: FreshServer, says: str, before: dict[str, str] | None = None) -> None:
     """Bring the server to a hub, which must stop with these words before it has changed anything.
 
