@@ -110,7 +110,15 @@ def forwarding(laptop: Laptop, *options: str, host: str = "gpu") -> Iterator[sub
         yield client
     finally:
         client.terminate()
-        client.communicate(timeout=20)
+        try:
+            client.wait(20)
+        except subprocess.TimeoutExpired:
+            client.kill()
+            client.wait()
+        # Not read to their ends: a program that it has started for the way may hold them for longer.
+        for pipe in (client.stdin, client.stdout, client.stderr):
+            if pipe:
+                pipe.close()
 
 
 def keys_of(site: Installation) -> SshKeys:
