@@ -46,7 +46,7 @@ from pathlib import Path
 
 homes = Path("/mnt/btrfs/homes")
 (homes / "one" / "thesis").write_text("as it was")
-with backup.held_still({"homes": homes}) as still, backup.bound(still["homes"], Path("/tmp/seen")):
+with backup.held_still(dict(homes=homes)) as still, backup.bound(still["homes"], Path("/tmp/seen")):
     (homes / "one" / "thesis").write_text("changed")
     found = Path("/tmp/seen/one/thesis").read_text()
 print(found, os.listdir("/mnt/btrfs"))
