@@ -12,7 +12,7 @@ from support.client import Client
 from support.fresh_server import HOME, FreshServer
 from support.kernels import Kernel, start_kernel
 from support.kills import kill_at
-from support.playing import SETTINGS, follow, log_in, must_change_nothing, play
+from support.playing import SETTINGS, follow, log_in, must_change_nothing, must_play, play
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
