@@ -50,6 +50,10 @@ class Person:
     def visit(self, path: str) -> None:
         self.page.goto(f"{self.installation.url}{path}")
 
+    def wait_for_scripts(self) -> None:
+        """Wait for the scripts of a page of the Hub itself, before which its buttons do nothing."""
+        self.page.wait_for_function("window._jupyterhub_page_loaded")
+
     def close_and_open_again(self) -> None:
         """Close the tab, and open its address in a new one."""
         old = self.page
@@ -99,6 +103,7 @@ class Person:
     def stop_server(self) -> None:
         """Stop the own server at the Hub's control panel."""
         self.visit("/hub/home")
+        self.wait_for_scripts()
         self.page.get_by_role("button", name="Stop My Server").click()
         expect(self.page.get_by_role("button", name="Stop My Server")).to_be_hidden(timeout=SLOW)
         expect(self.page.get_by_role("button", name="Start My Server")).to_be_visible()

@@ -129,6 +129,7 @@ def test_from_guessing_to_the_end(installation: Installation, person: Callable[.
     ada.picture("accounts-board", for_docs=False)
 
     ada.visit("/hub/token")
+    ada.wait_for_scripts()
     ada.page.get_by_role("button", name="Request new API token").click()
     expect(ada.page.locator("#token-result")).to_have_text(re.compile(r"[0-9a-f]{16}"))
     token = ada.page.locator("#token-result").inner_text().strip()
