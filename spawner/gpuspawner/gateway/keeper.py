@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
-import math
 import os
 import pwd
 import secrets
@@ -26,7 +25,8 @@ from gpuspawner.policy.settings import Settings
 from .config import BANNER, PENALTIES, Setup, build_config
 from .desk import MOST_REPORT_SECONDS, SECONDS, Away, ControllerDesk
 from .monitors import Monitors, find_asker, find_parent
-from .relay import WARN_SECONDS, Relay
+from .relay import Relay
+from .strangers import Strangers
 
 REPORT_SECONDS = 10.0
 """From one report to the controller to the next: a removed key ends what is open after so long."""
@@ -57,7 +57,7 @@ class Keeper:
         self._run = secrets.token_hex(8)
         self._relay = Relay(self._desk, self._monitors, self._run)
         self._sshd: asyncio.subprocess.Process | None = None
-        self._warned_at = -math.inf
+        self._strangers = Strangers()
 
     async def serve(self) -> int:
         """Serve until SIGTERM or SIGINT, or until sshd ends; the exit code."""
@@ -119,7 +119,9 @@ class Keeper:
         try:
             asker = find_asker(writer.get_extra_info("socket"))
             if asker is None or self._sshd is None or find_parent(asker) != self._sshd.pid:
-                self._warn_of_stranger(asker)
+                self._strangers.warn(
+                    "Somebody asks what a key opens who is not sshd's program: process %s", asker
+                )
                 return
             async with asyncio.timeout(SECONDS):
                 key = (await reader.readline()).decode("ascii").strip()
@@ -130,13 +132,6 @@ class Keeper:
             log.warning("sshd's question was not answered: %s", error)
         finally:
             writer.close()
-
-    def _warn_of_stranger(self, asker: int | None) -> None:
-        """Once in a while: who asks on and on must not push out of the log who connected."""
-        now = time.monotonic()
-        if now - self._warned_at >= WARN_SECONDS:
-            self._warned_at = now
-            log.warning("Somebody asks what a key opens who is not sshd's program: process %s", asker)
 
     async def _judge(self, key: str, asker: int) -> str:
         try:

@@ -20,16 +20,22 @@ from gpuspawner.core.ssh import CLOSED_HERE, CLOSED_THERE, GATEWAY_ENDED, NO_ANS
 
 from .desk import Away, ControllerDesk
 from .monitors import Monitor, Monitors
+from .strangers import Strangers
 
 log = logging.getLogger("gpuspawner.gateway")
-CHUNK = 256 * 1024
+CHUNK = 1024 * 1024
+"""Most bytes carried in one turn; memory is taken only for those that come."""
 CONNECT_SECONDS = 5.0
 MOST_ASKED = 16
 """Connections at one door whose owner is looked for at once: whoever floods it waits there alone."""
-WARN_SECONDS = 60.0
-"""From one warning of a stranger on this host to the next."""
 FAREWELL_SECONDS = 60.0
 """How long the other direction may go on when one is closed."""
+TRANSFER = 64 * 1024
+"""So many bytes in one turn are of a transfer, and not of somebody who types."""
+TRANSFER_SECONDS = 0.02
+"""How long a connection counts as one with a transfer after such a turn."""
+GATHER_SECONDS = 0.001
+"""How long a transfer's bytes gather between two turns: a turn for each packet takes most of the time."""
 
 
 @dataclass(slots=True)
@@ -64,7 +70,7 @@ class Relay:
         self._listening: dict[str, tuple[socket.socket, asyncio.Task[None]]] = {}
         self._shut: set[str] = set()
         self._handling: set[asyncio.Task[None]] = set()
-        self._warned_at = -math.inf
+        self._strangers = Strangers()
         self.carried: dict[str, Carried] = {}
         """By id; also those that have ended and that the controller does not know of yet."""
 
@@ -140,7 +146,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         monitor = await loop.run_in_executor(None, self._monitors.find, door, peer, (door, RELAY_PORT))
         if monitor is None:
-            self._warn_of_stranger(door)
+            self._strangers.warn("A connection at %s is not sshd's, and was refused", door)
             return None
         try:
             answer = await self._desk.ask(
@@ -157,13 +163,6 @@ class Relay:
             log.info("%s from %s: %s", monitor.fingerprint, monitor.source, answer["refused"])
             return None
         return answer, monitor
-
-    def _warn_of_stranger(self, door: str) -> None:
-        """Once in a while, of all doors together: the log is for who connected."""
-        now = time.monotonic()
-        if now - self._warned_at >= WARN_SECONDS:
-            self._warned_at = now
-            log.warning("A connection at %s is not sshd's, and was refused", door)
 
     async def _go_on(self, answer: dict[str, object], monitor: Monitor, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -203,8 +202,9 @@ class Relay:
         def count_received(count: int) -> None:
             one.received += count
 
-        there = asyncio.ensure_future(_pump(near, far, count_sent))
-        back = asyncio.ensure_future(_pump(far, near, count_received))
+        pace = _Pace()
+        there = asyncio.ensure_future(_pump(near, far, count_sent, pace))
+        back = asyncio.ensure_future(_pump(far, near, count_received, pace))
         try:
             done, pending = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             first = CLOSED_THERE if back in done else CLOSED_HERE
@@ -237,7 +237,24 @@ def _send_at_once(end: socket.socket) -> None:
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-async def _pump(source: socket.socket, target: socket.socket, count: Callable[[int], None]) -> None:
+class _Pace:
+    """When one connection's next turn comes, in both directions: at once, but in a transfer."""
+
+    def __init__(self) -> None:
+        self._transfer_until = -math.inf
+
+    async def rest(self, length: int) -> None:
+        """After a turn that carried so many bytes; a full one has left some behind, which do not wait."""
+        now = time.monotonic()
+        if length >= TRANSFER:
+            self._transfer_until = now + TRANSFER_SECONDS
+        if length < CHUNK and now < self._transfer_until:
+            await asyncio.sleep(GATHER_SECONDS)
+
+
+async def _pump(
+    source: socket.socket, target: socket.socket, count: Callable[[int], None], pace: _Pace
+) -> None:
     """Carry what comes from one end to the other, and then say there that no more comes."""
     loop, buffer = asyncio.get_running_loop(), bytearray(CHUNK)
     view = memoryview(buffer)
@@ -245,6 +262,7 @@ async def _pump(source: socket.socket, target: socket.socket, count: Callable[[i
         while (length := await loop.sock_recv_into(source, buffer)) > 0:
             await loop.sock_sendall(target, view[:length])
             count(length)
+            await pace.rest(length)
         target.shutdown(socket.SHUT_WR)
     except OSError:
         for end in (source, target):  # one is gone: the other is of no use

@@ -25,7 +25,7 @@ from gpuspawner.gateway.monitors import (
     holds,
     list_families,
 )
-from gpuspawner.gateway.relay import Relay
+from gpuspawner.gateway.relay import CHUNK, GATHER_SECONDS, TRANSFER, TRANSFER_SECONDS, Relay
 
 DOOR = "127.77.77.77"
 
@@ -209,9 +209,9 @@ async def test_a_connection_is_ended_from_here_whatever_the_other_end_does(port:
 async def test_a_keystroke_waits_for_none_before_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, pump = [], module._pump
 
-    async def look(source: socket.socket, target: socket.socket, count: Any) -> None:
+    async def look(source: socket.socket, target: socket.socket, *rest: Any) -> None:
         seen.append(target.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        await pump(source, target, count)
+        await pump(source, target, *rest)
 
     monkeypatch.setattr(module, "_pump", look)
     async with echo() as there, relaying(Desk(there), Known(), port):
@@ -221,6 +221,28 @@ async def test_a_keystroke_waits_for_none_before_it(port: int, monkeypatch: pyte
         writer.close()
     assert len(seen) == 2
     assert all(seen)
+
+
+async def test_bytes_gather_in_a_transfer_and_for_nobody_who_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept = 100.0, []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    pace = module._Pace()
+    await pace.rest(1)
+    await pace.rest(TRANSFER - 1)
+    assert slept == []
+    await pace.rest(TRANSFER)
+    await pace.rest(1)  # what the other side answers to a transfer
+    assert slept == [GATHER_SECONDS] * 2
+    await pace.rest(CHUNK)
+    assert len(slept) == 2, "more lies there already"
+    now += TRANSFER_SECONDS
+    await pace.rest(1)
+    assert len(slept) == 2, "the transfer is over"
 
 
 @pytest.mark.parametrize("away", [True, False])
