@@ -24,6 +24,7 @@ from gpuspawner.adapters.docker_engine import DockerEngine
 from gpuspawner.core.activity import SshUse
 from support.client import text_of
 from support.debian import files_of
+from support.images import training_images
 from support.installation import CHECKOUT, HOST, Installation, wait_for
 from support.side_by_side import free_port
 from support.ssh import Laptop
@@ -184,6 +185,38 @@ def test_a_page_inside_is_reached_by_a_forward_and_by_socks(ada: Laptop) -> None
         wait_for(lambda: answers(here) and answers(socks), "the forwards")
         assert "minimal" in requests.get(f"http://127.0.0.1:{here}/image.json", timeout=10).text
         assert "minimal" in fetch_by_socks(socks, "127.0.0.1", 6006, "/image.json")
+
+
+SCALAR = (
+    "from tensorboard.summary import Writer; w = Writer('runs/one'); w.add_scalar('loss', 0.5, 1); w.close()"
+)
+
+
+def test_tensorboard_is_reached_by_a_forward(site: Installation, ada: Laptop) -> None:
+    image = next(iter(training_images()), None)
+    if image is None:
+        pytest.skip("needs an image with TensorBoard: make images")
+    assert site.client("ada").spawn({"gpus": 0, "image": image}, "training").ready
+    try:
+        ada.write(*copied(site, "ada"))
+        assert ada.run("gpu-training", f"python -c {shlex.quote(SCALAR)}").returncode == 0
+        board = ada.open("gpu-training", "exec tensorboard --logdir runs --port 6006 --load_fast=false")
+        here = free_port()
+        with forwarding(ada, "-L", f"{here}:127.0.0.1:6006", host="gpu-training"):
+            wait_for(lambda: runs_of(here) == ["one"], "the runs in TensorBoard", 120)
+            assert "TensorBoard" in requests.get(f"http://127.0.0.1:{here}/", timeout=10).text
+        board.terminate()
+        board.communicate(timeout=20)
+    finally:
+        site.client("ada").stop("training")
+
+
+def runs_of(port: int) -> object:
+    """What TensorBoard lists, once it is there."""
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/data/runs", timeout=10).json()
+    except requests.RequestException:
+        return None
 
 
 def fetch_by_socks(socks: int, host: str, port: int, path: str) -> str:

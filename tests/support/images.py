@@ -29,15 +29,25 @@ def default_images() -> dict[str, str]:
     return present
 
 
+def training_images() -> dict[str, str]:
+    """The same of those with PyTorch and TensorBoard that are built."""
+    return {
+        title: reference
+        for title, reference in _read_catalogue(small=False).items()
+        if _is_present(reference)
+    }
+
+
 def _is_present(reference: str) -> bool:
     return bool(docker.APIClient(version="auto").images(name=reference))
 
 
-def _read_catalogue() -> dict[str, str]:
+def _read_catalogue(*, small: bool = True) -> dict[str, str]:
     from gpuspawner.setup.builds import choose_small  # noqa: PLC0415
     from gpuspawner.setup.images import load_catalogue  # noqa: PLC0415
 
-    return {entry.title: entry.reference for entry in load_catalogue() if choose_small(entry)}
+    offered = [entry for entry in load_catalogue() if entry.offered]
+    return {entry.title: entry.reference for entry in offered if choose_small(entry) is small}
 
 
 @contextmanager

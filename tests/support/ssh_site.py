@@ -16,6 +16,7 @@ import pytest
 from gpuspawner.allocator.ssh_keys import SshKeys
 
 from support.client import Client
+from support.images import default_images, training_images
 from support.installation import Installation
 from support.side_by_side import free_port
 from support.ssh import Laptop
@@ -34,6 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     environment = 'c.GPUSpawner.environment = {"COURSE_DATA": "/data/a \\"b\\" #c", "COURSE_TOKEN": "hidden"}'
     with Installation(
         users=("ada", "grace", "edsger"),
+        images={**default_images(), **training_images()},
         layout="2xa100-40gb,1xl40s",
         config=environment,
         settings={
