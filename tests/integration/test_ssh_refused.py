@@ -253,7 +253,7 @@ def test_a_server_whose_sshd_was_replaced_harms_nobody_but_its_person(
         client.communicate(timeout=20)
 
 
-def test_sshd_that_was_ended_is_told_on_the_page(site: Installation, tmp_path: Path) -> None:
+def test_sshd_that_was_ended_is_told_on_the_page_and_started_again(site: Installation, tmp_path: Path) -> None:
     edsger = site.client("edsger")
     edsger.stop()
     wait_for(lambda: site.lease_of("edsger").state is not LeaseState.ACTIVE, "the end of the session")
@@ -264,6 +264,7 @@ def test_sshd_that_was_ended_is_told_on_the_page(site: Installation, tmp_path: P
     assert laptop.run("gpu", "true").returncode == 255
     page = text_of(edsger.page("/services/gpu/ssh").text)
     assert "Nothing answers by SSH in this server" in page
+    wait_for(lambda: laptop.run("gpu", "true").returncode == 0, "it to be started again")
 
 
 def test_a_gateway_that_is_killed_leaves_nothing_open(site: Installation, ada: Laptop) -> None:
