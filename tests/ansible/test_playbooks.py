@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from base64 import b64decode, b64encode
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import yaml
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.setup.paths import CHECKOUT
 from gpuspawner.setup.versions import parse_version
+from jupyterhub import orm
+from support.databases import form_of, take_hub_back
 
 ANSIBLE = CHECKOUT / "ansible"
 
@@ -108,34 +111,60 @@ def test_rules_are_in_force_when_the_kernel_has_them(listed: int, loaded: str, r
     assert holds(check, verify_firewall={"rc": listed}) is (listed == 0)
 
 
-def ask_release(settings: Path, ledger: Path) -> tuple[int, str]:
+def ask_release(settings: Path, databases: Path) -> tuple[int, str]:
     """What a release answers before it is gone back to; here this checkout is the release."""
-    asking = task("rollback.yml", "Ask it whether it takes the settings and the ledger as they are now")
-    program = asking["vars"]["rollback_program"]
-    command = [sys.executable, "-c", program, str(settings), str(ledger)]
+    program = ANSIBLE / "roles" / "gpuspawner" / "files" / "takes.py"
+    command = [sys.executable, str(program), str(databases), str(settings)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 
-def test_a_release_is_gone_back_to_only_if_it_takes_settings_and_ledger(tmp_path: Path) -> None:
-    settings, path = tmp_path / "gpuspawner.yml", tmp_path / "ledger.sqlite"
+def make_databases(folder: Path) -> None:
+    """As a hub of this checkout makes them."""
+    with Ledger(folder / "ledger.sqlite").write():
+        pass
+    hub = orm.new_session_factory(f"sqlite:///{folder / 'jupyterhub.sqlite'}")
+    hub.kw["bind"].dispose()
+
+
+def set_form(database: Path, version: str) -> None:
+    """Pretend that a database has another form."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+
+
+def test_a_release_is_gone_back_to_only_if_it_takes_settings_and_databases(tmp_path: Path) -> None:
+    settings = tmp_path / "gpuspawner.yml"
     good = f"state_dir: {tmp_path}\nimages: {{Minimal: 'gpuspawner/minimal:1'}}\n"
     settings.write_text(good)
-    assert ask_release(settings, path) == (0, "")
-    with Ledger(path).write():
-        pass
-    assert ask_release(settings, path) == (0, "")
+    assert ask_release(settings, tmp_path) == (0, "")
+    make_databases(tmp_path)
+    assert ask_release(settings, tmp_path) == (0, "")
     settings.write_text(f"{good}of_later: 1\n")
-    code, says = ask_release(settings, path)
+    code, says = ask_release(settings, tmp_path)
     assert code == 1
     assert says.startswith("It does not take the settings: ")
     assert "of_later is not a setting" in says
     settings.write_text(good)
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    code, says = ask_release(settings, path)
-    assert code == 1
-    assert says.startswith("It does not know the ledger's version 9999")
+    for name, what in (("ledger.sqlite", "the ledger"), ("jupyterhub.sqlite", "the hub's own database")):
+        before = form_of(tmp_path / name)
+        set_form(tmp_path / name, "9999")
+        code, says = ask_release(settings, tmp_path)
+        assert code == 1
+        assert says.startswith(f"It does not know the version 9999 of {what}, which")
+        set_form(tmp_path / name, before)
+    (tmp_path / "jupyterhub.sqlite").write_bytes(b"")  # as a hub makes it first
+    assert ask_release(settings, tmp_path) == (0, "")
+
+
+def test_an_upgrade_brings_the_hub_s_own_database_to_the_form_of_its_jupyterhub(tmp_path: Path) -> None:
+    make_databases(tmp_path)
+    hub = tmp_path / "jupyterhub.sqlite"
+    newest = take_hub_back(hub)
+    migrate = task("roles/gpuspawner/tasks/migrate.yml", "Bring them to the form that the release knows")
+    words = [sys.executable, "-c", migrate["vars"]["gpuspawner_migration"], str(tmp_path)]
+    subprocess.run(words, check=True, env={"PATH": "/usr/bin:/bin"}, capture_output=True)
+    assert form_of(hub) == newest
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.server]
 
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 HUB = "hub.test"
+COURSE = """
+courses:
+  lab: {group: lab-2026, teachers: [grace], image: JupyterLab}
+"""
 KNOCK = (
     "import socket, sys\n"
     "for where in sys.argv[1:]:\n"
@@ -45,9 +49,14 @@ def server(bare: FreshServer) -> Iterator[FreshServer]:
         f"echo '{here} {HUB}' >>/etc/hosts; rm -rf {folder}/mine; cp -r {folder}/simulated {folder}/mine;"
         f"sed -i 's/^tls_names: .*/tls_names: [{HUB}, {here}]/' {SETTINGS};"
         f"sed -i 's/^gpuspawner_settings:/&\\n  ssh: {{enabled: true, host: {HUB}}}/' {SETTINGS};"
-        f"printf 'tls_subdomains: true\\nimages_names: [minimal]\\n' >>{SETTINGS}"
+        f"sed -i 's|^gpuspawner_settings:|&\\n  homes: {{kind: bind, directory: /srv/homes}}|' {SETTINGS};"
+        f"sed -i 's|^gpuspawner_settings:|&\\n  courses: {{directory: /srv/courses}}|' {SETTINGS};"
+        f"printf 'tls_subdomains: true\\nimages_names: [minimal]\\n' >>{SETTINGS};"
+        f"cat >>{folder}/mine/policy.yml <<'END'\n{COURSE}END\n"
     )
     must_play(bare, "site")
+    bare.write("/root/people.csv", "person,role,team\nada,student,blue\n")
+    bare.must("gpuspawner", "roster", "import", "lab", "/root/people.csv", "--yes")
     yield bare
     # It is there until the last test of all, and would take memory and time from the others.
     bare.run("sh", "-c", "systemctl stop 'gpuspawner-*' caddy; docker ps -q | xargs -r docker kill")
@@ -124,6 +133,22 @@ def test_a_kernel_runs_through_the_websocket_at_that_name(people: list[Client]) 
         return await run_in_kernel(await websocket_connect(request), "print(6 * 7)")
 
     assert asyncio.run(run()) == "42\n"
+
+
+@pytest.mark.usefixtures("people")
+def test_homes_and_folders_of_a_course_are_directories_of_this_machine(server: FreshServer) -> None:
+    for person, script in (
+        ("ada", "echo mine >~/thesis && echo ours >~/courses/lab/team/plan"),
+        ("grace", "cat ~/courses/lab/teams/blue/plan && echo hers >~/thesis"),
+    ):
+        (container, *_) = server.must(
+            "docker", "ps", "--quiet", "--filter", f"label=gpuspawner.owner={person}"
+        ).split()
+        server.must("docker", "exec", container, "sh", "-c", script)
+    found = server.shell(
+        "find /srv/homes /srv/courses -type f -name '[tp]*' -printf '%f %u ' -exec cat '{}' ';'"
+    )
+    assert sorted(found.splitlines()) == ["plan 1000 ours", "thesis 1000 hers", "thesis 1000 mine"]
 
 
 def test_browsers_are_kept_on_tls(server: FreshServer, people: list[Client]) -> None:

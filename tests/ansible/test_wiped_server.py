@@ -181,7 +181,12 @@ def test_uninstalling_must_be_meant_and_keeps_homes_and_ledger(server: FreshServ
     assert code != 0
     assert "uninstall_confirmed" in printed
     assert server.started() == before
+    server.shell("apt-get install -y -q --no-install-recommends ufw")
+    server.shell("ufw allow 9998/tcp; ufw allow 443/tcp comment gpuspawner; ufw --force enable")
     must_play(server, "uninstall", "-e", "uninstall_confirmed=true")
+    left = server.must("ufw", "show", "added")
+    assert ("9998" in left, "443" in left) == (True, False)
+    server.shell("ufw --force disable")
     assert server.shell(HOMES) == homes
     server.must("test", "-f", LEDGER)
     assert server.must("docker", "ps", "--all", "--quiet") == ""

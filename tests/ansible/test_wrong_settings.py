@@ -73,6 +73,9 @@ SIMULATED = {
         "$a gpuspawner_free_disk: 100000",
         "GB are free, and gpuspawner_free_disk asks for 100000. Make room, or set gpuspawner_free_disk lower",
     ),
+    "a port that is none": (
+        "$a firewall_host_ports: [0, 443]", "firewall_host_ports is 0, 443; ports are 1 to 65535",
+    ),
     "a size that is none": ("$a docker_log_size: 10 MB", "docker_log_size is 10 MB"),
     "a secret for everybody": (
         "$a gpuspawner_secrets: {login_secret: abc}",
@@ -133,13 +136,25 @@ def test_a_certificate_that_does_not_fit_is_refused(
     must_refuse(bare, says)
 
 
-def test_a_full_disk_is_seen(bare: FreshServer) -> None:
-    begin(bare, "simulated", "")
-    bare.shell("mount -t tmpfs -o size=3G tmpfs /opt")
+@pytest.mark.parametrize(
+    ("place", "size", "images", "says"),
+    [
+        ("/opt", "800M", "minimal", "Below /opt only 1 GB are free, and a release takes 2. Make room."),
+        (
+            "/var/lib/docker",
+            "20G",
+            "pytorch-2.9, pytorch-2.7",
+            "and what images_names has takes up to 39. Make room",
+        ),
+    ],
+)
+def test_a_full_disk_is_seen(bare: FreshServer, place: str, size: str, images: str, says: str) -> None:
+    begin(bare, "simulated", f"$a images_names: [{images}]")
+    bare.shell(f"mkdir -p {place}; mount -t tmpfs -o size={size} tmpfs {place}")
     try:
-        must_refuse(bare, "GB are free, and gpuspawner_free_disk asks for 12")
+        must_refuse(bare, says)
     finally:
-        bare.shell("umount /opt")
+        bare.shell(f"umount {place}; rmdir /var/lib/docker || true")
 
 
 @pytest.mark.parametrize("port", [2019, 8081])

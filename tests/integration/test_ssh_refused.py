@@ -253,7 +253,9 @@ def test_a_server_whose_sshd_was_replaced_harms_nobody_but_its_person(
         client.communicate(timeout=20)
 
 
-def test_sshd_that_was_ended_is_told_on_the_page_and_started_again(site: Installation, tmp_path: Path) -> None:
+def test_sshd_that_was_ended_is_told_on_the_page_and_started_again(
+    site: Installation, tmp_path: Path
+) -> None:
     edsger = site.client("edsger")
     edsger.stop()
     wait_for(lambda: site.lease_of("edsger").state is not LeaseState.ACTIVE, "the end of the session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from gpuspawner.core.errors import GpuSpawnerError, SettingsError
-from gpuspawner.setup.builds import require_names
+from gpuspawner.setup.builds import choose_named, require_names, with_parents
+from gpuspawner.setup.diskspace import estimate_need
 from gpuspawner.setup.errors import SetupError
 from gpuspawner.setup.images import ImageEntry, list_statuses, load_catalogue
 from gpuspawner.setup.locks import pinned
@@ -55,8 +57,8 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
     Returns:
         ``release`` and its ``archive``; ``settings``, the text of the hub's settings file; ``policy``, the
         path of the policy or an empty text; ``extensions``, name → text; ``pulled`` and ``built``, names of
-        images; ``passports``, name → reference and lock hash of the images whose passports are made; and what
-        units and checks need of the settings.
+        images; ``room`` that they take in GB (10⁹ bytes); ``passports``, name → reference and lock hash of
+        the images whose passports are made; and what units and checks need of the settings.
 
     Raises:
         SettingsError, SetupError: With the name of what is wrong, and the fix.
@@ -111,6 +113,7 @@ def plan(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
         "subdomain_host": place.subdomain_host,
         "pulled": pulled,
         "built": built,
+        "room": room_of(entries, [*pulled, *built]),
         "passports": {
             entry.name: {"reference": entry.reference, "lock_hash": entry.lock_hash}
             for entry in chosen
@@ -145,6 +148,12 @@ def choose_sources(
             f"GPUSPAWNER_REGISTRY={registry} make push where they are built; or set images_build to true."
         )
     return [entry.name for entry in known], [entry.name for entry in rest] if build else []
+
+
+def room_of(entries: Sequence[ImageEntry], names: Collection[str]) -> int:
+    """What images take with all that they are made of, at most, in GB (10⁹ bytes), with two for the rest."""
+    needed = with_parents(entries, choose_named(*names)) if names else ()
+    return 2 + math.ceil(sum(estimate_need(entry) for entry in needed) / 10**9)
 
 
 def require_layout(layout: str) -> None:
