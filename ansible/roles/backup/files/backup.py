@@ -25,7 +25,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from copies import DATABASES, copy_database, form_of, is_database, open_database, replace_database
+from copies import DATABASES, copy_database, is_database, open_database, replace_database
 
 SETTINGS = Path("/etc/gpuspawner-backup/backup.json")
 STATE = Path("/var/lib/gpuspawner")
@@ -257,7 +257,6 @@ def fetch(which: str, folder: Path) -> None:
         "time": chosen["time"],
         "host": chosen["hostname"],
         "inside": str(inside),
-        "ledger": form_of(databases / DATABASES[0]),
         "homes": len(list_homes(databases)),
         "others": len(found) - 1,
     }
