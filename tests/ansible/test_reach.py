@@ -360,3 +360,44 @@ def test_a_certificate_of_ones_own_is_served_and_a_new_one_after_it(
     must_change_nothing(server)
     # Caddy reads its configuration anew; whoever is connected stays so.
     assert server.started() == before
+
+
+CAMPUS = f"""
+{{
+    admin off
+    skip_install_trust
+    storage file_system /root/campus
+    http_port 14080
+    https_port 14000
+    pki {{
+        ca local {{
+            name Campus
+        }}
+    }}
+}}
+https://{HUB}:14000 {{
+    tls internal
+    acme_server
+}}
+"""
+"""An authority for ACME, which looks at the hub's ports before it gives a certificate."""
+
+
+def test_a_certificate_of_an_authority_that_is_asked_by_acme(server: FreshServer) -> None:
+    server.write("/root/campus.caddyfile", CAMPUS)
+    server.shell(
+        "systemd-run --unit campus caddy run --config /root/campus.caddyfile --adapter caddyfile;"
+        "root=/root/campus/pki/authorities/local/root.crt;"
+        "for i in $(seq 100); do [ -s $root ] || sleep 0.1; done;"
+        "cp $root /usr/local/share/ca-certificates/campus.crt;"
+        "update-ca-certificates; systemctl restart caddy"  # what it trusts it reads when it starts
+    )
+    server.shell(
+        f"sed -i 's/^tls_certificate: .*/tls_certificate: acme/; s/^tls_names: .*/tls_names: [{HUB}]/;"
+        f" /^tls_subdomains:/ d' {SETTINGS};"
+        f"echo 'tls_acme_directory: https://{HUB}:14000/acme/local/directory' >>{SETTINGS}"
+    )
+    must_play(server, "site")
+    shown = f"openssl s_client -connect {HUB}:443 -servername {HUB} -verify_return_error </dev/null"
+    assert re.search(r"issuer=.*Campus", server.shell(shown))
+    must_change_nothing(server)
