@@ -8,12 +8,10 @@ import os
 from pathlib import Path
 
 from gpuspawner import hubconfig
-from gpuspawner.adapters.process import find_own_programs
 from gpuspawner.policy.settings import load_settings
 
 c = get_config()  # noqa: F821 - JupyterHub puts it there
 
-find_own_programs()
 settings_file = Path(os.environ.get("GPUSPAWNER_CONFIG", "gpuspawner.yml"))
 settings = load_settings(settings_file)
 hubconfig.require_policy(settings)

@@ -136,8 +136,6 @@ def _apply_hub(c: Any, settings: Settings) -> None:
     hub.hub_ip = network.hub_address
     hub.hub_port = network.hub_port
     hub.db_url = f"sqlite:///{quote(str(settings.state_dir / 'jupyterhub.sqlite'), safe='/ ')}"
-    # Of an older release, or of a backup by one; a copy of what it was stays beside it.
-    hub.upgrade_db = True
     hub.cookie_secret_file = str(settings.state_dir / "cookie_secret")
     # Servers and their connections outlive a restart of the hub: the proxy is a process of its own.
     hub.cleanup_servers = False

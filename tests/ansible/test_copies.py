@@ -18,6 +18,7 @@ from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.core.model import Event, Home, HomeKind
 from gpuspawner.setup.paths import CHECKOUT
 from support.build import NOW
+from support.databases import form_of, make_hub_database, set_form
 
 ROLES = CHECKOUT / "ansible" / "roles"
 COPIES = ROLES / "gpuspawner" / "files" / "copies.py"
@@ -96,14 +97,17 @@ def test_a_ledger_that_is_open_is_kept_whole_and_for_root_alone(server: Server) 
 
 
 def test_what_is_migrated_already_does_not_replace_what_was_kept(server: Server) -> None:
+    known = form_of(server.state / "ledger.sqlite")
     server.run("keep-databases", server.kept, server.state)
     server.note("behind the copy")
     server.migrate()
     server.run("keep-databases", server.kept, server.state)  # a run that was cut off is started again
-    told = json.loads(server.run("forms", server.kept, server.state))
-    assert told["forms"]["ledger.sqlite"][0] == "9999"
-    assert told["forms"]["ledger.sqlite"][1] != "9999"
-    assert told["since"] == {}  # at the same moment, says its clock
+    told = json.loads(server.run("compare", server.kept, server.state))
+    assert (told["whole"], told["lost"]) == (True, [])  # at the same moment, says its clock
+    assert (form_of(server.state / "ledger.sqlite"), form_of(server.kept / "ledger.sqlite")) == (
+        "9999",
+        known,
+    )
     server.run("put-back-databases", server.kept, server.state)
     assert server.noted() == ["first"]
 
@@ -119,8 +123,22 @@ def test_what_was_written_since_is_counted(server: Server) -> None:
     server.run("keep-databases", server.kept, server.state)
     with server.ledger.write() as unit:
         unit.add_event(Event(NOW.replace(year=2031), "test", "x", "root"))
-    told = json.loads(server.run("forms", server.kept, server.state))
-    assert told["since"] == {"lines of the audit trail": 1}
+    assert json.loads(server.run("compare", server.kept, server.state))["lost"] == [], "it stays"
+    server.migrate()
+    told = json.loads(server.run("compare", server.kept, server.state))
+    assert (told["whole"], told["lost"]) == (True, ["1 lines of the audit trail"])
+    (server.kept / "ledger.sqlite").unlink()
+    assert json.loads(server.run("compare", server.kept, server.state))["whole"] is False
+
+
+def test_what_the_hub_itself_would_forget_is_said(server: Server) -> None:
+    make_hub_database(server.state / "jupyterhub.sqlite")
+    server.run("keep-databases", server.kept, server.state)
+    set_form(server.state / "jupyterhub.sqlite", "9999")
+    (lost,) = json.loads(server.run("compare", server.kept, server.state))["lost"]
+    assert lost.startswith("what the hub itself knows of logins, tokens and servers since")
+    (server.kept / "jupyterhub.sqlite").unlink()
+    assert json.loads(server.run("compare", server.kept, server.state))["whole"] is False
 
 
 def test_settings_and_units_are_what_they_were(server: Server) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import subprocess
 import sys
 from base64 import b64decode, b64encode
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,7 @@ import yaml
 from gpuspawner.adapters.ledger import Ledger
 from gpuspawner.setup.paths import CHECKOUT
 from gpuspawner.setup.versions import parse_version
-from jupyterhub import orm
-from support.databases import form_of, take_hub_back
+from support.databases import form_of, make_hub_database, set_form, take_hub_back
 
 ANSIBLE = CHECKOUT / "ansible"
 
@@ -123,14 +120,7 @@ def make_databases(folder: Path) -> None:
     """As a hub of this checkout makes them."""
     with Ledger(folder / "ledger.sqlite").write():
         pass
-    hub = orm.new_session_factory(f"sqlite:///{folder / 'jupyterhub.sqlite'}")
-    hub.kw["bind"].dispose()
-
-
-def set_form(database: Path, version: str) -> None:
-    """Pretend that a database has another form."""
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+    make_hub_database(folder / "jupyterhub.sqlite")
 
 
 def test_a_release_is_gone_back_to_only_if_it_takes_settings_and_databases(tmp_path: Path) -> None:
@@ -161,9 +151,10 @@ def test_an_upgrade_brings_the_hub_s_own_database_to_the_form_of_its_jupyterhub(
     make_databases(tmp_path)
     hub = tmp_path / "jupyterhub.sqlite"
     newest = take_hub_back(hub)
-    migrate = task("roles/gpuspawner/tasks/migrate.yml", "Bring them to the form that the release knows")
+    migrate = task("roles/gpuspawner/tasks/form.yml", "Bring them to the form that the release knows")
+    assert migrate["ansible.builtin.command"]["chdir"] == "/var/lib/gpuspawner", "alembic looks around there"
     words = [sys.executable, "-c", migrate["vars"]["gpuspawner_migration"], str(tmp_path)]
-    subprocess.run(words, check=True, env={"PATH": "/usr/bin:/bin"}, capture_output=True)
+    subprocess.run(words, check=True, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True)
     assert form_of(hub) == newest
 
 

@@ -59,7 +59,7 @@ def server(bare: FreshServer) -> Iterator[FreshServer]:
     bare.must("gpuspawner", "roster", "import", "lab", "/root/people.csv", "--yes")
     yield bare
     # It is there until the last test of all, and would take memory and time from the others.
-    bare.run("sh", "-c", "systemctl stop 'gpuspawner-*' caddy; docker ps -q | xargs -r docker kill")
+    bare.run("sh", "-c", "systemctl stop 'gpuspawner-*' caddy campus; docker ps -q | xargs -r docker kill")
 
 
 def address(server: FreshServer) -> str:

@@ -144,7 +144,7 @@ def test_a_certificate_that_does_not_fit_is_refused(
             "/var/lib/docker",
             "20G",
             "pytorch-2.9, pytorch-2.7",
-            "and what images_names has takes up to 39. Make room",
+            "GB are free, and the images of images_names take up to 37. Make room",
         ),
     ],
 )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.databases import form_of, take_hub_back
 from support.installation import CHEAP_SERVER, HOST, Installation, wait_for
 
 pytestmark = pytest.mark.docker
@@ -176,19 +175,6 @@ def test_an_orderly_restart_keeps_servers(site: Installation) -> None:
     assert site.started("ada") == before
     refused = site.client("edsger").spawn({"gpus": 1})
     assert (refused.ready, refused.status) == (False, 409)
-    end_of_ada(site)
-
-
-def test_a_hub_takes_the_database_of_an_older_one_and_its_servers_go_on(site: Installation) -> None:
-    assert site.client("ada").spawn({"gpus": 1}).ready
-    before, database = site.started("ada"), site.state_dir / "jupyterhub.sqlite"
-    site.stop("hub")
-    newest = take_hub_back(database)
-    site.start("hub")
-    site.wait_hub()
-    assert form_of(database) == newest
-    require_ada_works(site)
-    assert site.started("ada") == before
     end_of_ada(site)
 
 

@@ -262,8 +262,12 @@ def test_sshd_that_was_ended_is_told_on_the_page_and_started_again(
     assert edsger.spawn({"gpus": 0}).ready
     laptop = set_up(site, "edsger", tmp_path)
     assert laptop.run("gpu", "true").returncode == 0
-    site.exec("edsger", "pkill sshd")
-    assert laptop.run("gpu", "true").returncode == 255
+
+    def is_refused() -> bool:
+        site.exec("edsger", "pkill sshd")
+        return laptop.run("gpu", "true").returncode == 255
+
+    wait_for(is_refused, "a connection before it is started again")
     page = text_of(edsger.page("/services/gpu/ssh").text)
     assert "Nothing answers by SSH in this server" in page
     wait_for(lambda: laptop.run("gpu", "true").returncode == 0, "it to be started again")

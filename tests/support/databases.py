@@ -9,13 +9,24 @@ from tempfile import TemporaryDirectory
 
 from alembic import command
 from alembic.config import Config
-from jupyterhub import dbutil
+from jupyterhub import dbutil, orm
 
 
 def form_of(database: Path) -> str:
     """The version of its tables."""
     with closing(sqlite3.connect(database)) as connection:
         return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def set_form(database: Path, version: str) -> None:
+    """Pretend that a database has another form."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+
+
+def make_hub_database(path: Path) -> None:
+    """As this JupyterHub makes it."""
+    orm.new_session_factory(f"sqlite:///{path}").kw["bind"].dispose()
 
 
 def take_hub_back(database: Path) -> str:

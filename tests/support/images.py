@@ -23,26 +23,26 @@ def default_images() -> dict[str, str]:
     """
     if named := os.environ.get(VARIABLE):
         return dict(pair.split("=", 1) for pair in named.split(","))
-    found = _read_catalogue() if CATALOGUE.exists() else {}
-    present = {name: reference for name, reference in found.items() if _is_present(reference)}
+    present = _find_built(small=True)
     assert present, "these tests need the images of the catalogue: make images"
     return present
 
 
 def training_images() -> dict[str, str]:
-    """The same of those with PyTorch and TensorBoard that are built."""
-    return {
-        title: reference
-        for title, reference in _read_catalogue(small=False).items()
-        if _is_present(reference)
-    }
+    """The same of those of the catalogue with PyTorch and TensorBoard; none where none is built."""
+    return _find_built(small=False)
+
+
+def _find_built(*, small: bool) -> dict[str, str]:
+    found = _read_catalogue(small=small) if CATALOGUE.exists() else {}
+    return {title: reference for title, reference in found.items() if _is_present(reference)}
 
 
 def _is_present(reference: str) -> bool:
     return bool(docker.APIClient(version="auto").images(name=reference))
 
 
-def _read_catalogue(*, small: bool = True) -> dict[str, str]:
+def _read_catalogue(*, small: bool) -> dict[str, str]:
     from gpuspawner.setup.builds import choose_small  # noqa: PLC0415
     from gpuspawner.setup.images import load_catalogue  # noqa: PLC0415
 

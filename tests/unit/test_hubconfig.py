@@ -37,7 +37,6 @@ HUB = {
     "hub_ip": "172.17.0.1",
     "hub_port": 8081,
     "db_url": "sqlite:////srv/gpuspawner/jupyterhub.sqlite",
-    "upgrade_db": True,
     "cookie_secret_file": "/srv/gpuspawner/cookie_secret",
     "cleanup_servers": False,
     "cleanup_proxy": False,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 REPEAT_SECONDS = 300.0
 """A problem that lasts is told again after this."""
@@ -55,13 +52,6 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The library would tell each migration.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def find_own_programs() -> None:
-    """Let this process find by name what is installed beside its Python, as JupyterHub runs ``alembic``."""
-    own, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
-    if own not in path.split(os.pathsep):
-        os.environ["PATH"] = f"{own}{os.pathsep}{path}"
 
 
 def raise_open_files() -> None:

@@ -151,9 +151,9 @@ def choose_sources(
 
 
 def room_of(entries: Sequence[ImageEntry], names: Collection[str]) -> int:
-    """What images take with all that they are made of, at most, in GB (10⁹ bytes), with two for the rest."""
+    """What images take with all that they are made of, at most, in GB (10⁹ bytes)."""
     needed = with_parents(entries, choose_named(*names)) if names else ()
-    return 2 + math.ceil(sum(estimate_need(entry) for entry in needed) / 10**9)
+    return math.ceil(sum(estimate_need(entry) for entry in needed) / 10**9)
 
 
 def require_layout(layout: str) -> None:

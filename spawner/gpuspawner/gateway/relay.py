@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import mmap
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -24,16 +25,14 @@ from .strangers import Strangers
 
 log = logging.getLogger("gpuspawner.gateway")
 CHUNK = 1024 * 1024
-"""Most bytes carried in one turn; memory is taken only for those that come."""
+"""Most bytes carried in one turn."""
 CONNECT_SECONDS = 5.0
 MOST_ASKED = 16
 """Connections at one door whose owner is looked for at once: whoever floods it waits there alone."""
 FAREWELL_SECONDS = 60.0
 """How long the other direction may go on when one is closed."""
-TRANSFER = 64 * 1024
-"""So many bytes in one turn are of a transfer, and not of somebody who types."""
-TRANSFER_SECONDS = 0.02
-"""How long a connection counts as one with a transfer after such a turn."""
+TRANSFER, TRANSFER_SECONDS = 256 * 1024, 0.02
+"""So many bytes within this time are of a transfer, not of somebody who types; and one goes on for as long."""
 GATHER_SECONDS = 0.001
 """How long a transfer's bytes gather between two turns: a turn for each packet takes most of the time."""
 
@@ -241,12 +240,16 @@ class _Pace:
     """When one connection's next turn comes, in both directions: at once, but in a transfer."""
 
     def __init__(self) -> None:
-        self._transfer_until = -math.inf
+        self._since = self._transfer_until = -math.inf
+        self._carried = 0
 
     async def rest(self, length: int) -> None:
         """After a turn that carried so many bytes; a full one has left some behind, which do not wait."""
         now = time.monotonic()
-        if length >= TRANSFER:
+        if now - self._since > TRANSFER_SECONDS:
+            self._since, self._carried = now, 0
+        self._carried += length
+        if self._carried >= TRANSFER:
             self._transfer_until = now + TRANSFER_SECONDS
         if length < CHUNK and now < self._transfer_until:
             await asyncio.sleep(GATHER_SECONDS)
@@ -256,7 +259,8 @@ async def _pump(
     source: socket.socket, target: socket.socket, count: Callable[[int], None], pace: _Pace
 ) -> None:
     """Carry what comes from one end to the other, and then say there that no more comes."""
-    loop, buffer = asyncio.get_running_loop(), bytearray(CHUNK)
+    # Of this memory only what is written to is there: of most connections, a few pages.
+    loop, buffer = asyncio.get_running_loop(), mmap.mmap(-1, CHUNK)
     view = memoryview(buffer)
     try:
         while (length := await loop.sock_recv_into(source, buffer)) > 0:

@@ -233,14 +233,16 @@ async def test_bytes_gather_in_a_transfer_and_for_nobody_who_types(monkeypatch: 
     monkeypatch.setattr(module.asyncio, "sleep", sleep)
     pace = module._Pace()
     await pace.rest(1)
+    await pace.rest(TRANSFER - 2)
+    now += TRANSFER_SECONDS * 1.1
     await pace.rest(TRANSFER - 1)
-    assert slept == []
-    await pace.rest(TRANSFER)
+    assert slept == [], "not so much in so short a time"
+    await pace.rest(1)
     await pace.rest(1)  # what the other side answers to a transfer
     assert slept == [GATHER_SECONDS] * 2
     await pace.rest(CHUNK)
     assert len(slept) == 2, "more lies there already"
-    now += TRANSFER_SECONDS
+    now += TRANSFER_SECONDS * 1.1
     await pace.rest(1)
     assert len(slept) == 2, "the transfer is over"
 

@@ -8,7 +8,7 @@ copies. KEPT is where copies are, STATE the directory of the databases.
     copies.py keep-databases KEPT STATE     both databases; one whose form has changed since stays as kept
     copies.py put-back-files KEPT           and print the units that were not there then, one a line
     copies.py put-back-databases KEPT STATE those whose form has changed since
-    copies.py forms KEPT STATE              their forms now and then, and what was written since, as JSON
+    copies.py compare KEPT STATE            what putting them back would lose, as JSON
 """
 
 import json
@@ -32,7 +32,8 @@ SINCE = {
     "people who came for the first time": "SELECT count(*) FROM homes WHERE created_at > ?",
     "lines of the audit trail": "SELECT count(*) FROM events WHERE at > ?",
 }
-"""What is counted of what a copy does not have."""
+"""What is counted of what a copy of the ledger does not have."""
+OF_HUB = "what the hub itself knows of logins, tokens and servers since (tokens withdrawn since work again)"
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
         print("\n".join(put_back_files(*arguments)))
     elif command == "put-back-databases":
         put_back_databases(*arguments)
-    elif command == "forms":
+    elif command == "compare":
         print(json.dumps(compare(*arguments)))
     else:
         sys.exit(f"copies.py: there is no command {command!r}")
@@ -121,15 +122,22 @@ def replace_database(copy: Path, place: Path) -> None:
 
 
 def compare(kept: Path, state: Path) -> dict[str, object]:
-    """The forms of the databases now and then, when the ledger was kept, and what was written since."""
-    forms = {name: [form_of(state / name), form_of(kept / name)] for name in DATABASES}
+    """Whether what has another form now can be put back, since when it was kept, and what that loses."""
+    forms = {name: (form_of(state / name), form_of(kept / name)) for name in DATABASES}
     ledger, copy = state / DATABASES[0], kept / DATABASES[0]
+    found: dict[str, object] = {
+        "whole": all(now is None or then is not None for now, then in forms.values()),
+        "kept_at": None,
+        "lost": [],
+    }
     if not is_database(ledger) or not is_database(copy):
-        return {"forms": forms, "kept_at": None, "since": {}}
+        return found
     with closing(open_database(copy)) as old, closing(open_database(ledger)) as new:
         newest = old.execute("SELECT max(at) FROM events").fetchone()[0] or ""
         since = {what: new.execute(query, [newest]).fetchone()[0] for what, query in SINCE.items()}
-    return {"forms": forms, "kept_at": newest, "since": {what: n for what, n in since.items() if n}}
+    of_ledger, of_hub = (now != then for now, then in forms.values())
+    lost = [f"{count} {what}" for what, count in since.items() if count] if of_ledger else []
+    return {**found, "kept_at": newest, "lost": lost + [OF_HUB] * of_hub}
 
 
 def is_database(path: Path) -> bool:
