@@ -32,7 +32,7 @@ MOST_ASKED = 16
 FAREWELL_SECONDS = 60.0
 """How long the other direction may go on when one is closed."""
 TRANSFER, TRANSFER_SECONDS = 256 * 1024, 0.02
-"""So many bytes within this time are of a transfer, not of somebody who types; and one goes on for as long."""
+"""So many bytes within this time are of a transfer, not of somebody who types; it goes on for as long."""
 GATHER_SECONDS = 0.001
 """How long a transfer's bytes gather between two turns: a turn for each packet takes most of the time."""
 
