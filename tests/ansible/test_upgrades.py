@@ -12,7 +12,7 @@ from support.client import Client
 from support.fresh_server import HOME, FreshServer
 from support.kernels import Kernel, start_kernel
 from support.kills import kill_at
-from support.playing import SETTINGS, follow, log_in, must_change_nothing, must_play, play
+from support.playing import ANSIBLE, SETTINGS, follow, log_in, must_change_nothing, must_play, play
 
 pytestmark = [pytest.mark.docker, pytest.mark.server]
 
@@ -35,6 +35,25 @@ def upgrade() -> None:
 def downgrade() -> None:
     raise NotImplementedError
 '''
+
+
+HUBS = "/var/lib/gpuspawner/jupyterhub.sqlite"
+OLDER = f"""
+from alembic import command
+from alembic.config import Config
+from jupyterhub import dbutil
+
+dbutil.write_alembic_ini("/tmp/older.ini", "sqlite:///{HUBS}")
+command.downgrade(Config("/tmp/older.ini"), "-1")
+"""
+"""Makes the hub's own database that of an older JupyterHub."""
+MIGRATE = """
+- hosts: all
+  tasks:
+    - include_role: {name: gpuspawner, tasks_from: form}
+      vars: {gpuspawner_release: /opt/gpuspawner/current}
+    - include_role: {name: gpuspawner, tasks_from: again}
+"""
 
 
 @dataclass(frozen=True)
@@ -78,9 +97,9 @@ def leases(server: FreshServer) -> list[dict[str, Any]]:
     return [{key: one[key] for key in ("id", "owner", "devices", "created_at", "container")} for one in found]
 
 
-def form(server: FreshServer) -> str:
+def form(server: FreshServer, database: str = "/var/lib/gpuspawner/ledger.sqlite") -> str:
     """The version of the ledger."""
-    ask = "import sqlite3; print(*sqlite3.connect('/var/lib/gpuspawner/ledger.sqlite').execute("
+    ask = f"import sqlite3; print(*sqlite3.connect('{database}').execute("
     return server.must(
         "python3", "-c", f"{ask}'SELECT version_num FROM alembic_version').fetchone())"
     ).strip()
@@ -194,4 +213,18 @@ def test_after_all_this_nothing_is_left_to_do(
     must_play(server, "site")  # tidies up what the run that was killed has left
     assert current(server) == original
     must_change_nothing(server)
+    require_undisturbed(people)
+
+
+def test_the_database_of_an_older_jupyterhub_becomes_one_of_this(
+    server: FreshServer, people: list[Worker]
+) -> None:
+    newest, python = form(server, HUBS), "/opt/gpuspawner/current/venv/bin/python"
+    server.shell(f"systemctl stop {' '.join(sorted(FOLLOW))}")
+    server.must("runuser", "--user=gpuspawner", "--", python, "-c", OLDER, folder="/tmp")
+    assert form(server, HUBS) != newest
+    server.write(f"{ANSIBLE}/form.yml", MIGRATE)
+    must_play(server, "form")
+    server.must("rm", f"{ANSIBLE}/form.yml")
+    assert form(server, HUBS) == newest
     require_undisturbed(people)
