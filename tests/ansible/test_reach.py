@@ -24,7 +24,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.server]
 
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 HUB = "hub.test"
-COURSE = """
+COURSE = """\
+  lab-2026: {}
+people:
+  grace: {}
 courses:
   lab: {group: lab-2026, teachers: [grace], image: JupyterLab}
 """
